@@ -1,0 +1,1 @@
+"""The Ray Tune driver: the only importer of ray."""

@@ -1,0 +1,1 @@
+"""One file an operation: which sites it takes, its units and their size."""

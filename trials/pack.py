@@ -1,0 +1,98 @@
+"""A pack: trials that train together on one backbone, as a plain JSON value that a worker takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from trials.errors import ApetError
+from trials.trial import Trial
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where weights and data were found; no part of a trial's identity.
+
+    Each is a location string: ``package:NAME``, ``hub:ID@REVISION``, ``random:RECIPE`` or the absolute
+    path of a folder. ``targets`` maps every task of ``evaluate_on`` to its location.
+    """
+
+    weights: str
+    data: str
+    targets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trial of a pack, and which attempt at it this is (0 is the first)."""
+
+    trial: Trial
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What a worker gets. All members have one ``pack_key``.
+
+    Args:
+        device: auto, cpu or cuda.
+        zero_stage: DeepSpeed's stage, 0 to 3.
+    """
+
+    pack_id: str
+    members: tuple[Member, ...]
+    sources: Sources
+    sweep: str = ""
+    device: str = "auto"
+    zero_stage: int = 0
+    offload: bool = False
+
+    def __post_init__(self) -> None:
+        keys = {m.trial.pack_key for m in self.members}
+        if len(keys) != 1:
+            raise ApetError(
+                f"pack {self.pack_id}: {len(self.members)} trials with {len(keys)} pack keys; trials of a pack "
+                "agree in backbone, task, head and training settings, and a full trial is alone"
+            )
+
+    def to_json(self) -> str:
+        """The pack as the JSON file that ``python -m workers.run`` reads."""
+        plain = {
+            **asdict(self),
+            "members": [{"spec": json.loads(m.trial.spec), "attempt": m.attempt} for m in self.members],
+        }
+        return json.dumps(plain, indent=1, default=dict)
+
+    @staticmethod
+    def from_json(text: str) -> Pack:
+        """Read a pack.
+
+        Raises:
+            ApetError: the text is no pack.
+        """
+        from trials.trial import canonical
+
+        try:
+            data = json.loads(text)
+            members = tuple(
+                Member(Trial.from_spec(canonical(m["spec"])), int(m["attempt"])) for m in data.pop("members")
+            )
+            return Pack(members=members, sources=Sources(**data.pop("sources")), **data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, ApetError):
+                raise
+            raise ApetError(f"not a pack ({error!r}); `apet show TRIAL` prints one that works") from None
+
+    @staticmethod
+    def read(path: Path) -> Pack:
+        """Read a pack from a file.
+
+        Raises:
+            ApetError: no such file, or no pack.
+        """
+        try:
+            return Pack.from_json(path.read_text())
+        except OSError as error:
+            raise ApetError(f"{path}: {error.strerror or error}; give a pack's JSON file") from None

@@ -1,0 +1,250 @@
+"""What a trial *is*: one point of a sweep, frozen, hashable, rebuilt from its own text.
+
+``Trial.spec`` is the canonical JSON of everything that decides the trial's result, and
+``Trial.trial_id`` the first 20 hex digits of its sha256. Where weights and data were *found*
+(a path, a hub address) is no part of it: see ``trials.pack.Sources``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from trials.errors import ApetError
+
+SPEC_VERSION = 1
+TEXT_VERSION = 1  # version of the prompt texts in trials/tasks; a change of wording changes ids
+
+OPERATIONS = ("add", "concat", "plug")
+PLACEMENTS = ("discrete", "adjacent")
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, no NaN; equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(text: str) -> str:
+    """The first 20 hex digits of the sha256 of ``text``."""
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The identity of weights or data: what they are, never where they lie.
+
+    kind ``hub``: ``name`` is the hub id, ``version`` the pinned revision.
+    kind ``package``: ``name`` and ``version`` of a Python package.
+    kind ``folder``: ``version`` is the sha256 over the names, sizes and hashes of the files used.
+    kind ``random``: seeded random weights; ``name`` of the recipe, ``version`` its version and seed.
+    """
+
+    kind: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a backbone that sites and counts are computed from.
+
+    Args:
+        blocks: transformer blocks (T5: of the encoder).
+        decoder_blocks: blocks of T5's decoder, 0 elsewhere.
+        d_model: width of the residual stream.
+        d_ff: width of the feed-forward.
+        heads: attention heads.
+        d_kv: width of one head; query, key and value are ``heads * d_kv`` wide.
+        vocab: rows of the embedding table.
+        positions: rows of the learned position table, 0 where there is none.
+        lm_head: whether a language-model head is there.
+    """
+
+    blocks: int
+    decoder_blocks: int
+    d_model: int
+    d_ff: int
+    heads: int
+    d_kv: int
+    vocab: int
+    positions: int
+    lm_head: bool
+
+
+@dataclass(frozen=True)
+class BackboneRef:
+    """A backbone as a trial names it: family, scale, shape and the identity of its weights."""
+
+    name: str
+    family: str  # bert, bloom, t5
+    scale: str
+    shape: Shape
+    weights: Source
+    head_scale: float | None = None  # s of the frozen head, encoders only
+
+
+@dataclass(frozen=True)
+class TaskRef:
+    """A task as a trial names it: data identity and upper limits of rows (None: all)."""
+
+    name: str
+    data: Source
+    train_rows: int | None = None
+    validation_rows: int | None = None
+    test_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained. Sizes that don't apply are None.
+
+    ``apet`` has ``operations`` (shares in lowest terms), ``sites`` (per operation), ``placement``
+    and ``count``; ``lora`` has ``rank`` and ``alpha``; ``adapter`` has ``bottleneck``;
+    ``prompt`` has ``tokens``; ``bitfit`` and ``full`` have nothing.
+    """
+
+    name: str
+    operations: Mapping[str, int] | None = None
+    sites: Mapping[str, tuple[str, ...]] | None = None
+    placement: str | None = None
+    count: int | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    bottleneck: int | None = None
+    tokens: int | None = None
+
+    def __hash__(self) -> int:
+        return hash(canonical(_plain(self)))
+
+
+@dataclass(frozen=True)
+class Training:
+    """Optimisation and evaluation settings.
+
+    ``early_stop``: evaluations without a better validation score before a trial ends, None: never.
+    ``precision``: auto, fp32 or bf16, as requested; the row has the resolved one.
+    """
+
+    steps: int
+    batch_size: int = 32
+    eval_every: int | None = None  # None: at the last step only
+    early_stop: int | None = None
+    precision: str = "auto"
+    max_input_length: int = 128
+    max_generated_length: int = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a sweep."""
+
+    backbone: BackboneRef
+    task: TaskRef
+    method: Method
+    learning_rate: float
+    training: Training
+    train_seed: int = 0
+    position_seed: int | None = None  # apet only
+    head: str | None = None  # verbalizer, frozen, trained; None for families that generate
+    labels: str = "own"
+    evaluate_on: tuple[TaskRef, ...] = field(default=())
+
+    @cached_property
+    def spec(self) -> str:
+        """Canonical JSON of everything that decides the result."""
+        return canonical({"spec_version": SPEC_VERSION, "text_version": TEXT_VERSION, **_plain(self)})
+
+    @cached_property
+    def trial_id(self) -> str:
+        """The first 20 hex digits of the sha256 of :attr:`spec`."""
+        return digest(self.spec)
+
+    @cached_property
+    def cell_id(self) -> str:
+        """Shared by trials that differ only in seeds and learning rate: one cell of a table."""
+        return without(self.spec, "learning_rate", "position_seed", "train_seed")
+
+    @cached_property
+    def curve_id(self) -> str:
+        """Shared by trials that differ only in count, seeds and learning rate: one count curve."""
+        return without(self.spec, "learning_rate", "position_seed", "train_seed", "method.count")
+
+    @cached_property
+    def pack_key(self) -> str:
+        """Shared by trials that may train in one pack: same backbone, task, data order, head, steps.
+
+        ``full`` trains the backbone itself and shares with nobody.
+        """
+        if self.method.name == "full":
+            return self.trial_id
+        return without(self.spec, "learning_rate", "position_seed", "method")
+
+    @staticmethod
+    def from_spec(spec: str) -> Trial:
+        """Rebuild a trial from its row's ``spec``.
+
+        Raises:
+            ApetError: the text is no spec, or one of another version.
+        """
+        try:
+            data = json.loads(spec)
+            version = data.pop("spec_version")
+            text = data.pop("text_version")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ApetError(f"not a trial's spec ({error!r}): {spec[:80]!r}") from None
+        if (version, text) != (SPEC_VERSION, TEXT_VERSION):
+            raise ApetError(
+                f"spec version {version}.{text}; this build reads {SPEC_VERSION}.{TEXT_VERSION}: "
+                "use the release that wrote it, or run the sweep again"
+            )
+        method = data["method"]
+        if method.get("sites"):
+            method["sites"] = {op: tuple(kinds) for op, kinds in method["sites"].items()}
+        trial = Trial(
+            backbone=BackboneRef(
+                **{
+                    **data["backbone"],
+                    "shape": Shape(**data["backbone"]["shape"]),
+                    "weights": Source(**data["backbone"]["weights"]),
+                }
+            ),
+            task=_task(data["task"]),
+            method=Method(**method),
+            training=Training(**data["training"]),
+            evaluate_on=tuple(_task(t) for t in data["evaluate_on"]),
+            **{k: data[k] for k in ("learning_rate", "train_seed", "position_seed", "head", "labels")},
+        )
+        assert trial.spec == spec, "a spec must survive its round trip"
+        return trial
+
+
+def without(spec: str, *paths: str) -> str:
+    """Digest of a spec less some dotted ``paths``: what the remaining trials agree in."""
+    data = json.loads(spec)
+    for path in paths:
+        *parents, last = path.split(".")
+        node = data
+        for key in parents:
+            node = node[key]
+        node.pop(last, None)
+    return digest(canonical(data))
+
+
+def _task(data: dict[str, Any]) -> TaskRef:
+    return TaskRef(**{**data, "data": Source(**data["data"])})
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses and tuples as plain JSON values; a float that is whole stays a float."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value

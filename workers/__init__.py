@@ -1,0 +1,1 @@
+"""Runs a pack of trials on one warm backbone. No ray."""

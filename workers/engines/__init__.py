@@ -1,0 +1,1 @@
+"""How a step is taken: plain PyTorch, or DeepSpeed."""

@@ -1,0 +1,1 @@
+"""What one operation does to a layer, in tensors."""
