@@ -1,0 +1,56 @@
+"""What a task is: where its rows come from, how they become text, and which words stand for its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the study; a module of ``trials/tasks`` holds one as ``TASK``.
+
+    Args:
+        name: the file's name.
+        category: ``SA`` (sentiment), ``NLI`` (inference), ``PI`` (paraphrase).
+        hub_id: data set on the hub.
+        hub_config: its configuration there, None where it has one only.
+        revision: the hub revision to read.
+        columns: text columns, in reading order.
+        label_column: the column of the class.
+        labels: names of the classes, in the order of their ids on the hub.
+        words: per family one word a class, in class order; BLOOM's with the leading space it needs.
+        prompt: per family a template with ``{column}`` per text column; BERT's also holds ``{mask}`` (verbalizer),
+            and its other heads read the columns alone.
+        metric: what a score is.
+        max_input_length: tokens, the prompt and special tokens included.
+        max_generated_length: tokens of an answer, EOS excluded.
+        unified: per class 0 or 1, the label in the set that all classification tasks share (transfer).
+        splits: hub name of ``train``, ``validation`` and ``test``; only labelled ones are named.
+        source: who made it.
+        example: one row, with the hub's column names.
+    """
+
+    name: str
+    category: str
+    hub_id: str
+    hub_config: str | None
+    revision: str
+    columns: tuple[str, ...]
+    label_column: str
+    labels: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+    prompt: Mapping[str, str]
+    metric: str
+    max_input_length: int
+    max_generated_length: int
+    unified: tuple[int, ...]
+    splits: Mapping[str, str]
+    source: str
+    example: Mapping[str, Any]
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a uniform guess over the labels (encoders; families that generate have 0)."""
+        return 1 / len(self.labels)
