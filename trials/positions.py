@@ -200,6 +200,8 @@ def _op_layout(
     starts = _starts(op, places)
 
     taken = units[: -(-count // int(sizes.min()))].astype(np.int64)  # enough, and rarely many too many
+    if sizes.max() == 1:
+        taken.sort()  # a scalar alone has no order; rows keep their sequence, to which initial values belong
     where = np.searchsorted(starts, taken, side="right") - 1
     ends = np.cumsum(sizes[where])
     whole = int(np.searchsorted(ends, count, side="right"))
@@ -209,8 +211,7 @@ def _op_layout(
     offsets = np.concatenate([[0], np.cumsum(inputs[where])])
     values = _initial(int(offsets[-1]), ("initial", *seeds, op))
     slots = taken - starts[where]
-    # A scalar alone has no order; rows keep their sequence, to which their initial values belong.
-    order = np.argsort(where[:whole], kind="stable") if inputs.any() else np.argsort(taken[:whole])
+    order = np.argsort(where[:whole], kind="stable")
     groups = []
     for i, members in _by_site(where[order], order):
         d_in = int(inputs[i])
