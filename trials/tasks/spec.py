@@ -13,7 +13,7 @@ class Task:
 
     Args:
         name: the file's name.
-        category: ``SA`` (sentiment), ``NLI`` (inference), ``PI`` (paraphrase).
+        category: ``SA`` (sentiment), ``NLI`` (inference), ``PI`` (paraphrase), ``QA``, ``SUM`` (summarisation).
         hub_id: data set on the hub.
         hub_config: its configuration there, None where it has one only.
         revision: the hub revision to read.
@@ -24,10 +24,11 @@ class Task:
         prompt: per family a template with ``{column}`` per text column; BERT's also holds ``{mask}`` (verbalizer),
             and its other heads read the columns alone.
         metric: what a score is.
+        secondary: further metrics of a row, by name (``f1``).
         max_input_length: tokens, the prompt and special tokens included.
         max_generated_length: tokens of an answer, EOS excluded.
         unified: per class 0 or 1, the label in the set that all classification tasks share (transfer).
-        splits: hub name of ``train``, ``validation`` and ``test``; only labelled ones are named.
+        splits: the hub's name of ``train``, ``validation`` and ``test``; None where it has no labelled one.
         source: who made it.
         example: one row, with the hub's column names.
     """
@@ -43,10 +44,11 @@ class Task:
     words: Mapping[str, tuple[str, ...]]
     prompt: Mapping[str, str]
     metric: str
+    secondary: tuple[str, ...]
     max_input_length: int
     max_generated_length: int
     unified: tuple[int, ...]
-    splits: Mapping[str, str]
+    splits: Mapping[str, str | None]
     source: str
     example: Mapping[str, Any]
 
