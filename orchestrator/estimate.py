@@ -1,0 +1,171 @@
+"""What a trial costs, by arithmetic on shapes: memory, floating-point operations, time. Loads no weights.
+
+Memory of a step: the frozen weights in their precision, 16 bytes for every trained scalar (value, gradient and
+two moments of AdamW in float32), and what is saved for the backward pass. The last follows Korthikanti et al.
+2022 (arXiv 2205.05198): a block of sequence length s, batch b, width h and a heads saves s·b·h·(34 + 5·a·s/h)
+bytes at 2 bytes a number; logits over the vocabulary come on top for families that generate. Sequences count at
+their maximum length, so this is an upper estimate; buffers of a library are not in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+
+from orchestrator.tables import GIB
+from trials.trial import Trial
+
+STATE_BYTES = 16  # of one trained scalar: float32 value, gradient and two moments
+CARD_BYTES = 80 * GIB  # the card that is planned for where the machine has none
+CARD_FLOPS = 1e14  # sustained by such a card in bf16, about a third of its peak
+USABLE = 0.9  # of a card's memory
+GANGS = (1, 2, 4, 8)
+UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a pack fits on GPUs.
+
+    Args:
+        gpus: cards of one pack.
+        zero_stage: DeepSpeed's stage: 0 whole on each card, 2 gradients and moments shared, 3 weights too.
+        offload: weights and moments stay in the machine's memory.
+        bytes_per_gpu: memory on each card.
+        fits: whether that is within a card's usable memory.
+    """
+
+    gpus: int
+    zero_stage: int
+    offload: bool
+    bytes_per_gpu: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of one pack on one device."""
+
+    weights: int
+    state: int
+    saved: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.state + self.saved
+
+    def per_gpu(self, gpus: int, zero_stage: int, offload: bool) -> int:
+        """Bytes on each card of a gang."""
+        if offload:
+            return self.saved
+        weights = self.weights // gpus if zero_stage == 3 else self.weights
+        state = self.state // gpus if zero_stage >= 1 else self.state
+        return weights + state + self.saved
+
+
+def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int) -> Need:
+    """Memory of a pack of trials like this one.
+
+    Args:
+        trial: gives shape, batch size and lengths.
+        loaded: parameters of the backbone as a worker loads it.
+        trained: scalars of one trial of the pack.
+        pack_size: trials in the pack.
+        bytes_per_number: 2 for bf16, 4 for fp32.
+    """
+    shape, settings = trial.backbone.shape, trial.training
+    batch, length = settings.batch_size * pack_size, settings.max_input_length
+    block = batch * length * (34 * shape.d_model + 5 * shape.heads * length) * bytes_per_number // 2
+    saved = (shape.blocks + shape.decoder_blocks) * block
+    if trial.backbone.family != "bert":
+        targets = settings.max_generated_length + (length if trial.backbone.family == "bloom" else 1)
+        saved += batch * targets * shape.vocab * bytes_per_number
+    return Need(loaded * bytes_per_number, trained * pack_size * STATE_BYTES, saved)
+
+
+def fit(needed: Need, gpus: int | None, zero_stage: int | None, offload: bool | None, card: int) -> Fit:
+    """The smallest gang and stage that hold a pack; what is given is kept.
+
+    Args:
+        needed: bytes of the pack.
+        gpus: cards asked for, None for the fewest.
+        zero_stage: stage asked for, None for the lowest.
+        offload: whether asked for, None for only where nothing else fits.
+        card: bytes of one card.
+    """
+    options = [
+        Fit(n, stage, off, size, size <= card * USABLE)
+        for off in ((False, True) if offload is None else (offload,))
+        for n in (GANGS if gpus is None else (max(gpus, 1),))
+        for stage in (((0,) if n == 1 and not off else (2, 3)) if zero_stage is None else (zero_stage,))
+        for size in [needed.per_gpu(n, stage, off)]
+    ]
+    return next((option for option in options if option.fits), options[-1])
+
+
+def flops(trial: Trial, parameters: int, row_tokens: int) -> float:
+    """Floating-point operations of a trial: 2 a weight and token forward, 2 back, 2 more for ``full``.
+
+    Evaluation is a forward pass on validation at every evaluation, and once on the test rows of every task that is
+    scored. The input embedding is a look-up and costs nothing, but on BLOOM, where it is the output layer too.
+
+    Args:
+        trial: gives steps, batch size and how much is scored.
+        parameters: of the backbone.
+        row_tokens: of a typical row, from :func:`tokens_per_row`.
+    """
+    shape, settings = trial.backbone.shape, trial.training
+    table = 0 if trial.backbone.family == "bloom" else shape.vocab * shape.d_model
+    passes = 3 if trial.method.name == "full" else 2  # forward, back, and the gradients of weights
+    evaluations = ceil(settings.steps / settings.eval_every) if settings.eval_every else 1
+    scored = evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
+    scored += sum(task.test_rows or UNKNOWN_ROWS for task in (trial.task, *trial.evaluate_on))
+    rows = settings.steps * settings.batch_size * passes + scored
+    return 2.0 * (parameters - table) * rows * row_tokens
+
+
+@cache
+def tokens_per_row(task: str, longest: int) -> int:
+    """Tokens of a typical row: one and a third for each word of the task's worked example, at most ``longest``."""
+    from trials import tasks
+
+    example = tasks.get(task).example
+    words = sum(len(str(value).split()) for value in example.values())
+    return min(longest, max(8, ceil(words * 4 / 3)))
+
+
+@cache
+def measured_flops() -> float:
+    """Operations a second of this machine's CPU in float32, from a matrix product of a few milliseconds."""
+    import numpy as np
+
+    n = 768
+    a = np.ones((n, n), dtype=np.float32)
+    a @ a  # threads start, pages are touched
+    best = min(_timed(lambda: a @ a) for _ in range(5))
+    return 2.0 * n**3 / best
+
+
+@cache
+def card_bytes() -> int | None:
+    """Memory of this machine's smallest GPU; None without one."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return min(int(line) * 2**20 for line in done.stdout.split())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,273 @@
+"""What a sweep holds, what of it a store lacks, whether it fits and what it costs: ``apet plan``, no weights loaded."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.times import Clock
+    from trials.store import Store
+    from trials.sweep import Sweep
+    from trials.trial import BackboneRef, Method, Trial
+
+TO_DO = "to do"
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """The trials of one method on one backbone.
+
+    Args:
+        method: its name and sizes, as text.
+        trials: how many.
+        counts: tunable parameters, each once, ascending; for ``full`` the backbone's own.
+        capacity: scalars that each operation can hold, ``apet`` only.
+    """
+
+    method: str
+    trials: int
+    counts: tuple[int, ...]
+    capacity: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class BackbonePlan:
+    """The trials of one backbone.
+
+    Args:
+        backbone: name.
+        family: bert, bloom or t5.
+        parameters: of the model that a worker loads.
+        trials: how many.
+        states: how many of them are completed, diverged and failed in the store, and how many are to do.
+        methods: one entry each.
+        largest: the method whose pack needs the most memory.
+        gpus: cards of one such pack; 0 on the CPU.
+        zero_stage: DeepSpeed's stage.
+        offload: weights and moments in the machine's memory.
+        bytes_per_device: memory of each card, of the machine on the CPU: an upper estimate.
+        fits: whether that is within 90 % of a card.
+        pack_size: trials trained together.
+        worker_s: seconds of one worker for what is to do; a worker is a gang of ``gpus`` cards, or this
+            machine's CPU with all its cores.
+        basis: where that number comes from.
+    """
+
+    backbone: str
+    family: str
+    parameters: int
+    trials: int
+    states: Mapping[str, int]
+    methods: tuple[MethodPlan, ...]
+    largest: str
+    gpus: int
+    zero_stage: int
+    offload: bool
+    bytes_per_device: int
+    fits: bool
+    pack_size: int
+    worker_s: float
+    basis: str
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of one GPU for what is to do; 0 on the CPU."""
+        return self.worker_s * self.gpus / 3600
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a sweep.
+
+    Args:
+        sweep: its name.
+        trials: how many, each once.
+        duplicates: trials that another block gives too, counted once.
+        skipped: what was left out and why (``over_capacity: skip``).
+        backbones: one entry each, in the order of the sweep.
+        settings: what the trials share, defaults resolved.
+        card: bytes of the GPU planned for, 0 on the CPU.
+    """
+
+    sweep: str
+    trials: int
+    duplicates: int
+    skipped: tuple[tuple[str, str], ...]
+    backbones: tuple[BackbonePlan, ...]
+    settings: Mapping[str, Any]
+    card: int
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many trials of all backbones are in each state, with ``to do``."""
+        total: Counter[str] = Counter()
+        for one in self.backbones:
+            total.update(one.states)
+        return dict(total)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        hours = {one.backbone: one.gpu_hours for one in self.backbones}
+        plain = {**asdict(self), "states": self.states}
+        plain["backbones"] = [{**one, "gpu_hours": hours[one["backbone"]]} for one in plain["backbones"]]
+        return plain
+
+
+def plan(sweep: Sweep, store: Store | None = None) -> Plan:
+    """Plan a sweep.
+
+    Args:
+        sweep: enumerated and checked already, so every count fits its capacity.
+        store: what is there counts as done; None: everything is to do.
+    """
+    from orchestrator.estimate import CARD_BYTES, card_bytes
+    from orchestrator.times import Clock
+
+    every = sweep.trials()
+    states = states_of(every, store)
+    card = 0 if sweep.resources.gpus == 0 else card_bytes() or (CARD_BYTES if _asks_for_gpus(sweep) else 0)
+    clock = Clock.of(store, on_gpu=card > 0)
+    grouped: dict[str, list[Trial]] = defaultdict(list)
+    for trial in every:
+        grouped[trial.backbone.name].append(trial)
+    return Plan(
+        sweep=sweep.name,
+        trials=len(every),
+        duplicates=sweep.duplicates,
+        skipped=tuple(sweep.skipped),
+        backbones=tuple(_backbone(group, sweep, states, card, clock) for group in grouped.values()),
+        settings=settings(every),
+        card=card,
+    )
+
+
+def states_of(every: Sequence[Trial], store: Store | None) -> dict[str, str]:
+    """The state of each trial that the store has a row of, by trial id."""
+    if store is None:
+        return {}
+    visible = store.visible()
+    return {t.trial_id: visible[t.trial_id][0] for t in every if t.trial_id in visible}
+
+
+def _asks_for_gpus(sweep: Sweep) -> bool:
+    """A gang or a stage was written down: plan for GPUs even where this machine has none."""
+    wanted = sweep.resources
+    return (wanted.gpus != "auto" and wanted.gpus > 0) or wanted.zero_stage not in ("auto", 0)
+
+
+def _backbone(
+    trials: Sequence[Trial], sweep: Sweep, states: Mapping[str, str], card: int, clock: Clock
+) -> BackbonePlan:
+    from orchestrator import estimate
+    from orchestrator.packs import PACK_SIZE
+    from trials.backbones import loaded_parameters
+
+    ref, wanted = trials[0].backbone, sweep.resources
+    parameters = loaded_parameters(ref)
+    pack_size = wanted.pack_size if isinstance(wanted.pack_size, int) else PACK_SIZE
+    needs = {
+        label: estimate.need(
+            group[0],
+            parameters,
+            max(counted(t.method, ref, parameters) for t in group),
+            1 if group[0].method.name == "full" else pack_size,
+            number_bytes(group[0].training.precision, card > 0),
+        )
+        for label, group in by_method(trials).items()
+    }
+    largest = max(needs, key=lambda label: needs[label].total)
+    if card:
+        fit = estimate.fit(needs[largest], _given(wanted.gpus), _given(wanted.zero_stage), _given(wanted.offload), card)
+    else:
+        fit = estimate.Fit(0, 0, False, needs[largest].total, True)
+    count = Counter(states.get(t.trial_id, TO_DO) for t in trials) if states else Counter({TO_DO: len(trials)})
+    left = [t for t in trials if t.trial_id not in states] if states else trials
+    seconds, basis = clock.total(left)
+    return BackbonePlan(
+        backbone=ref.name,
+        family=ref.family,
+        parameters=parameters,
+        trials=len(trials),
+        states=dict(count),
+        methods=tuple(_method(label, group, ref, parameters) for label, group in by_method(trials).items()),
+        largest=largest,
+        gpus=fit.gpus,
+        zero_stage=fit.zero_stage,
+        offload=fit.offload,
+        bytes_per_device=fit.bytes_per_gpu,
+        fits=fit.fits,
+        pack_size=pack_size,
+        worker_s=seconds / max(fit.gpus, 1),
+        basis=basis,
+    )
+
+
+def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, parameters: int) -> MethodPlan:
+    from trials.counts import capacity
+
+    first = trials[0].method
+    return MethodPlan(
+        method=label,
+        trials=len(trials),
+        counts=tuple(sorted({counted(t.method, ref, parameters) for t in trials})),
+        capacity=capacity(ref, first.operations, first.sites) if first.operations else {},
+    )
+
+
+def by_method(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Trials grouped by their method without the count, in order of appearance."""
+    groups: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[describe(trial.method, trial.backbone.family)].append(trial)
+    return groups
+
+
+def describe(method: Method, family: str) -> str:
+    """A method with its sizes, without its count: ``lora rank 8``, ``apet add:1 concat:1 discrete``."""
+    from trials.sites import default_sites
+
+    words = [method.name]
+    words += [f"{op}:{share}" for op, share in (method.operations or {}).items()]
+    chosen = (method.sites or {}).items()
+    words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != default_sites(family, op)]
+    sizes = {"rank": method.rank, "alpha": method.alpha, "bottleneck": method.bottleneck, "tokens": method.tokens}
+    words += [f"{name} {value:g}" for name, value in sizes.items() if value is not None]
+    return " ".join([*words, method.placement] if method.placement else words)
+
+
+def counted(method: Method, ref: BackboneRef, parameters: int) -> int:
+    """Tunable parameters of a method; ``full`` trains all ``parameters`` of the backbone."""
+    from trials.methods import count_of
+
+    count = method.count if method.count is not None else count_of(method, ref)
+    return parameters if count is None else count
+
+
+def number_bytes(precision: str, on_gpu: bool) -> int:
+    """Bytes of a weight: 2 in bf16, which ``auto`` takes on a GPU; 4 in fp32."""
+    return 2 if precision == "bf16" or (precision == "auto" and on_gpu) else 4
+
+
+def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
+    """What the trials were resolved to, defaults included: every value of every setting that occurs."""
+    found: dict[str, dict[Any, None]] = defaultdict(dict)
+    for trial in trials:
+        values = {
+            "task": trial.task.name,
+            "learning_rate": trial.learning_rate,
+            "train_seed": trial.train_seed,
+            "position_seed": trial.position_seed,
+            "head": trial.head,
+            "labels": trial.labels,
+            **vars(trial.training),
+        }
+        for name, value in values.items():
+            found[name][value] = None
+    return {name: list(values) for name, values in found.items()}
+
+
+def _given(value: Any) -> Any:
+    return None if value == "auto" else value

@@ -1,0 +1,71 @@
+"""Plain text tables for a terminal or a pipe: aligned columns, numbers to the right, nothing cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+GIB = 2**30
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows under their column names, as text with two spaces between columns.
+
+    >>> print(table(["name", "count"], [["lora", 65536], ["full", None]]))
+    name   count
+    lora  65,536
+    full       -
+    """
+    assert all(len(row) == len(columns) for row in rows), "a row has one cell per column"
+    cells = [list(columns), *([cell(value) for value in row] for row in rows)]
+    right = [
+        any(_number(row[i]) for row in rows) and all(row[i] is None or _number(row[i]) for row in rows)
+        for i in range(len(columns))
+    ]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    lines = (
+        "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right, strict=True))
+        for line in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def cell(value: object) -> str:
+    """One value as text: thousands grouped, fractions to four digits, None as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> [duration(s) for s in (0.4, 42, 600, 9000, 400000)]
+    ['0.4 s', '42 s', '10 min', '2.5 h', '111 h']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def size(bytes_: float) -> str:
+    """Bytes in GiB, in MiB below a tenth.
+
+    >>> size(22 * 2**30), size(91 * 2**20)
+    ('22.0 GiB', '91 MiB')
+    """
+    return f"{bytes_ / GIB:.1f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 2**20:.0f} MiB"
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
