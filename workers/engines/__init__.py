@@ -1,1 +1,68 @@
-"""How a step is taken: plain PyTorch, or DeepSpeed."""
+"""How a step is taken: plain PyTorch for one CPU process, DeepSpeed for GPUs; held equal by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from trials.errors import ApetError, choices
+
+ENGINES = ("plain", "deepspeed")
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one trial trains: its tensors and its own learning rate."""
+
+    params: Sequence[nn.Parameter]
+    learning_rate: float
+
+
+class Engine(Protocol):
+    """One step of AdamW over K groups (β 0.9, 0.999, no decay); each group has its own rate and step count."""
+
+    name: str
+
+    def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Forward pass: [K] losses of the active slices."""
+
+    def backward(self, total: Tensor) -> None:
+        """Gradients of the summed loss."""
+
+    def step(self) -> None:
+        """Move every group that has gradients, then forget the gradients."""
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The optimiser's own groups: the trained tensors are counted here."""
+
+    def drop(self, group: int) -> None:
+        """A trial has ended: its tensors move no more."""
+
+    def state(self, group: int) -> list[dict[str, Tensor]]:
+        """The optimiser's state of one group, a dict a tensor: step, exp_avg, exp_avg_sq."""
+
+    def load_state(self, group: int, state: Sequence[Mapping[str, Tensor]]) -> None:
+        """Put back what :meth:`state` gave."""
+
+    def close(self) -> None:
+        """Leave the model as it was found, ready for another engine."""
+
+
+def make(name: str, model: nn.Module, groups: Sequence[Group]) -> Engine:
+    """An engine over ``model`` by name.
+
+    Raises:
+        ApetError: no such engine.
+    """
+    if name == "plain":
+        from workers.engines.plain import PlainEngine
+
+        return PlainEngine(model, groups)
+    if name == "deepspeed":
+        from workers.engines.deepspeed import DeepSpeedEngine
+
+        return DeepSpeedEngine(model, groups)
+    raise ApetError(f"engine {name!r}: {choices(name, ENGINES)}")

@@ -1,0 +1,164 @@
+"""One mechanism, three operations: identity at the start, exact θ, packs equal to trials alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trials import backbones
+from trials.positions import layout
+from workers import weights
+from workers.modules import Modules, initial_theta
+
+FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
+
+
+def frozen(name: str) -> Any:
+    """A tiny backbone without its tokenizer."""
+    ref = backbones.get(name)
+    model = weights._empty(ref)
+    weights._fill(model, ref)
+    model.eval().requires_grad_(False)
+    return SimpleNamespace(ref=ref, model=model, device=torch.device("cpu"))
+
+
+def logits(backbone: Any, k: int = 1) -> Tensor:
+    """Logits of a fixed batch of 3 rows, k slices of it."""
+    ids = torch.arange(3 * 7).view(3, 7) * 31 % 2000 + 10
+    mask = torch.ones_like(ids)
+    inputs = {"input_ids": ids.repeat(k, 1), "attention_mask": mask.repeat(k, 1)}
+    if backbone.ref.family == "t5":
+        inputs["decoder_input_ids"] = ids[:, :4].repeat(k, 1)
+    return backbone.model(**inputs).logits
+
+
+def randomised(modules: Modules) -> None:
+    """Every θ away from its start, by noise that depends on its length alone."""
+    for theta in modules.thetas:
+        noise = np.random.RandomState(len(theta)).randn(len(theta)) * 0.1
+        theta.data += torch.from_numpy(noise).float()
+
+
+MIXED = {"count": 700, "operations": {"add": 1, "concat": 2, "plug": 3}}
+CASES: list[dict[str, Any]] = [
+    {"operations": {"add": 1}, "count": 37},
+    {"operations": {"concat": 1}, "count": 901},
+    {"operations": {"plug": 1}, "count": 333},
+    MIXED,
+    {**MIXED, "placement": "adjacent"},
+    {"method": "lora"},
+    {"method": "adapter"},
+    {"method": "bitfit"},
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c.values())))
+def test_a_module_starts_as_the_identity_bitwise_and_learns(name: str, case: dict[str, Any], trial: Any) -> None:
+    backbone = frozen(name)
+    before = logits(backbone)
+    modules = Modules(backbone, [layout(trial(name, **case))])
+    modules.bind()
+    assert torch.equal(logits(backbone), before)
+    randomised(modules)
+    modules.bind()
+    assert not torch.equal(logits(backbone), before)
+    modules.close()
+    assert torch.equal(logits(backbone), before)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("case", CASES[:5], ids=lambda c: "-".join(map(str, c.values())))
+def test_theta_has_exactly_the_count_and_every_scalar_gets_a_gradient(name: str, case: Any, trial: Any) -> None:
+    backbone = frozen(name)
+    chosen = trial(name, **case)
+    modules = Modules(backbone, [layout(chosen)])
+    theta = modules.thetas[0]
+    assert theta.numel() == chosen.method.count
+    randomised(modules)
+    modules.bind()
+    (logits(backbone) ** 2).sum().backward()
+    assert theta.grad is not None
+    assert int((theta.grad != 0).sum()) == chosen.method.count
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_pack_gives_each_trial_what_it_gives_alone_bitwise(name: str, trial: Any) -> None:
+    layouts = [layout(trial(name, **case)) for case in CASES]
+    backbone = frozen(name)
+    packed = Modules(backbone, layouts)
+    randomised(packed)
+    packed.bind()
+    together = logits(backbone, len(layouts)).chunk(len(layouts))
+    sum((x**2).sum() for x in together).backward()
+    packed.close()
+    for one, theirs, out in zip(layouts, packed.thetas, together, strict=True):
+        alone = Modules(backbone, [one])
+        randomised(alone)
+        alone.bind()
+        mine = logits(backbone)
+        (mine**2).sum().backward()
+        alone.close()
+        assert torch.equal(mine, out)
+        assert torch.equal(alone.thetas[0].grad, theirs.grad)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_poisoned_trial_leaves_the_others_bitwise_undisturbed(name: str, trial: Any) -> None:
+    backbone = frozen(name)
+    modules = Modules(backbone, [layout(trial(name, **case)) for case in CASES[:4]])
+    randomised(modules)
+    modules.bind()
+    clean = logits(backbone, 4).chunk(4)
+    modules.thetas[1].data.fill_(float("nan"))
+    modules.bind()
+    poisoned = logits(backbone, 4).chunk(4)
+    assert poisoned[1].isnan().any()
+    for i in (0, 2, 3):
+        assert torch.equal(clean[i], poisoned[i])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_slice_may_leave_the_pack(name: str, trial: Any) -> None:
+    backbone = frozen(name)
+    modules = Modules(backbone, [layout(trial(name, **case)) for case in CASES[:4]])
+    randomised(modules)
+    modules.bind()
+    all_four = logits(backbone, 4).chunk(4)
+    modules.active = [0, 3]
+    modules.bind()
+    two = logits(backbone, 2).chunk(2)
+    assert torch.equal(two[0], all_four[0])
+    assert torch.equal(two[1], all_four[3])
+
+
+def test_bloom_value_gets_its_own_branch_and_not_the_querys(trial: Any) -> None:
+    backbone = frozen("tiny-bloom")
+    seen: dict[str, Tensor] = {}
+    layer = backbone.model.transformer.h[0].self_attention.query_key_value
+    kinds = {"concat": ("v",)}
+    modules = Modules(backbone, [layout(trial("tiny-bloom", operations={"concat": 1}, sites=kinds, count=2 * 128))])
+    randomised(modules)
+    layer.register_forward_hook(
+        lambda m, a, out: seen.update(out=out, plain=torch.nn.functional.linear(a[0], m.weight, m.bias))
+    )
+    modules.bind()
+    logits(backbone)
+    difference = (seen["out"] - seen["plain"]).unflatten(-1, (4, 3, 16))
+    changed = [bool((difference[..., part, :].abs() > 1e-6).any()) for part in range(3)]
+    assert changed[:2] == [False, False]
+
+
+def test_initial_theta_is_zero_on_output_sides_and_drawn_on_input_sides(trial: Any) -> None:
+    one_site = {"concat": ("q",)}
+    chosen = layout(trial("tiny-bert", operations={"concat": 1}, sites=one_site, count=3 * 128))
+    rows = initial_theta(chosen).reshape(3, 128)
+    assert rows.dtype == np.float32
+    assert np.all(rows[:, :64] == 0)
+    assert np.all(rows[:, 64:] != 0)
+    assert np.abs(rows).max() <= 64**-0.5

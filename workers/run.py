@@ -1,0 +1,46 @@
+"""``python -m workers.run PACK.json --store URI``: run one pack here, with no ray and no cluster."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trials.errors import ApetError
+from trials.pack import Pack
+from trials.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit 0 when every trial of the pack has a result, 1 when one failed, 2 for wrong input."""
+    parser = argparse.ArgumentParser(prog="python -m workers.run", description=__doc__)
+    parser.add_argument("pack", type=Path, help="a pack's JSON file; `apet show TRIAL --pack` prints one")
+    parser.add_argument("--store", required=True, help="the store's directory or URI")
+    parser.add_argument(
+        "--threads", type=int, default=None, help="torch CPU threads; 1 gives bitwise repeatable results"
+    )
+    parser.add_argument("--engine", default="auto", help="auto, plain or deepspeed")
+    args = parser.parse_args(argv)
+    try:
+        pack = Pack.read(args.pack)
+        store = Store(args.store, create=True)
+        from workers.worker import Worker  # torch only once the input is known to be right
+
+        worker = Worker(store, device=pack.device, threads=args.threads, engine=args.engine)
+    except ApetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = 0
+    for progress in worker.run(pack):
+        for trial, value in progress.scores.items():
+            print(f"{trial} step {progress.step}/{progress.steps} validation {value:.4f}", file=sys.stderr)
+        for ended in progress.ended:
+            failed += ended.state == "failed"
+            score = "-" if ended.test_score is None else f"{ended.test_score:.4f}"
+            print(f"{ended.trial_id} {ended.state} test {score} {ended.error_message or ''}".rstrip())
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
