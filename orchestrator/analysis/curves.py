@@ -1,0 +1,248 @@
+"""Count curves: rows of the ``selected`` view grouped into curves, with the full fine-tuning runs beside them.
+
+A **curve** is all ``apet`` rows that agree in everything but count, position seed, train seed and learning
+rate. Its **replicates** at a count are its (position seed, train seed) pairs. The full fine-tuning runs beside
+a curve agree with it in everything but method, seeds, learning rate and zero-shot targets: backbone, weights,
+task, data, head, labels and training settings are the same.
+
+Scores are fractions in [0, 1]; counts are ``count_actual``, in scalars.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from trials.trial import without
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SEEDS = ("learning_rate", "position_seed", "train_seed")
+COLUMNS = [
+    *("spec", "family", "backbone", "scale", "backbone_parameters", "task", "method", "placement", "count_actual"),
+    *("head", "labels", "position_seed", "train_seed", "state", "validation_score", "test_score"),
+    *("chance", "majority", "test_rows", "precision", "curve_id"),
+]
+Replicate = tuple[int | None, int | None]  # (position seed, train seed)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One count of a curve.
+
+    Args:
+        count: tunable parameters, ``count_actual``.
+        scores: test score per replicate.
+        unscored: replicates that diverged before they had any score.
+        missing: replicates without a result: failed, or completed with no test score.
+    """
+
+    count: int
+    scores: Mapping[Replicate, float]
+    unscored: int = 0
+    missing: int = 0
+
+    @property
+    def n(self) -> int:
+        """Replicates with a result, the unscored ones included."""
+        return len(self.scores) + self.unscored
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One count curve, its floor levels and the full fine-tuning runs beside it.
+
+    ``operations`` names the shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from
+    the smallest count up. ``full`` are the test scores of the matching full fine-tuning runs, ``near`` says in
+    what the nearest runs differ where none match. ``variant`` tells apart curves that share backbone, task, placement
+    and operations (``steps 90``). ``notes`` are warnings to print.
+    """
+
+    curve_id: str
+    backbone: str
+    family: str
+    scale: str
+    parameters: int  # of the backbone; 0 where the rows don't say
+    task: str
+    placement: str
+    operations: str
+    head: str | None
+    labels: str
+    chance: float | None
+    majority: float | None
+    test_rows: int | None
+    points: tuple[Point, ...]
+    full: tuple[float, ...] = ()
+    full_unscored: int = 0
+    near: str = ""
+    variant: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The counts, ascending."""
+        return tuple(p.count for p in self.points)
+
+    @property
+    def replicates(self) -> int:
+        """The largest number of replicates at one count."""
+        return max((p.n for p in self.points), default=0)
+
+    def floor(self, rule: str) -> float | None:
+        """The score of learning nothing: ``chance``, or with ``majority`` the larger of chance and majority share."""
+        known = [v for v in ((self.chance, self.majority) if rule == "majority" else (self.chance,)) if v is not None]
+        return max(known, default=None)
+
+
+def setting(spec: str) -> str:
+    """Digest of what a curve and its full fine-tuning runs share."""
+    return without(spec, *SEEDS, "method", "evaluate_on")
+
+
+def operations_label(spec: str) -> str:
+    """The operations of an apet spec, with their shares where they differ.
+
+    >>> operations_label('{"method": {"operations": {"add": 1, "plug": 1}}}')
+    'add+plug'
+    """
+    shares: dict[str, int] = json.loads(spec)["method"].get("operations") or {}
+    equal = len(set(shares.values())) <= 1
+    return "+".join(op if equal else f"{op}:{share}" for op, share in shares.items())
+
+
+def curves(selected: pa.Table, full: pa.Table | None = None, trained_heads: bool = False) -> tuple[Curve, ...]:
+    """Group rows of the ``selected`` view into curves, in the order backbone, task, placement, operations.
+
+    Rows with a trained head never enter unless asked, since the head's parameters aren't in the count. A missing
+    score is missing, never 0: failed rows and completed rows without a test score are counted in
+    :attr:`Point.missing`. A diverged row counts with the score it kept; one without a score is counted in
+    :attr:`Point.unscored`.
+
+    Args:
+        selected: rows of ``selected`` that curves are made of; rows of other methods are passed over.
+        full: rows in which full fine-tuning is looked for; None: ``selected``.
+    """
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in _rows(selected, "apet", trained_heads):
+        groups[row["curve_id"]].append(row)
+    references: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    keys: dict[str, str] = {}
+    for row in _rows(selected if full is None else full, "full", trained_heads):
+        references[keys.setdefault(row["spec"], setting(row["spec"]))].append(row)
+    specs = {curve_id: _flat(json.loads(rows[0]["spec"])) for curve_id, rows in groups.items()}
+    made = [_curve(curve_id, rows, references) for curve_id, rows in groups.items()]
+    named = [
+        replace(c, variant=_variant(specs[c.curve_id], [specs[o.curve_id] for o in _alike(c, made)])) for c in made
+    ]
+    return tuple(
+        sorted(named, key=lambda c: (c.task, c.family, c.parameters, c.backbone, c.placement, c.operations, c.variant))
+    )
+
+
+def _alike(curve: Curve, others: Iterable[Curve]) -> Iterable[Curve]:
+    """The curves that a table can't tell from this one."""
+    names = ("backbone", "task", "placement", "operations")
+    return (o for o in others if all(getattr(o, name) == getattr(curve, name) for name in names))
+
+
+def _variant(spec: Mapping[str, Any], alike: Iterable[Mapping[str, Any]]) -> str:
+    """What tells a spec from those alike, with the last part of each key: ``steps 90``."""
+    differ = sorted({key for other in alike for key in spec.keys() | other.keys() if spec.get(key) != other.get(key)})
+    return ", ".join(
+        f"{k.rpartition('.')[2]} {_short(spec.get(k))}" for k in differ if k not in (*SEEDS, "method.count")
+    )
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12] if isinstance(value, str) else json.dumps(value)
+
+
+def _rows(table: pa.Table, method: str, trained_heads: bool) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc
+
+    rows: list[dict[str, Any]] = table.filter(pc.equal(table["method"], method)).select(COLUMNS).to_pylist()
+    return [r for r in rows if trained_heads or r["head"] != "trained"]
+
+
+def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, list[dict[str, Any]]]) -> Curve:
+    first = rows[0]
+    by_count: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["count_actual"] is not None:
+            by_count[row["count_actual"]].append(row)
+    points = tuple(_point(count, by_count[count]) for count in sorted(by_count))
+    full_rows = references.get(setting(first["spec"]), [])
+    full: dict[int | None, float] = {r["train_seed"]: r["test_score"] for r in full_rows if _scored(r)}
+    unscored = sum(r["state"] == "diverged" and r["test_score"] is None for r in full_rows)
+    scored = [r for r in rows if _scored(r)]
+    return Curve(
+        curve_id=curve_id,
+        **{k: first[k] for k in ("backbone", "family", "scale", "task")},
+        parameters=first["backbone_parameters"] or 0,
+        placement=first["placement"] or "",
+        operations=operations_label(first["spec"]),
+        head=first["head"],
+        labels=first["labels"] or "own",
+        chance=_highest(rows, "chance"),
+        majority=_highest(rows, "majority"),
+        test_rows=min((r["test_rows"] for r in scored if r["test_rows"]), default=None),
+        points=points,
+        full=tuple(full.values()),
+        full_unscored=unscored,
+        near="" if full_rows else _nearest(first["spec"], references.values()),
+        notes=tuple(_notes(rows, points, full_rows)),
+    )
+
+
+def _scored(row: Mapping[str, Any]) -> bool:
+    return row["state"] in ("completed", "diverged") and row["test_score"] is not None
+
+
+def _highest(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
+    """Rows of one curve share data and labels, so a level differs only by mistake: the stricter one counts."""
+    return max((r[column] for r in rows if r[column] is not None), default=None)
+
+
+def _point(count: int, rows: list[dict[str, Any]]) -> Point:
+    unscored = sum(r["state"] == "diverged" and r["test_score"] is None for r in rows)
+    scores = {(r["position_seed"], r["train_seed"]): float(r["test_score"]) for r in rows if _scored(r)}
+    return Point(count, scores, unscored, len(rows) - len(scores) - unscored)
+
+
+def _notes(rows: list[dict[str, Any]], points: Sequence[Point], full: list[dict[str, Any]]) -> Iterable[str]:
+    precisions = sorted({r["precision"] for r in [*rows, *full] if r["precision"] is not None and _scored(r)})
+    if len(precisions) > 1:
+        yield f"mixes precisions ({', '.join(precisions)}): run the curve on one kind of device"
+    unscored = sum(p.unscored for p in points)
+    if unscored:
+        yield f"{unscored} diverged without a score: counted at chance"
+    missing = sum(p.missing for p in points)
+    if missing:
+        yield f"{missing} without a result, left out: `apet resubmit` reruns failed trials"
+
+
+def _nearest(spec: str, references: Iterable[list[dict[str, Any]]]) -> str:
+    """In what the nearest full fine-tuning runs of the same backbone and task differ from a curve, or ''."""
+    mine = _flat(json.loads(spec))
+    best: list[str] = []
+    for rows in references:
+        theirs = _flat(json.loads(rows[0]["spec"]))
+        if any(mine.get(k) != theirs.get(k) for k in ("backbone.name", "task.name")):
+            continue
+        differ = [
+            f"{key} {theirs.get(key)} instead of {mine.get(key)}"
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *SEEDS))
+        ]
+        best = min((b for b in (best, differ) if b), key=len, default=[])
+    return ", ".join(best)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}" if path else key).items()}

@@ -1,0 +1,150 @@
+"""The thresholds table: plain rows, their Arrow schema, and aligned text for a terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrator.analysis.thresholds import CurveThresholds, Thresholds
+
+WIDTH = 116  # of the text below the table
+_HEAD = ("floor", "full", "low", "high", "collapsed")
+COLUMNS = {
+    "curve_id": "string",
+    "backbone": "string",
+    "family": "string",
+    "scale": "string",
+    "task": "string",
+    "placement": "string",
+    "operations": "string",
+    "head": "string",
+    "labels": "string",
+    "variant": "string",  # what tells apart curves that agree in all of these
+    "counts": "int64",  # how many counts have a result
+    "count_min": "int64",
+    "count_max": "int64",
+    "seeds_min": "int64",  # replicates at the count that has the fewest
+    "seeds_max": "int64",
+    "floor": "double",
+    "full_mean": "double",
+    "full_runs": "int64",
+    "low_state": "string",  # bracket, below the grid, unresolved
+    "low_lower": "int64",
+    "low_upper": "int64",
+    "low_p_lower": "double",
+    "low_p_upper": "double",
+    "low_reason": "string",
+    "high_state": "string",
+    "high_lower": "int64",
+    "high_upper": "int64",
+    "high_p_lower": "double",
+    "high_p_upper": "double",
+    "high_reason": "string",
+    "collapsed": "int64",
+    "collapsed_of": "int64",
+    "notes": "string",
+}
+
+
+def schema() -> pa.Schema:
+    """The Arrow schema of the rows."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+
+
+def row(found: CurveThresholds) -> dict[str, Any]:
+    """One curve as a plain row with the keys of :data:`COLUMNS`; None where there is no value."""
+    curve = found.curve
+    tested = [p for p in curve.points if p.n]
+    full = math.fsum(curve.full) / len(curve.full) if curve.full else None
+    sides = {
+        f"{name}_{key}": value
+        for name, side in (("low", found.low), ("high", found.high))
+        for key, value in (
+            *(("state", side.state), ("lower", side.lower), ("upper", side.upper)),
+            *(("p_lower", side.p_lower), ("p_upper", side.p_upper), ("reason", side.reason or None)),
+        )
+    }
+    values = {
+        **{k: getattr(curve, k) for k in ("curve_id", "backbone", "family", "scale", "task", "placement")},
+        **{k: getattr(curve, k) for k in ("operations", "head", "labels", "variant")},
+        "counts": len(tested),
+        "count_min": tested[0].count if tested else None,
+        "count_max": tested[-1].count if tested else None,
+        "seeds_min": min((p.n for p in tested), default=0),
+        "seeds_max": max((p.n for p in tested), default=0),
+        "floor": found.floor,
+        "full_mean": full,
+        "full_runs": len(curve.full),
+        **sides,
+        "collapsed": found.collapsed,
+        "collapsed_of": found.collapsed_of,
+        "notes": "; ".join(curve.notes) or None,
+    }
+    return {name: values[name] for name in COLUMNS}
+
+
+def label(found: CurveThresholds) -> str:
+    """A curve in one short line, to refer to it."""
+    curve = found.curve
+    names = (curve.backbone, curve.task, curve.placement, curve.operations, curve.variant)
+    return " · ".join(filter(None, names))
+
+
+def reasons(found: Thresholds) -> dict[str, list[str]]:
+    """Why thresholds are unresolved, and what to know of a curve, with the labels of the curves it concerns."""
+    said: dict[str, list[str]] = {}
+    for c in found.curves:
+        sides = [
+            (f"{name} unresolved", side.reason) for name, side in (("low", c.low), ("high", c.high)) if side.reason
+        ]
+        for what, why in [*sides, *[("note", n) for n in c.curve.notes]]:
+            said.setdefault(f"{what}: {why}", []).append(label(c))
+    return said
+
+
+def render(found: Thresholds) -> str:
+    """The table as aligned text, then why each unresolved threshold is so, then notes."""
+    head = [*("backbone", "task", "placement", "operations", "counts", "seeds"), *_HEAD]
+    text: list[str] = []
+    if found.curves:
+        lines = [_cells(c) for c in found.curves]
+        if any(c.curve.variant for c in found.curves):
+            head.append("variant")
+            lines = [(*cells, c.curve.variant) for cells, c in zip(lines, found.curves, strict=True)]
+        text += _aligned([head, *lines], right={4, 5, 6, 7, 10})
+    for why, labels in reasons(found).items():
+        text += ["", *labels, textwrap.fill(why, WIDTH, initial_indent="  ", subsequent_indent="  ")]
+    text += [f"note: {n}" for n in found.notes]
+    if found.curves:
+        rules = f"alpha {found.alpha:g}, margin {found.margin:g}, floor {found.floor}"
+        text += ["", f"{rules}. A threshold lies in (largest count not shown above, smallest count shown above]."]
+    return "\n".join(text)
+
+
+def _cells(found: CurveThresholds) -> tuple[str, ...]:
+    values = row(found)
+    seeds = (
+        values["seeds_max"]
+        if values["seeds_min"] == values["seeds_max"]
+        else "{seeds_min}–{seeds_max}".format(**values)
+    )
+    full = "–" if values["full_mean"] is None else "{full_mean:.3f} (n={full_runs})".format(**values)
+    floor = "–" if found.floor is None else f"{found.floor:.3f}"
+    names = (values[k] or "" for k in ("backbone", "task", "placement", "operations"))
+    spread = f"{found.collapsed}/{found.collapsed_of}"
+    return (*names, str(values["counts"]), str(seeds), floor, full, str(found.low), str(found.high), spread)
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    cells = (
+        [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))] for r in rows
+    )
+    return ["  ".join(row).rstrip() for row in cells]

@@ -1,0 +1,137 @@
+"""The thresholds of a store's count curves: low and high as brackets with their evidence, or unresolved and why.
+
+The tests themselves, and how runs without a score are treated, are in :mod:`orchestrator.analysis.sequence`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.analysis.curves import Curve, Point, curves
+from orchestrator.analysis.sequence import TINY, Threshold, high_threshold, low_threshold
+from orchestrator.analysis.table import render, row
+from trials.errors import ApetError, choices
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from trials.store import Store
+
+FLOORS = ("majority", "chance")
+
+
+@dataclass(frozen=True)
+class CurveThresholds:
+    """The thresholds of one curve.
+
+    ``collapsed`` of ``collapsed_of`` replicates ended at or below the floor within the noise of their own test
+    rows: a score not above it at α (binomial), or none. They are counted over the counts that high claims to
+    equal full fine-tuning; at the largest count where high is unresolved.
+    """
+
+    curve: Curve
+    floor: float | None
+    low: Threshold
+    high: Threshold
+    collapsed: int
+    collapsed_of: int
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection."""
+
+    curves: tuple[CurveThresholds, ...]
+    alpha: float
+    margin: float
+    floor: str
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain row a curve, the columns of :data:`orchestrator.analysis.table.COLUMNS`."""
+        return [row(c) for c in self.curves]
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table, typed also when it is empty."""
+        import pyarrow as pa
+
+        from orchestrator.analysis.table import schema
+
+        return pa.Table.from_pylist(self.rows(), schema=schema())
+
+    def render(self) -> str:
+        """The table as aligned text, the reasons of what is unresolved below it."""
+        return render(self)
+
+
+def thresholds(
+    store: Store | pa.Table,
+    *,
+    where: str | None = None,
+    alpha: float = 0.05,
+    margin: float = 0.02,
+    floor: str = "majority",
+    trained_heads: bool = False,
+) -> Thresholds:
+    """Low and high threshold of every count curve of a store.
+
+    Args:
+        store: a store, or a table with the columns of its ``selected`` view.
+        where: SQL condition over those columns; it chooses the curves' rows. Full fine-tuning is looked for in the
+            whole store, so that a condition on placement or count doesn't lose the reference.
+        alpha: level of each one-sided test.
+        margin: by how much a score may be below full fine-tuning and still equal it, as a fraction.
+        floor: ``majority``: the larger of chance and the most frequent test label's share; ``chance``: chance alone,
+            as in the paper.
+        trained_heads: let rows with a trained head enter, whose parameters are not in the count.
+
+    Raises:
+        ApetError: alpha, margin or floor out of range, or a condition that SQL refuses.
+    """
+    if not 0 < alpha < 0.5:
+        raise ApetError(f"alpha {alpha}: a level is between 0 and 0.5, both excluded; 0.05 is the default")
+    if not 0 < margin < 1:
+        raise ApetError(f"margin {margin}: a difference of scores is between 0 and 1, both excluded; 0.02 is 2 points")
+    if floor not in FLOORS:
+        raise ApetError(f"floor {floor!r}: {choices(floor, FLOORS)}")
+    table = store.selected() if hasattr(store, "selected") else store
+    chosen = table
+    if where is not None:
+        from orchestrator.query import where as keep
+
+        chosen = keep(table, where)
+    found = curves(chosen, full=table, trained_heads=trained_heads)
+    judged = tuple(_judge(curve, alpha, margin, floor) for curve in found)
+    return Thresholds(judged, alpha, margin, floor, _notes(chosen, judged, trained_heads))
+
+
+def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: bool) -> tuple[str, ...]:
+    methods, heads = table["method"].to_pylist(), table["head"].to_pylist()
+    trained = sum(m == "apet" and h == "trained" for m, h in zip(methods, heads, strict=True))
+    notes = []
+    if trained and not trained_heads:
+        notes.append(f"{trained} rows with a trained head left out: its parameters are not in the count")
+    if not found:
+        notes.append("no count curve: run a sweep with the method apet at several counts and position seeds")
+    return tuple(notes)
+
+
+def _judge(curve: Curve, alpha: float, margin: float, rule: str) -> CurveThresholds:
+    floor = curve.floor(rule)
+    low, high = low_threshold(curve, floor, alpha), high_threshold(curve, floor, alpha, margin)
+    tested = [p for p in curve.points if p.n]
+    beside = [p for p in tested if high.upper is not None and p.count >= high.upper] or tested[-1:]
+    collapsed = sum(_collapsed(p, floor, alpha, curve.test_rows) for p in beside)
+    return CurveThresholds(curve, floor, low, high, collapsed, sum(p.n for p in beside))
+
+
+def _collapsed(point: Point, floor: float | None, alpha: float, test_rows: int | None) -> int:
+    """Replicates at or below the floor within the binomial noise of ``test_rows`` rows."""
+    from scipy.stats import norm
+
+    level = floor or 0.0
+    noise = math.sqrt(level * (1 - level) / test_rows) if test_rows else 0.0
+    bar = level + float(norm.ppf(1 - alpha)) * noise + TINY
+    return point.unscored + sum(score <= bar for score in point.scores.values())
