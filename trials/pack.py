@@ -83,7 +83,7 @@ class Pack:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, ApetError):
                 raise
-            raise ApetError(f"not a pack ({error!r}); `apet show TRIAL` prints one that works") from None
+            raise ApetError(f"not a pack ({error!r}); `apet show TRIAL --pack` prints one that works") from None
 
     @staticmethod
     def read(path: Path) -> Pack:

@@ -1,0 +1,61 @@
+"""Commands on what is built in: sweeps, tasks, backbones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.commands.common import Json, print_json, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (sweeps, tasks, backbones):
+        app.command()(command)
+
+
+def sweeps(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this one's YAML, to copy and edit.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of sweep files.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the built-in sweeps, or print one."""
+    from orchestrator import listing
+    from trials.sweep import builtin_text, json_schema
+
+    if schema:
+        print_json(json_schema())
+    elif name is not None:
+        typer.echo(builtin_text(name), nl=False)
+    else:
+        _print(listing.sweeps(), as_json)
+        say("\n`apet sweeps NAME > mine.yaml` is a file to edit; `apet plan NAME` says what it costs.")
+
+
+def tasks(as_json: Json = False) -> None:
+    """List the tasks, and where their data would be found now."""
+    from orchestrator import listing
+
+    _print(listing.tasks(), as_json)
+
+
+def backbones(
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Tunable parameters of each method, and what each operation holds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the backbones, and where their weights would be found now."""
+    from orchestrator import listing
+
+    _print(listing.counts() if counts else listing.backbones(), as_json)
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    from orchestrator.tables import table
+
+    if as_json:
+        print_json(rows)
+    elif rows:
+        typer.echo(table(list(rows[0]), [list(row.values()) for row in rows]))

@@ -1,0 +1,114 @@
+"""Commands that read a store: show, query, thresholds, report."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.common import Json, MaybeStoreUri, StoreUri, Where, load_sweep, print_json, say
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+class Floor(StrEnum):
+    """What a low threshold has to be above."""
+
+    majority = "majority"
+    chance = "chance"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (show, query, thresholds, report):
+        app.command()(command)
+
+
+def show(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or the beginning of it.")],
+    store: MaybeStoreUri = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="SWEEP", help="Look in a sweep: a file, or a built-in one.")
+    ] = None,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Print the pack of this trial alone, for `python -m workers.run`.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one trial: what it trains and where, how it went, and how to run it alone."""
+    from orchestrator.show import pack_of, text
+    from orchestrator.show import show as look
+    from trials.store import Store
+
+    found = look(trial, Store(store) if store is not None else None, load_sweep(sweep) if sweep is not None else None)
+    if pack:
+        typer.echo(pack_of(found).to_json())
+    elif as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(text(found))
+
+
+def query(
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="Read-only, over trials, selected, attempts, curves, transfers.")
+    ],
+    store: StoreUri,
+    form: Annotated[
+        Format, typer.Option("--format", help="How rows are printed; parquet needs a pipe or a file.")
+    ] = Format.table,
+    as_json: Json = False,
+) -> None:
+    """Read the store with SQL."""
+    from orchestrator.commands.rows import write
+    from orchestrator.query import query as ask
+    from trials.store import Store
+
+    write(ask(Store(store), sql), "json" if as_json else form.value)
+
+
+def thresholds(
+    store: StoreUri,
+    where: Where = None,
+    alpha: Annotated[float, typer.Option(help="Level of each one-sided test.")] = 0.05,
+    margin: Annotated[
+        float, typer.Option(help="How far below full fine-tuning still equals it, as a fraction.")
+    ] = 0.02,
+    floor: Annotated[
+        Floor, typer.Option(help="majority: also above a constant answer; chance: the paper's rule.")
+    ] = Floor.majority,
+    as_json: Json = False,
+) -> None:
+    """Bracket the low and the high threshold of every count curve, or say why they are unresolved."""
+    from orchestrator.analysis.thresholds import thresholds as bracket
+    from trials.store import Store
+
+    found = bracket(Store(store), where=where, alpha=alpha, margin=margin, floor=floor.value)
+    if as_json:
+        print_json(
+            {"alpha": alpha, "margin": margin, "floor": floor.value, "curves": found.rows(), "notes": found.notes}
+        )
+    else:
+        typer.echo(found.render())
+
+
+def report(
+    store: StoreUri,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG and CSV.")],
+) -> None:
+    """Write the study's figures and tables as one self-contained HTML page."""
+    from orchestrator.report import report as write
+    from trials.store import Store
+
+    page = write(Store(store), out)
+    say("the report:")
+    typer.echo(str(page))

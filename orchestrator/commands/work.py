@@ -1,0 +1,175 @@
+"""Commands that turn a sweep into work: plan, run, status, resubmit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands.common import (
+    Json,
+    MaybeStoreUri,
+    Set,
+    StoreUri,
+    SweepName,
+    Where,
+    load_sweep,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.driver.run import Summary
+    from trials.trial import Trial
+
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="ADDR", help="A running Ray cluster; without it one starts here."),
+]
+MaxConcurrent = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trials trained at a time, at most.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (plan, run, status, resubmit):
+        app.command()(command)
+
+
+def plan(
+    context: typer.Context,
+    sweep: SweepName,
+    store: MaybeStoreUri = None,
+    trials: Annotated[bool, typer.Option("--trials", help="One line for each trial, with its id.")] = False,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a sweep holds, what is done, whether it fits and what it costs. Loads no weights."""
+    from orchestrator.commands.planned import text
+    from orchestrator.plan import plan as make
+    from orchestrator.plan import states_of
+    from trials.store import Store
+
+    loaded = load_sweep(sweep, settings)
+    known = Store(store) if store is not None else None
+    if known is not None and not known.exists():
+        say(f"no store at {store} yet: everything is to do")
+        known = None
+    if trials:
+        every = loaded.trials()
+        _print_trials(every, states_of(every, known), as_json)
+        return
+    made = make(loaded, known)
+    if as_json:
+        print_json(made.to_dict())
+    else:
+        typer.echo(text(made, verbose=context.obj.verbose > 0))
+
+
+def run(
+    context: typer.Context,
+    sweep: SweepName,
+    store: StoreUri,
+    where: Where = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="At most so many trials, the first ones.")
+    ] = None,
+    settings: Set = None,
+    address: Address = None,
+    max_concurrent: MaxConcurrent = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would run, and run nothing.")] = False,
+) -> None:
+    """Run what the store lacks of a sweep; failed and diverged trials are left alone."""
+    from orchestrator.driver.run import missing
+    from orchestrator.driver.run import run as drive
+    from trials.store import Store
+
+    loaded, known = load_sweep(sweep, settings), Store(store)
+    if dry_run:
+        asked, to_do = missing(loaded, known, where, limit)
+        _print_trials([todo.trial for todo in to_do], {}, as_json=False)
+        say(f"{len(to_do)} of {asked} trials would run; nothing was run")
+        return
+    summary = drive(
+        loaded,
+        known,
+        where=where,
+        limit=limit,
+        address=address,
+        max_concurrent=max_concurrent,
+        quiet=context.obj.quiet,
+    )
+    _finish(summary, known, {trial.trial_id for trial in loaded.trials()})
+
+
+def status(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Also say what is missing of it.")] = None,
+    *,
+    store: StoreUri,
+    as_json: Json = False,
+) -> None:
+    """Count trials done, failed, diverged, running and missing, by backbone and task."""
+    from orchestrator.status import status as look
+    from trials.store import Store
+
+    found = look(Store(store), load_sweep(sweep) if sweep is not None else None)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(found.render())
+
+
+def resubmit(
+    context: typer.Context,
+    store: StoreUri,
+    where: Where = None,
+    address: Address = None,
+    max_concurrent: MaxConcurrent = None,
+) -> None:
+    """Make new attempts at failed trials, straight from the store: the sweep file isn't needed."""
+    from orchestrator.driver.progress import display
+    from orchestrator.resubmit import resubmit as again
+    from trials.store import Store
+
+    summary = again(
+        Store(store), where=where, address=address, max_concurrent=max_concurrent, progress=display(context.obj.quiet)
+    )
+    _finish(summary, store, 0)
+
+
+def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
+    from orchestrator.plan import TO_DO, counted, describe
+    from orchestrator.tables import table
+    from trials.backbones import loaded_parameters
+
+    rows = [
+        {
+            "trial_id": trial.trial_id,
+            "state": states.get(trial.trial_id, TO_DO),
+            "backbone": trial.backbone.name,
+            "task": trial.task.name,
+            "method": describe(trial.method, trial.backbone.family),
+            "count": counted(trial.method, trial.backbone, loaded_parameters(trial.backbone)),
+            "position_seed": trial.position_seed,
+            "train_seed": trial.train_seed,
+            "learning_rate": trial.learning_rate,
+        }
+        for trial in trials
+    ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        typer.echo(table(list(rows[0]), [list(row.values()) for row in rows]))
+
+
+def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
+    """The one line at the end, and the exit code: 130 stopped, 1 when any of the trials failed, now or before."""
+    say(f"{summary}; store {store.uri}")
+    visible = store.visible() if store.exists() else {}
+    failed = sum(state == "failed" for trial_id, (state, _) in visible.items() if trial_id in trial_ids)
+    if failed:
+        say(f"{failed} failed: `apet show TRIAL` says why, `apet resubmit --store {store.uri}` makes new attempts")
+    if summary.stopped:
+        raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(1)
