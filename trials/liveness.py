@@ -47,6 +47,12 @@ def stop_requested(files: Files, run_id: str) -> bool:
     return files.exists(f"runs/{_name(run_id)}/stop")
 
 
+def end_run(files: Files, run_id: str) -> None:
+    """Delete everything of a run that is over."""
+    for entry in files.listing(f"runs/{_name(run_id)}"):
+        files.delete(entry.path)
+
+
 def _beats(files: Files, max_age_s: float) -> Iterator[tuple[str, str, float, dict[str, Any]]]:
     """Fresh heartbeats; by the files' times, since they need no reading of the many old ones."""
     now = time.time()

@@ -21,7 +21,6 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,9 @@ import pyarrow.parquet as pq
 
 from trials import liveness, views
 from trials.errors import ApetError
-from trials.files import Entry, Files
-from trials.record import CURVES, SCHEMA, SCHEMA_VERSION, Record, attempt_table, curve_table
-
-FOLDERS = ("attempts", "curves", "modules", "logs", "checkpoints", "sweeps", "runs")
-_READERS = 16  # threads; an object store answers each in tens of milliseconds
-_LISTINGS = 20  # how often a reader lists again because files vanish, before it gives up
+from trials.files import Files
+from trials.reading import Reader
+from trials.record import CURVES, SCHEMA, Record, attempt_table, curve_table
 
 
 class Store:
@@ -55,7 +51,7 @@ class Store:
     def __init__(self, uri: str | os.PathLike[str], create: bool = False, *, filesystem: Any = None) -> None:
         self.uri = os.fspath(uri)
         self._files = Files(uri, filesystem)
-        self._read: dict[str, tuple[frozenset[Entry], pa.Table]] = {}
+        self._reader = Reader(self._files)
         if create:
             self._files.make_folder("attempts")
             self._files.probe()
@@ -65,7 +61,7 @@ class Store:
 
     def exists(self) -> bool:
         """Whether there is a store; reading one that isn't there is an error."""
-        return not self._files.folders().isdisjoint(FOLDERS)
+        return self._reader.there()
 
     # Rows.
 
@@ -86,17 +82,21 @@ class Store:
             self._files.write(_path("curves", row["attempt_id"], "parquet"), _parquet(curve_table(row, curve)))
         self._files.write(path, data)
 
+    def has(self, attempt_id: str) -> bool:
+        """Whether an attempt's own file is there; looks at nothing else, so it's cheap in a large store."""
+        return self._files.exists(_path("attempts", attempt_id, "parquet"))
+
     def attempts(self) -> pa.Table:
         """Every attempt, one row each, in the columns of ``trials.record.SCHEMA``.
 
         Raises:
             ApetError: no store, a file that isn't ours, or one of a newer schema.
         """
-        return self._table("attempts", SCHEMA)
+        return self._reader.table("attempts", SCHEMA)
 
     def curves(self) -> pa.Table:
         """The learning curves of every attempt, in the columns of ``trials.record.CURVES``."""
-        curves, attempts = self._table("curves", CURVES), self.attempts()
+        curves, attempts = self._reader.table("curves", CURVES), self.attempts()
         known = np.isin(views.column(curves, "attempt_id"), views.column(attempts, "attempt_id"))
         return curves.filter(pa.array(known, pa.bool_()))  # a worker that died before its row leaves a curve
 
@@ -203,45 +203,11 @@ class Store:
         """Whether somebody asked a run to stop."""
         return liveness.stop_requested(self._files, run_id)
 
-    # Reading.
+    def end_run(self, run_id: str) -> None:
+        """Delete heartbeats and stop request of a run that is over."""
+        liveness.end_run(self._files, run_id)
 
-    def _table(self, folder: str, schema: pa.Schema) -> pa.Table:
-        """All rows below a folder; what was read before is not read again, since files never change."""
-        fresh: dict[Entry, pa.Table | None] = {}
-        for _ in range(_LISTINGS):
-            listed = frozenset(e for e in self._files.listing(folder) if e.path.endswith(".parquet"))
-            if not listed and not self.exists():
-                raise ApetError(f"no store at {self.uri}; `apet run SWEEP --store {self.uri}` makes one")
-            known, table = self._read.get(folder, (frozenset(), schema.empty_table()))
-            if not known <= listed:  # merged into a larger file, or deleted
-                known, table = frozenset(), schema.empty_table()
-            new = sorted(listed - known, key=lambda entry: entry.path)
-            with ThreadPoolExecutor(min(_READERS, len(new) or 1)) as readers:
-                fresh.update(readers.map(lambda e: (e, fresh.get(e) or self._read_one(e.path, schema)), new))
-            tables = [read for entry in new if (read := fresh[entry]) is not None]
-            if len(tables) < len(new):
-                continue  # a file was merged into a larger one since the listing: list again
-            if new:
-                file = np.repeat(np.arange(len(new) + 1), [len(table), *map(len, tables)])
-                table = views.once(pa.concat_tables([table, *tables]), file).combine_chunks()
-            self._read[folder] = (listed, table)
-            return table
-        raise ApetError(f"store {self.uri}: files keep vanishing while it is read; try again when nothing deletes them")
-
-    def _read_one(self, path: str, schema: pa.Schema) -> pa.Table | None:
-        """A file's rows, None where the file is gone."""
-        try:
-            data = self._files.read(path)
-        except FileNotFoundError:
-            return None
-        try:
-            table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise ApetError(
-                f"store {self.uri}: {path} is no valid Parquet file ({str(error).splitlines()[0]}); "
-                "move it away: its trial then counts as not run"
-            ) from None
-        return _conform(table, schema, f"store {self.uri}: {path}")
+    # Helpers.
 
     def _save(self, path: str, data: bytes) -> str:
         self._files.write(path, data)
@@ -259,36 +225,11 @@ def _path(folder: str, name: str, ending: str) -> str:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """A table as a Parquet file; one row needs no statistics or dictionaries, and reads faster without."""
+    """A table as a Parquet file; a small one needs no statistics, and is read faster without."""
     sink = io.BytesIO()
-    small = len(table) < 100
-    pq.write_table(table, sink, write_statistics=not small, use_dictionary=not small, store_schema=not small)
+    if len(table) > 100:
+        pq.write_table(table, sink)
+    else:
+        plain = {"write_statistics": False, "use_dictionary": False, "store_schema": False, "compression": "none"}
+        pq.write_table(table, sink, **plain)
     return sink.getvalue()
-
-
-def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
-    """A table with exactly the schema's columns; those of an older file that it lacks are null.
-
-    Raises:
-        ApetError: written by a newer schema, or not ours.
-    """
-    if "schema_version" in schema.names and "schema_version" in table.column_names and len(table):
-        newest = max(version or 0 for version in table["schema_version"].to_pylist())
-        if newest > SCHEMA_VERSION:
-            raise ApetError(
-                f"{where} has schema version {newest}; this apet reads up to {SCHEMA_VERSION}: install a newer apet"
-            )
-    if table.schema.equals(schema):
-        return table
-    try:
-        if "attempt_id" not in table.column_names:
-            raise ApetError(f"{where} has no column attempt_id: not a file of apet; move it away")
-        return pa.table(
-            [
-                table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
-                for f in schema
-            ],
-            schema=schema,
-        )
-    except pa.ArrowException as error:
-        raise ApetError(f"{where} has other types than this apet's ({error}); move it away") from None
