@@ -84,9 +84,10 @@ def _multiply(grids: Sequence[_Grid], finder: Finder) -> Enumerated:
         # equal parts become one object, so that comparing trials is comparing a few addresses
         common = {name: interned.setdefault(part, part) for name, part in grid.common.items()}
         shared = tuple(id(part) for part in common.values())
+        methods = {id(variant): interned.setdefault(variant.method, variant.method) for variant in grid.variants}
         for variant, rate, train_seed, position_seed in grid.points():
             total += 1
-            method = interned.setdefault(variant.method, variant.method)
+            method = methods[id(variant)]
             key = (shared, id(method), rate, train_seed, position_seed)
             if key in kept or key in skipped:
                 continue

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from trials.errors import ApetError
@@ -24,9 +24,18 @@ OPERATIONS = ("add", "concat", "plug")
 PLACEMENTS = ("discrete", "adjacent")
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, no NaN; equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _scalar(value: str | int | float | None) -> str:
+    """Canonical JSON of a scalar; ``typed`` keeps 1 and 1.0 apart."""
+    return canonical(value)
 
 
 def digest(text: str) -> str:
@@ -76,8 +85,17 @@ class Shape:
     lm_head: bool
 
 
+class _Part:
+    """A part of a spec that many trials share: its canonical text is made once."""
+
+    @cached_property
+    def text(self) -> str:
+        """Canonical JSON."""
+        return canonical(_plain(self))
+
+
 @dataclass(frozen=True)
-class BackboneRef:
+class BackboneRef(_Part):
     """A backbone as a trial names it: family, scale, shape and the identity of its weights."""
 
     name: str
@@ -89,7 +107,7 @@ class BackboneRef:
 
 
 @dataclass(frozen=True)
-class TaskRef:
+class TaskRef(_Part):
     """A task as a trial names it: data identity and upper limits of rows (None: all)."""
 
     name: str
@@ -100,7 +118,7 @@ class TaskRef:
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(_Part):
     """What is trained. Sizes that don't apply are None.
 
     ``apet`` has ``operations`` (shares in lowest terms), ``sites`` (per operation), ``placement``
@@ -119,11 +137,11 @@ class Method:
     tokens: int | None = None
 
     def __hash__(self) -> int:
-        return hash(canonical(_plain(self)))
+        return hash(self.text)
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(_Part):
     """Optimisation and evaluation settings.
 
     ``early_stop``: evaluations without a better validation score before a trial ends, None: never.
@@ -157,7 +175,7 @@ class Trial:
     @cached_property
     def spec(self) -> str:
         """Canonical JSON of everything that decides the result."""
-        return canonical({"spec_version": SPEC_VERSION, "text_version": TEXT_VERSION, **_plain(self)})
+        return self._spec_less()
 
     @cached_property
     def trial_id(self) -> str:
@@ -167,7 +185,7 @@ class Trial:
     @cached_property
     def cell_id(self) -> str:
         """Shared by trials that differ only in seeds and learning rate: one cell of a table."""
-        return without(self.spec, "learning_rate", "position_seed", "train_seed")
+        return digest(self._spec_less("learning_rate", "position_seed", "train_seed"))
 
     @cached_property
     def curve_id(self) -> str:
@@ -182,7 +200,25 @@ class Trial:
         """
         if self.method.name == "full":
             return self.trial_id
-        return without(self.spec, "learning_rate", "position_seed", "method")
+        return digest(self._spec_less("learning_rate", "position_seed", "method"))
+
+    def _spec_less(self, *left_out: str) -> str:
+        """The spec without some of its top keys, joined from the texts of its parts."""
+        texts = {
+            "backbone": self.backbone.text,
+            "evaluate_on": f"[{','.join(target.text for target in self.evaluate_on)}]",
+            "head": _scalar(self.head),
+            "labels": _scalar(self.labels),
+            "learning_rate": _scalar(self.learning_rate),
+            "method": self.method.text,
+            "position_seed": _scalar(self.position_seed),
+            "spec_version": _scalar(SPEC_VERSION),
+            "task": self.task.text,
+            "text_version": _scalar(TEXT_VERSION),
+            "train_seed": _scalar(self.train_seed),
+            "training": self.training.text,
+        }
+        return "{" + ",".join(f'"{key}":{text}' for key, text in texts.items() if key not in left_out) + "}"
 
     @staticmethod
     def from_spec(spec: str) -> Trial:
