@@ -1,0 +1,54 @@
+"""What the driver itself looks up in the store, and the one kind of row that it writes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from orchestrator.packs import Todo
+from trials.record import record
+from trials.store import Store
+
+
+class Rows:
+    """The rows of one store, as the driver needs them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @property
+    def uri(self) -> str:
+        """The store's URI, whatever the directory of who reads it."""
+        uri = self.store.uri
+        return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+    def state(self, todo: Todo) -> str | None:
+        """The state of an attempt's row, None when there is none. Lists the store: for rare cases only."""
+        attempts = self.store.attempts()
+        ours = pc.and_(pc.equal(attempts["trial_id"], todo.trial.trial_id), pc.equal(attempts["attempt"], todo.attempt))
+        states = attempts.filter(ours)["state"].to_pylist()
+        return str(states[0]) if states else None
+
+    def stored(self, attempt_id: str) -> bool:
+        """Whether an attempt's row is there; looks at one file."""
+        return self.store.has(attempt_id)
+
+    def give_up(self, todo: Todo, error_class: str, message: str) -> None:
+        """Write the failed row of an attempt whose worker can't: it is gone, and retries are spent."""
+        lines = [text.strip() for text in message.splitlines() if text.strip()]
+        row = record(
+            todo.trial,
+            state="failed",
+            attempt=todo.attempt,
+            error_class=error_class,
+            error_message=lines[-1] if lines else message,
+            weights_source=todo.sources.weights,
+            data_source=todo.sources.data,
+            transfer_sources=dict(todo.sources.targets),
+            sweep=todo.sweep,
+            finished_at=datetime.now(UTC),
+        )
+        row["log_uri"] = self.store.save_log(row["attempt_id"], message)
+        self.store.append(row, [])

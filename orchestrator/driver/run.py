@@ -1,0 +1,243 @@
+"""``run``: does what the store lacks, with Ray Tune, and comes back with a summary."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.driver.dispatch import Dispatch
+from orchestrator.driver.messages import Ended, Launch
+from orchestrator.driver.progress import Display, display
+from orchestrator.driver.rows import Rows
+from orchestrator.driver.signals import Stop
+from orchestrator.driver.tally import Tally, duration
+from orchestrator.packs import PACK_SIZE, Todo, packs
+from trials.errors import ApetError
+from trials.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.driver.cluster import Cluster
+    from trials.sweep import Sweep
+
+WORKER = "workers.worker:Worker"
+RESTARTS = 2  # of Tune's loop in one run, after an error of its own
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Args:
+        asked: trials that were asked for.
+        before: of those, had a row before, whatever its state.
+        completed, diverged, failed: ended in this run.
+        wall_s: seconds, Ray's start included.
+        workers_started: worker processes, those that took the place of lost ones included.
+        stopped: whether it was asked to stop before the end.
+    """
+
+    asked: int
+    before: int
+    completed: int = 0
+    diverged: int = 0
+    failed: int = 0
+    wall_s: float = 0.0
+    workers_started: int = 0
+    stopped: bool = False
+
+    @property
+    def remaining(self) -> int:
+        """Trials that are still to be done; those that were interrupted go on from their checkpoint."""
+        return self.asked - self.before - self.completed - self.diverged - self.failed
+
+    def __str__(self) -> str:
+        if not self.asked:
+            return "nothing to do: no trial was asked for"
+        if self.asked == self.before:
+            return f"nothing to do: all {self.asked} trials have their rows"
+        done = f"{self.completed} completed, {self.diverged} diverged, {self.failed} failed in {duration(self.wall_s)}"
+        before = f"; {self.before} done before" if self.before else ""
+        left = f"; {self.remaining} remain: run the same command again to go on" if self.remaining else ""
+        return f"{'stopped: ' if self.stopped else ''}{done}{before}{left}"
+
+
+def run(
+    sweep: Sweep,
+    store: Store,
+    *,
+    where: str | None = None,
+    limit: int | None = None,
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Run the trials of a sweep that have no row in the store; failed and diverged ones are left alone.
+
+    With nothing to do, nothing is started and nothing is written.
+
+    Args:
+        sweep: what is wanted.
+        store: where rows go; made if it isn't there.
+        where: SQL condition over identity columns: only those trials.
+        limit: at most so many, the first of the sweep.
+        address: of a running Ray cluster; None runs on this machine.
+        max_concurrent: packs at a time; by default one a GPU, or one a CPU where there is no GPU.
+        quiet: say only what went wrong.
+
+    Raises:
+        ApetError: a wrong condition, a store that can't be written or that not every node sees, no cluster.
+    """
+    asked, todo = missing(sweep, store, where, limit)
+    before = asked - len(todo)
+    if not todo:
+        return Summary(asked, before)
+    store = writable(store)
+    store.save_sweep(sweep.name, sweep.text)
+    resources = sweep.resources
+    return execute(
+        todo,
+        store,
+        before=before,
+        address=address,
+        max_concurrent=max_concurrent,
+        retries=resources.retries,
+        gpus=None if resources.gpus == "auto" else resources.gpus,
+        pack_size=PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
+        zero_stage=0 if resources.zero_stage == "auto" else resources.zero_stage,
+        offload=resources.offload is True,
+        quiet=quiet,
+    )
+
+
+def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | None = None) -> tuple[int, list[Todo]]:
+    """How many trials were asked for, and those of them that have no row.
+
+    Raises:
+        ApetError: a wrong condition, or a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ApetError(f"limit {limit}: at least 1, or none for all trials")
+    trials = sweep.trials()
+    if where is not None:
+        from orchestrator.query import select_trials
+
+        trials = tuple(select_trials(trials, where))
+    states = store.visible() if store.exists() else {}
+    todo = [Todo(t, sweep.sources(t), sweep=sweep.name) for t in trials if t.trial_id not in states]
+    left_out = len(todo[limit:]) if limit is not None else 0
+    return len(trials) - left_out, todo[:limit]
+
+
+def writable(store: Store) -> Store:
+    """The same store, made if it isn't there.
+
+    Raises:
+        ApetError: it can't be written.
+    """
+    return Store(store.uri, create=True)
+
+
+def execute(
+    todo: Sequence[Todo],
+    store: Store,
+    *,
+    before: int = 0,
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    retries: int = 2,
+    gpus: int | None = None,
+    pack_size: int = PACK_SIZE,
+    zero_stage: int = 0,
+    offload: bool = False,
+    quiet: bool = False,
+    worker: str = WORKER,
+) -> Summary:
+    """Make every attempt of ``todo``, on Ray.
+
+    Args:
+        todo: one attempt per trial.
+        store: where rows go; it is there and can be written.
+        before: trials that were asked for and are done, for the display.
+        retries: new attempts at a trial whose worker was lost.
+        gpus: per pack; None: one where there are any.
+        worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.messages.Launch`.
+
+    Raises:
+        ApetError: no worker starts, no cluster, a store that not every node sees, a number out of range.
+    """
+    if max_concurrent is not None and max_concurrent < 1:
+        raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
+    from orchestrator.driver.cluster import cluster, probe
+
+    began = time.monotonic()
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    groups, rows, show = packs(todo, pack_size), Rows(store), display(quiet)
+    dispatch = Dispatch(
+        groups, run_id, retries, rows.state, rows.stored, rows.give_up, zero_stage=zero_stage, offload=offload
+    )
+    stop = Stop()
+    try:
+        with cluster(len(groups), address, max_concurrent, gpus) as place, stop:
+            if address is not None:
+                probe(store, run_id)
+            _show(dispatch, Tally(groups, before, place.workers or 1), show)
+            launch = Launch(rows.uri, run_id, worker, place.device, place.threads)
+            started = _tune(dispatch, launch, place, stop, store, show)
+    finally:
+        show.close()
+        store.end_run(run_id)  # after the workers' last heartbeats
+    counts = dispatch.counts
+    return Summary(
+        asked=before + len(todo),
+        before=before,
+        completed=counts.completed,
+        diverged=counts.diverged,
+        failed=counts.failed,
+        wall_s=time.monotonic() - began,
+        workers_started=started,
+        stopped=stop.asked,
+    )
+
+
+def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
+    """Connect what happens to what is seen."""
+
+    def on_end(todo: Todo, ended: Ended) -> None:
+        tally.trial_ended(todo, ended)
+        show.ended(todo.trial, ended)
+
+    dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, tally.reported, tally.over
+    dispatch.on_end = on_end
+    show.start(tally)
+
+
+def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
+    """Run Tune until nothing waits; the number of workers that it started."""
+    from orchestrator.driver import loop
+
+    def on_step() -> None:
+        if stop.asked and not dispatch.stopping:
+            dispatch.stopping = True
+            store.request_stop(launch.run_id)
+            show.note("stopping: what trains ends at its next batch and keeps a checkpoint; once more ends it at once")
+
+    workers: set[tuple[str, int]] = set()
+    errors = 0
+    while dispatch.waiting:
+        try:
+            loop.once(dispatch, launch, place, on_step, workers)
+        except KeyboardInterrupt:
+            dispatch.stopping = True
+        except loop.WorkersDontStart as error:
+            raise ApetError(f"no worker starts, {loop.STARTS} in a row died; the last said:\n{error}") from None
+        except loop.RAY_ERRORS as error:
+            errors += 1
+            if errors > RESTARTS:
+                raise
+            show.note(f"Ray Tune stopped ({error!r}); going on with what is left")
+        for pack_id in list(dispatch.running):
+            dispatch.lost(pack_id, "WorkerDied", "Ray Tune ended before the pack")
+    return len(workers)
