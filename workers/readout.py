@@ -15,7 +15,7 @@ from workers.backbone import Backbone
 
 @dataclass(frozen=True)
 class Readout:
-    """``weights``: [c, d] per trial, parameters where trained; ``label_words``: c token ids; both empty for generators."""
+    """``weights``: [c, d] a trial, parameters where trained; ``label_words``: c token ids; neither for generators."""
 
     weights: list[Tensor] = field(default_factory=list)
     label_words: list[int] | None = None

@@ -67,6 +67,8 @@ def train(job: Job) -> Iterator[tuple[int, list[Course]]]:
     """
     training, step = job.training, job.courses[0].steps_done
     if training.steps == 0:
+        for course in job.courses:
+            _count(job, course)
         yield 0, _evaluate(job, 0)
         return
     batches = stream(job.train, job.train_seed, training.batch_size, start=step)
@@ -118,8 +120,6 @@ def _count(job: Job, course: Course) -> None:
 def _evaluate(job: Job, step: int) -> list[Course]:
     """Validation of the trials that train, then the test of those that end here, at their best step."""
     active = job.active
-    for course in active:
-        _count(job, course)
     if active:
         start = time.perf_counter()
         _use(job, active)
@@ -148,8 +148,8 @@ def _test(job: Job, courses: Sequence[Course]) -> None:
                 p.copy_(best)
     for course, scores in zip(courses, evaluate(job.model, job.test, job.training.batch_size), strict=True):
         course.test_score, course.metrics = scores.score, scores.metrics
-    for task, rows in job.targets.items():
-        results: list[Scores] = evaluate(job.model, rows, job.training.batch_size)
+    for task, target in job.targets.items():
+        results: list[Scores] = evaluate(job.model, target, job.training.batch_size)
         for course, scores in zip(courses, results, strict=True):
             course.transfer[task] = scores.score
     seconds = (time.perf_counter() - start) / len(courses)

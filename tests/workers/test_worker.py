@@ -1,0 +1,225 @@
+"""The warm worker on tiny backbones and a folder of rows: rows, packs, warmth, resuming, failing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trials.pack import Member, Pack, Sources
+from trials.store import Store
+from trials.trial import Training, Trial
+from workers.worker import Worker
+
+FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
+GOOD = ("a fine film", "a warm and funny story", "great acting", "it is a joy to watch")
+BAD = ("a dull film", "a cold and boring story", "bad acting", "it is a pain to watch")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Sixteen rows, the same in every split: the worker must learn them by heart."""
+    place = tmp_path / "reviews"
+    place.mkdir()
+    rows = [{"text": f"{x} {n}", "label": y} for n in ("one", "two") for y, xs in ((1, GOOD), (0, BAD)) for x in xs]
+    for split in ("train", "validation", "test"):
+        (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return place
+
+
+def pack_of(folder: Path, *trials: Trial, attempt: int = 0) -> Pack:
+    sources = Sources(f"random:{trials[0].backbone.name}", f"folder:{folder}")
+    return Pack("pack", tuple(Member(t, attempt) for t in trials), sources, sweep="test")
+
+
+def rows_of(store: Store) -> dict[str, dict[str, Any]]:
+    return {row["trial_id"]: row for row in store.trials().to_pylist()}
+
+
+def run(worker: Worker, pack: Pack, **kwargs: Any) -> list[Any]:
+    return [ended for progress in worker.run(pack, **kwargs) for ended in progress.ended]
+
+
+SCORES = ("validation_score", "test_score", "best_step", "train_loss", "tokens", "count_actual")
+
+
+def scores(store: Store, trial: Trial) -> dict[str, Any]:
+    row = rows_of(store)[trial.trial_id]
+    return {name: row[name] for name in SCORES}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_learns_sixteen_rows_and_its_row_says_so(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    training = Training(steps=120, batch_size=16, eval_every=30)
+    one = trial(name, count=4000, trial={"training": training, "learning_rate": 1e-2})
+    store = Store(tmp_path / "store", create=True)
+    (ended,) = run(Worker(store, threads=1), pack_of(folder, one))
+    assert (ended.state, ended.error_message) == ("completed", None)
+    row = rows_of(store)[one.trial_id]
+    assert row["test_score"] >= 15 / 16
+    assert row["count_actual"] == 4000
+    assert sum(dict(row["operations"]).values()) == 4000
+    assert (row["chance"], row["majority"]) == (0.5 if name == "tiny-bert" else 0.0, 0.5)
+    assert row["weights"] == "random"
+    assert (row["train_rows"], row["test_rows"]) == (16, 16)
+    assert row["load_s"] > 0
+    curve = store.curves().to_pylist()
+    assert [point["step"] for point in curve] == [30, 60, 90, 120]
+    module = store.load_module(row["module_uri"])
+    assert one.spec.encode()[:40] in module.replace(b"\\\\\\", b"").replace(b"\\", b"")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_pack_writes_the_rows_of_its_trials_alone(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    members = [
+        trial(name, count=700),
+        trial(name, count=90, operations={"add": 1}, trial={"learning_rate": 3e-2}),
+        trial(name, method="lora"),
+        trial(name, method="bitfit"),
+    ]
+    together, alone = Store(tmp_path / "together", create=True), Store(tmp_path / "alone", create=True)
+    assert [e.state for e in run(Worker(together, threads=1), pack_of(folder, *members))] == ["completed"] * 4
+    worker = Worker(alone, threads=1)
+    for one in members:
+        run(worker, pack_of(folder, one))
+        assert scores(alone, one) == scores(together, one)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_full_leaves_the_next_trial_as_on_a_fresh_worker(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    full, after = trial(name, method="full", trial={"learning_rate": 1e-3}), trial(name, count=300)
+    warm, fresh = Store(tmp_path / "warm", create=True), Store(tmp_path / "fresh", create=True)
+    worker = Worker(warm, threads=1)
+    run(worker, pack_of(folder, full))
+    run(worker, pack_of(folder, after))
+    run(Worker(fresh, threads=1), pack_of(folder, after))
+    assert scores(warm, after) == scores(fresh, after)
+    row = rows_of(warm)[full.trial_id]
+    assert row["state"] == "completed"
+    assert row["count_actual"] == sum(p.numel() for p in worker.backbone(pack_of(folder, after)).model.parameters())
+    assert [r["load_s"] > 0 for r in sorted(warm.attempts().to_pylist(), key=lambda r: r["started_at"])] == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_interrupted_trial_goes_on_to_the_same_numbers(
+    name: str, stop_after: int, folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    one = trial(name, count=300)
+    store, whole = Store(tmp_path / "store", create=True), Store(tmp_path / "whole", create=True)
+    asked = iter(range(100))
+    (ended,) = run(Worker(store, threads=1), pack_of(folder, one), should_stop=lambda: next(asked) >= stop_after)
+    assert ended.state == "interrupted"
+    assert not store.visible()
+    steps = [p.step for p in Worker(store, threads=1).run(pack_of(folder, one))]
+    assert steps == [s for s in (2, 4) if s > stop_after or (s == 2 and stop_after < 2)]
+    run(Worker(whole, threads=1), pack_of(folder, one))
+    assert scores(store, one) == scores(whole, one)
+    assert store.load_checkpoint(one.trial_id) is None
+
+
+def test_a_diverging_trial_ends_alone(folder: Path, tmp_path: Path, trial: Any) -> None:
+    calm, wild = trial("tiny-bloom", count=300), trial("tiny-bloom", count=300, trial={"learning_rate": 1e37})
+    together, alone = Store(tmp_path / "together", create=True), Store(tmp_path / "alone", create=True)
+    run(Worker(together, threads=1), pack_of(folder, wild, calm))
+    run(Worker(alone, threads=1), pack_of(folder, calm))
+    assert scores(together, calm) == scores(alone, calm)
+    row = rows_of(together)[wild.trial_id]
+    assert row["state"] == "diverged"
+    assert 1 < row["diverged_at"] <= 4
+    assert row["steps_done"] == row["diverged_at"] - 1
+
+
+def test_a_failed_trial_is_a_row_with_its_reason(
+    folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = trial("tiny-bert", count=300), trial("tiny-bert", count=301)
+    monkeypatch.setenv("APET_FAULT", f"fail:{bad.trial_id}")
+    store = Store(tmp_path / "store", create=True)
+    states = {e.trial_id: e.state for e in run(Worker(store, threads=1), pack_of(folder, bad, good))}
+    assert states == {bad.trial_id: "failed", good.trial_id: "completed"}
+    row = rows_of(store)[bad.trial_id]
+    assert row["error_class"] == "InjectedFault"
+    assert bad.trial_id in row["error_message"]
+    assert "Traceback" in store.load_log(row["log_uri"])
+    assert row["test_score"] is None
+
+
+def test_a_missing_folder_fails_every_trial_of_the_pack(tmp_path: Path, trial: Any) -> None:
+    members = [trial("tiny-bert", count=300), trial("tiny-bert", count=301)]
+    store = Store(tmp_path / "store", create=True)
+    run(Worker(store, threads=1), pack_of(tmp_path / "nowhere", *members))
+    assert {r["state"] for r in rows_of(store).values()} == {"failed"}
+    assert all("nowhere" in r["error_message"] for r in rows_of(store).values())
+
+
+def test_no_steps_evaluate_the_backbone_as_it_is(folder: Path, tmp_path: Path, trial: Any) -> None:
+    one = trial("tiny-bert", count=300, trial={"training": Training(steps=0)})
+    store = Store(tmp_path / "store", create=True)
+    (ended,) = run(Worker(store, threads=1), pack_of(folder, one))
+    row = rows_of(store)[one.trial_id]
+    assert (ended.state, row["best_step"], row["steps_done"], row["count_actual"]) == ("completed", 0, 0, 300)
+
+
+def test_a_trained_head_is_counted_apart(folder: Path, tmp_path: Path, trial: Any) -> None:
+    ref = trial("tiny-bert").backbone
+    headless = replace(ref, shape=replace(ref.shape, lm_head=False), head_scale=0.3)
+    store = Store(tmp_path / "store", create=True)
+    for head in ("frozen", "trained"):
+        one = trial("tiny-bert", count=300, trial={"backbone": headless, "head": head})
+        run(Worker(store, threads=1), pack_of(folder, one))
+        row = rows_of(store)[one.trial_id]
+        assert (row["state"], row["count_actual"]) == ("completed", 300)
+        assert row["head_parameters"] == (2 * 64 if head == "trained" else 0)
+
+
+def test_early_stopping_ends_a_trial_that_gets_no_better(folder: Path, tmp_path: Path, trial: Any) -> None:
+    training = Training(steps=50, batch_size=16, eval_every=1, early_stop=2)
+    one = trial("tiny-bert", count=1, operations={"add": 1}, trial={"training": training, "learning_rate": 1e-9})
+    store = Store(tmp_path / "store", create=True)
+    run(Worker(store, threads=1), pack_of(folder, one))
+    row = rows_of(store)[one.trial_id]
+    assert (row["state"], row["steps_done"], row["best_step"]) == ("completed", 3, 1)
+
+
+def test_zero_shot_scores_of_other_tasks(folder: Path, tmp_path: Path, trial: Any) -> None:
+    one = trial("tiny-bert", count=300)
+    target = replace(one.task, name="sst2")
+    one = replace(one, evaluate_on=(target,), labels="unified")
+    place = tmp_path / "sst2"
+    place.mkdir()
+    rows = [{"sentence": f"{x} {n}", "label": y} for n in range(3) for y, xs in ((1, GOOD), (0, BAD)) for x in xs]
+    for split in ("train", "validation"):
+        (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pack = replace(
+        pack_of(folder, one), sources=Sources("random:tiny-bert", f"folder:{folder}", {"sst2": f"folder:{place}"})
+    )
+    store = Store(tmp_path / "store", create=True)
+    (ended,) = run(Worker(store, threads=1), pack)
+    assert ended.error_message is None
+    row = rows_of(store)[one.trial_id]
+    assert 0 <= dict(row["transfer"])["sst2"] <= 1
+    assert dict(row["transfer_sources"]) == {"sst2": f"folder:{place}"}
+
+
+def test_workers_run_trains_a_pack_with_no_ray(
+    folder: Path, tmp_path: Path, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workers.run import main
+
+    one = trial("tiny-t5", count=300)
+    file = tmp_path / "pack.json"
+    file.write_text(pack_of(folder, one).to_json())
+    assert main([str(file), "--store", str(tmp_path / "store"), "--threads", "1"]) == 0
+    assert f"{one.trial_id} completed" in capsys.readouterr().out
+    assert rows_of(Store(tmp_path / "store"))[one.trial_id]["state"] == "completed"
+    assert main([str(tmp_path / "none.json"), "--store", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
+    assert torch.get_num_threads() == 1
