@@ -56,6 +56,19 @@ IDENTITY = pa.schema(
         ("steps", _INT),
     ]
 )
+MEASURED = (  # the columns of IDENTITY that a trial alone doesn't tell
+    "backbone_parameters",
+    "weights_digest",
+    "weights_source",
+    "data_digest",
+    "data_source",
+    "train_rows",
+    "validation_rows",
+    "test_rows",
+    "operations",
+    "count_actual",
+    "head_parameters",
+)
 OUTCOME = pa.schema(
     [
         ("state", _TEXT),
