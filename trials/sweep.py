@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +55,7 @@ class Sweep:
     where: str
     folder: Path
     resources: Resources
-    _found: Enumerated
+    _found: Enumerated = field(repr=False)
 
     @staticmethod
     def load(source: str | Path) -> Sweep:

@@ -59,6 +59,9 @@ def variants(entry: Any, ref: BackboneRef, path: Path, report: Report) -> list[V
         return _apet(entry, ref, path, report)
     sizes: dict[str, int | float] = {}
     name = entry if isinstance(entry, str) else entry.method
+    if name == "apet":
+        report.add(path, "apet, needs counts; write {method: apet, counts: [100, 1000]}")
+        return []
     if isinstance(entry, Lora):
         sizes = {"rank": entry.rank, "alpha": entry.alpha}
     elif isinstance(entry, Adapter):

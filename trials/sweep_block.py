@@ -145,7 +145,9 @@ class Merged:
                 f"{merged['early_stop']} evaluations, but eval_every is not set, so there is one only; set eval_every",
             )
         if "steps" not in merged:
-            self.require("training", "steps")
+            left_out = [m for m, p in self._levels if (*p, "training") in written and m.training is None]
+            if not left_out:  # else it was reported as a whole
+                self.require("training", "steps")
             return None
         return merged
 

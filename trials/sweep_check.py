@@ -162,7 +162,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "training": sweep_schema.Training,
     "resources": sweep_schema.Resources,
 }
-_METHODS: dict[Any, type[BaseModel]] = {
+METHOD_MODELS: dict[Any, type[BaseModel]] = {
     "full": sweep_schema.Full,
     "bitfit": sweep_schema.Bitfit,
     "lora": sweep_schema.Lora,
@@ -178,7 +178,7 @@ def _keys(path: Path, data: Any) -> Iterable[str]:
     if names and names[-1] == "methods":
         for part in path:
             data = data[part]
-        model = _METHODS[data["method"]]
+        model = METHOD_MODELS[data["method"]]
     if names and names[-1] == "counts":
         for part in path:
             data = data[part]

@@ -187,7 +187,10 @@ def _targets(block: Merged, data: Sequence[Data], finder: Finder) -> list[Data]:
         target = by_name.get(entry) if isinstance(entry, str) else None
         target = Data(target.task, target.ref, path) if target else finder.task(entry, path)
         if target and target.ref.name in found:
-            block.report.add(path, f"{target.ref.name} is there twice; keep one")
+            if target.ref != found[target.ref.name].ref:  # equal ones were reported as a value given twice
+                block.report.add(path, f"{target.ref.name} is there twice, with other data; keep one")
+        elif target and set(by_name) == {target.ref.name}:
+            block.report.add(path, f"{target.ref.name} is the task that is trained; name other tasks")
         elif target:
             found[target.ref.name] = target
     return list(found.values())

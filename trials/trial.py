@@ -238,23 +238,10 @@ class Trial:
                 f"spec version {version}.{text}; this build reads {SPEC_VERSION}.{TEXT_VERSION}: "
                 "use the release that wrote it, or run the sweep again"
             )
-        method = data["method"]
-        if method.get("sites"):
-            method["sites"] = {op: tuple(kinds) for op, kinds in method["sites"].items()}
-        trial = Trial(
-            backbone=BackboneRef(
-                **{
-                    **data["backbone"],
-                    "shape": Shape(**data["backbone"]["shape"]),
-                    "weights": Source(**data["backbone"]["weights"]),
-                }
-            ),
-            task=_task(data["task"]),
-            method=Method(**method),
-            training=Training(**data["training"]),
-            evaluate_on=tuple(_task(t) for t in data["evaluate_on"]),
-            **{k: data[k] for k in ("learning_rate", "train_seed", "position_seed", "head", "labels")},
-        )
+        try:
+            trial = _rebuild(data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ApetError(f"not a trial's spec ({error!r}): {spec[:80]!r}") from None
         assert trial.spec == spec, "a spec must survive its round trip"
         return trial
 
@@ -269,6 +256,26 @@ def without(spec: str, *paths: str) -> str:
             node = node[key]
         node.pop(last, None)
     return digest(canonical(data))
+
+
+def _rebuild(data: dict[str, Any]) -> Trial:
+    method = data["method"]
+    if method.get("sites"):
+        method["sites"] = {op: tuple(kinds) for op, kinds in method["sites"].items()}
+    return Trial(
+        backbone=BackboneRef(
+            **{
+                **data["backbone"],
+                "shape": Shape(**data["backbone"]["shape"]),
+                "weights": Source(**data["backbone"]["weights"]),
+            }
+        ),
+        task=_task(data["task"]),
+        method=Method(**method),
+        training=Training(**data["training"]),
+        evaluate_on=tuple(_task(t) for t in data["evaluate_on"]),
+        **{k: data[k] for k in ("learning_rate", "train_seed", "position_seed", "head", "labels")},
+    )
 
 
 def _task(data: dict[str, Any]) -> TaskRef:

@@ -1,0 +1,56 @@
+"""A pack travels as JSON and holds trials that belong together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sweeps_for_tests import apet, sweep
+
+from trials.errors import ApetError
+from trials.pack import Member, Pack, Sources
+
+WHERE = Sources("random:tiny-bert", "hub:nyu-mll/glue@1", {"sst2": "folder:/data/sst2"})
+
+
+def pack(**keys: object) -> Pack:
+    found = sweep(methods=["lora", "bitfit", apet(position_seeds=2)], **keys).trials()
+    members = tuple(Member(trial, attempt) for attempt, trial in enumerate(found))
+    return Pack("p1", members, WHERE, sweep="small", zero_stage=1)
+
+
+def test_a_pack_survives_its_json(tmp_path: Path) -> None:
+    one = pack()
+    assert len(one.members) == 4
+    assert Pack.from_json(one.to_json()) == one
+    path = tmp_path / "pack.json"
+    path.write_text(one.to_json())
+    assert Pack.read(path) == one
+
+
+def test_a_packs_json_holds_specs_as_they_are() -> None:
+    one = pack()
+    specs = [member["spec"] for member in json.loads(one.to_json())["members"]]
+    assert specs == [json.loads(member.trial.spec) for member in one.members]
+
+
+def test_trials_that_cannot_share_are_refused() -> None:
+    with pytest.raises(ApetError, match="2 pack keys"):
+        pack(train_seeds=2)
+    full = sweep(methods=["full"], learning_rates=[1e-3, 1e-4]).trials()
+    with pytest.raises(ApetError, match="a full trial is alone"):
+        Pack("p", tuple(Member(trial) for trial in full), WHERE)
+    with pytest.raises(ApetError, match="0 pack keys"):
+        Pack("p", (), WHERE)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"members": []}', '{"members": [{"spec": {}, "attempt": 0}]}'])
+def test_what_is_no_pack(text: str) -> None:
+    with pytest.raises(ApetError):
+        Pack.from_json(text)
+
+
+def test_a_pack_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ApetError, match="give a pack's JSON file"):
+        Pack.read(tmp_path / "nothing.json")

@@ -1,0 +1,124 @@
+"""Identity of a trial: canonical, complete, rebuilt from its own text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trials import methods
+from trials.backbones import BACKBONES
+from trials.errors import ApetError
+from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial, _plain, canonical, digest, without
+
+
+def trial(method: Method | None = None, **fields: object) -> Trial:
+    base = Trial(
+        backbone=BACKBONES["tiny-bert"],
+        task=TaskRef("rte", Source("hub", "nyu-mll/glue", "1")),
+        method=method or methods.apet("bert", 100),
+        learning_rate=1e-3,
+        training=Training(steps=10),
+        position_seed=0,
+        head="verbalizer",
+    )
+    return replace(base, **fields)  # type: ignore[arg-type]  # tests name fields as they like
+
+
+def test_an_id_never_changes_by_itself() -> None:
+    """If this fails, every stored trial has lost its identity: raise SPEC_VERSION, don't edit the number."""
+    assert SPEC_VERSION == 1
+    assert trial().trial_id == "0e9efe6e19200451232b"
+
+
+def test_the_spec_is_canonical_json_of_every_field() -> None:
+    for one in (trial(), trial(evaluate_on=(trial().task, TaskRef("sst2", Source("package", "p", "1"), 5)))):
+        expected = {"spec_version": 1, "text_version": 1, **_plain(one)}
+        assert one.spec == canonical(expected)
+        assert one.trial_id == digest(one.spec)
+        assert len(one.trial_id) == 20
+
+
+def test_a_spec_has_no_place_for_where_things_lie() -> None:
+    keys = set(json.loads(trial().spec))
+    assert keys == {
+        *("backbone", "evaluate_on", "head", "labels", "learning_rate", "method", "position_seed", "spec_version"),
+        *("task", "text_version", "train_seed", "training"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"learning_rate": 2e-3},
+        {"train_seed": 1},
+        {"position_seed": 1},
+        {"head": "frozen"},
+        {"labels": "unified"},
+        {"training": Training(steps=11)},
+        {"training": Training(steps=10, precision="fp32")},
+        {"task": TaskRef("rte", Source("hub", "nyu-mll/glue", "2"))},
+        {"task": TaskRef("rte", Source("hub", "nyu-mll/glue", "1"), train_rows=5)},
+        {"method": methods.apet("bert", 101)},
+        {"method": methods.apet("bert", 100, placement="adjacent")},
+        {"method": methods.apet("bert", 100, {"add": 1})},
+        {"method": methods.apet("bert", 100, sites={"add": ["q"]})},
+        {"backbone": BACKBONES["tiny-t5"]},
+        {"evaluate_on": (TaskRef("sst2", Source("hub", "x", "1")),)},
+    ],
+)
+def test_everything_that_decides_the_result_changes_the_id(fields: dict[str, object]) -> None:
+    assert trial(**fields).trial_id != trial().trial_id
+
+
+def test_shared_ids_ignore_what_they_should() -> None:
+    one = trial()
+    seeds = trial(learning_rate=1.0, position_seed=5, train_seed=5)
+    count = trial(methods.apet("bert", 200))
+    assert one.cell_id == seeds.cell_id != count.cell_id
+    assert one.curve_id == seeds.curve_id == count.curve_id
+    assert trial(methods.named("lora")).curve_id != one.curve_id
+    assert one.cell_id == without(one.spec, "learning_rate", "position_seed", "train_seed")
+
+
+def test_pack_keys_let_methods_share_but_not_data_order() -> None:
+    one = trial()
+    assert one.pack_key == trial(methods.named("lora"), learning_rate=1.0, position_seed=None).pack_key
+    assert one.pack_key != trial(train_seed=1).pack_key
+    assert one.pack_key != trial(training=Training(steps=11)).pack_key
+    full = trial(methods.named("full"))
+    assert full.pack_key == full.trial_id
+
+
+@given(
+    st.floats(min_value=1e-12, max_value=1e3),
+    st.integers(0, 2**53),
+    st.integers(1, 10**6),
+    st.sampled_from(["discrete", "adjacent"]),
+)
+def test_a_trial_is_rebuilt_from_its_spec(rate: float, seed: int, count: int, placement: str) -> None:
+    one = trial(methods.apet("bert", count, placement=placement), learning_rate=rate, position_seed=seed)
+    again = Trial.from_spec(one.spec)
+    assert again == one
+    assert hash(again) == hash(one)
+    assert again.trial_id == one.trial_id
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "4", '{"spec_version": 1}', '{"spec_version": 1, "text_version": 1}'])
+def test_what_is_no_spec(text: str) -> None:
+    with pytest.raises(ApetError, match="not a trial's spec"):
+        Trial.from_spec(text)
+
+
+def test_specs_of_another_version() -> None:
+    data = {**json.loads(trial().spec), "spec_version": 99}
+    with pytest.raises(ApetError, match=r"spec version 99\.1; this build reads 1\.1"):
+        Trial.from_spec(canonical(data))
+
+
+def test_not_a_number_is_no_learning_rate() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _ = trial(learning_rate=float("nan")).spec
