@@ -80,7 +80,7 @@ def rates(value: Any, ref: BackboneRef, method: str) -> Sequence[float]:
     """Learning rates of a method on a backbone: a list, or ``paper``."""
     if value == "paper":
         return (PAPER_RATES_FULL if method == "full" else PAPER_RATES)[ref.family]
-    return tuple(float(rate) for rate in value if rate is not BROKEN)
+    return tuple(rate for rate in value if rate is not BROKEN)
 
 
 def seeds(value: Any) -> Sequence[int]:
