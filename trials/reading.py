@@ -29,8 +29,13 @@ class Reader:
         """Whether there is a store: any of its folders."""
         return not self._files.folders().isdisjoint(FOLDERS)
 
-    def table(self, folder: str, schema: pa.Schema) -> pa.Table:
+    def table(self, folder: str, schema: pa.Schema, *, single: bool = False) -> pa.Table:
         """All rows below a folder, those of one attempt from one file.
+
+        Args:
+            folder: below the store's root.
+            schema: of the table.
+            single: an attempt has one row.
 
         Raises:
             ApetError: no store, a file that isn't ours, or one of a newer schema.
@@ -50,8 +55,9 @@ class Reader:
             if len(tables) < len(new):
                 continue  # a file was merged into a larger one since the listing: list again
             if new:
-                file = np.repeat(np.arange(len(new) + 1), [len(table), *map(len, tables)])
-                table = views.once(pa.concat_tables([table, *tables]), file).combine_chunks()
+                sizes = [len(table), *map(len, tables)]
+                part = np.arange(sum(sizes)) if single else np.repeat(np.arange(len(sizes)), sizes)
+                table = views.once(pa.concat_tables([table, *tables]), part).combine_chunks()
             self._kept[folder] = (listed, table)
             return table
         raise ApetError(

@@ -92,7 +92,7 @@ class Store:
         Raises:
             ApetError: no store, a file that isn't ours, or one of a newer schema.
         """
-        return self._reader.table("attempts", SCHEMA)
+        return self._reader.table("attempts", SCHEMA, single=True)
 
     def curves(self) -> pa.Table:
         """The learning curves of every attempt, in the columns of ``trials.record.CURVES``."""

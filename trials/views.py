@@ -21,21 +21,21 @@ from trials.trial import canonical, digest
 Number = float | None
 
 
-def once(table: pa.Table, file: np.ndarray[Any, Any]) -> pa.Table:
-    """A table where every attempt comes from one file only.
+def once(table: pa.Table, part: np.ndarray[Any, Any]) -> pa.Table:
+    """A table where every attempt's rows are from one part only, its first.
 
     While small files are being merged into a large one, an attempt may stand in both.
 
     Args:
         table: rows with an ``attempt_id``, any number each.
-        file: [rows] which file each row is from.
+        part: [rows] a number for the file that each row is from.
     """
     if not len(table):
         return table
     _, attempt = np.unique(column(table, "attempt_id"), return_inverse=True)
     first = np.full(attempt.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, attempt, file)
-    keep = file == first[attempt]
+    np.minimum.at(first, attempt, part)
+    keep = part == first[attempt]
     return table if keep.all() else table.filter(pa.array(keep))
 
 
