@@ -15,8 +15,8 @@ from trials.trial import Trial
 class Sources:
     """Where weights and data were found; no part of a trial's identity.
 
-    Each is a location string: ``package:NAME``, ``hub:ID@REVISION``, ``random:RECIPE`` or the absolute
-    path of a folder. ``targets`` maps every task of ``evaluate_on`` to its location.
+    Each is a location string: ``package:NAME``, ``hub:ID@REVISION``, ``random:RECIPE`` or
+    ``folder:/absolute/path``. ``targets`` maps every task of ``evaluate_on`` to its location.
     """
 
     weights: str

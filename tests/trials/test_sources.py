@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 
 import pytest
 from folders_for_tests import BERT, LM_HEAD, REVIEWS, write_model, write_rows
 
-from trials import sources
+from trials import sources, tasks
 from trials.backbones import BACKBONES
 from trials.errors import ApetError
 from trials.trial import Source
 
+REAL = os.environ.get("APET_DATA", "")
 T5 = {
     "model_type": "t5",
     "num_layers": 2,
@@ -168,6 +170,14 @@ def test_a_missing_folder_or_a_file_for_one(tmp_path: Path) -> None:
         sources.find_data("rotten_tomatoes", tmp_path / "file")
     with pytest.raises(ApetError, match="not found"):
         sources.find_weights("tiny-bert", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_real_data_has_the_columns_of_its_task(task: str) -> None:
+    if not REAL or not (Path(REAL) / task).is_dir():
+        pytest.skip(f"APET_DATA has no {task}")
+    source, where = sources.find_data(task, Path(REAL) / task)
+    sources.verify(source, where)
 
 
 # Model folders
