@@ -33,6 +33,8 @@ from trials.files import Files
 from trials.reading import Reader
 from trials.record import CURVES, SCHEMA, Record, attempt_table, curve_table
 
+_STATES = pa.schema([SCHEMA.field(n) for n in ("trial_id", "attempt_id", "attempt", "state", "schema_version")])
+
 
 class Store:
     """The attempts and curves below a path or URI.
@@ -115,7 +117,7 @@ class Store:
 
     def visible(self) -> dict[str, tuple[str, int]]:
         """Every trial's id → the state of its visible row, and how many attempts there were."""
-        attempts = self.attempts()
+        attempts = self._reader.table("attempts", _STATES, single=True)
         rows = views.visible(attempts)
         ids, counts = np.unique(views.column(attempts, "trial_id"), return_counts=True)
         assert list(ids) == rows["trial_id"].to_pylist(), "visible rows come by id, one each"
@@ -127,7 +129,8 @@ class Store:
         Raises:
             ApetError: no trial's id does, or several do.
         """
-        found = sorted(trial_id for trial_id in self.visible() if trial_id.startswith(prefix)) if prefix else []
+        ids = set(self.attempts()["trial_id"].to_pylist())  # whoever resolves an id reads the rows next
+        found = sorted(trial_id for trial_id in ids if trial_id.startswith(prefix)) if prefix else []
         if len(found) == 1:
             return found[0]
         if not found:

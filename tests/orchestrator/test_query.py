@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from study_rows import apet, full, learning_curve, row, trial
 
+import orchestrator.query
 from orchestrator.query import VIEWS, query, select_trials, where
 from trials.errors import ApetError
 from trials.store import Store
@@ -122,6 +123,8 @@ OUTSIDE = [
     "select * from information_schema.tables",
     "select * from system.information_schema.tables",
     "select * from pg_catalog.pg_class",
+    "select * from other.trials",
+    "select * from other.main.trials",
     "select * from sqlite_master",
     "select * from duckdb_tables",
     "select * from duckdb_settings()",
@@ -160,7 +163,14 @@ def test_duckdb_itself_refuses_too(store: Store, tmp_path: Path, monkeypatch: py
     """The second fence holds where the first has a hole."""
     (tmp_path / "file.csv").write_text("secret\n1\n")
     monkeypatch.setattr("orchestrator.query._names", lambda tree, scope: iter(()))
-    for sql in (f"from read_csv('{tmp_path}/file.csv')", f"from '{tmp_path}/file.csv'", f"from glob('{tmp_path}/*')"):
+    monkeypatch.setattr("orchestrator.query.hidden", pa.table({"secret": [1]}), raising=False)
+    assert "hidden" in vars(orchestrator.query)
+    for sql in (
+        "from hidden",
+        f"from read_csv('{tmp_path}/file.csv')",
+        f"from '{tmp_path}/file.csv'",
+        f"from glob('{tmp_path}/*')",
+    ):
         with pytest.raises(ApetError, match=r"SQL: (Permission|Catalog) Error"):
             query(store, sql)
 

@@ -113,6 +113,8 @@ def test_a_newer_schema_is_refused(store: Store) -> None:
     for reader in (store, Store(store.uri)):
         with pytest.raises(ApetError, match=r"x\.parquet has schema version 2; this apet reads up to 1: install a new"):
             reader.trials()
+        with pytest.raises(ApetError, match="schema version 2"):
+            reader.visible()
     path.unlink()
     assert len(store.trials()) == 1
 
@@ -172,6 +174,7 @@ def test_a_crash_before_the_rename_leaves_nothing_to_see(store: Store, first: st
     assert crash.returncode == -signal.SIGKILL
     left = [path for path in Path(store.uri).rglob("*") if path.is_file()]
     assert [path.name.startswith(".") for path in left] == [True], "the crash came too early to prove anything"
+    assert Store(store.uri)._files.listing() == []
     assert len(Store(store.uri).attempts()) == len(Store(store.uri).curves()) == 0
     store.append(row())
     assert len(pd.read_parquet(store.uri + "/attempts")) == 1

@@ -142,7 +142,8 @@ def transfers(*rows: Record) -> dict[tuple[str, float, str], tuple[Any, Any]]:
 
 
 def test_transfers_are_relative_to_the_selected_row_trained_on_the_target() -> None:
-    source = row(trial(on="sst2", targets=("rte", "sst2", "qqp")), transfer={"rte": 0.4, "sst2": 0.9, "qqp": None})
+    targets = {"rte": 0.4, "sst2": 0.9, "qqp": None}
+    source = row(trial(on="sst2", rate=1e-2, targets=tuple(targets)), transfer=targets)
     tuned = [
         row(trial(on="rte", rate=1e-3, length=256, targets=("sst2",)), score=0.8, transfer={"sst2": 0.3}),
         row(trial(on="rte", rate=1e-2, length=256, targets=("sst2",)), score=0.5),  # not selected
@@ -150,12 +151,12 @@ def test_transfers_are_relative_to_the_selected_row_trained_on_the_target() -> N
         row(trial(on="rte", count=99, length=256), score=0.1),  # another spec
     ]
     assert transfers(source, *tuned) == {
-        ("sst2", 1e-3, "rte"): (0.4, 0.5),
-        ("sst2", 1e-3, "sst2"): (0.9, 0.9 / 0.5),
-        ("sst2", 1e-3, "qqp"): (None, None),
+        ("sst2", 1e-2, "rte"): (0.4, 0.5),
+        ("sst2", 1e-2, "sst2"): (0.9, 0.9 / 0.5),
+        ("sst2", 1e-2, "qqp"): (None, None),
         ("rte", 1e-3, "sst2"): (0.3, 0.6),
     }
-    assert transfers(source)["sst2", 1e-3, "rte"] == (0.4, None), "nothing trained on the target: missing, not 0"
+    assert transfers(source)["sst2", 1e-2, "rte"] == (0.4, None), "nothing trained on the target: missing, not 0"
 
 
 @pytest.mark.parametrize("score", [0.0, None])
