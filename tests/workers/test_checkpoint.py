@@ -37,9 +37,14 @@ def test_full_training_leaves_the_backbone_bit_for_bit() -> None:
 def test_full_training_that_fails_leaves_the_backbone_too() -> None:
     model = torch.nn.Linear(4, 4).requires_grad_(False)
     before = fingerprint(model)
-    with pytest.raises(RuntimeError, match="on purpose"), trainable_backbone(model) as params:
-        params[0].data.add_(1)
-        raise RuntimeError("on purpose")
+
+    def fail_halfway() -> None:
+        with trainable_backbone(model) as params:
+            params[0].data.add_(1)
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail_halfway()
     assert fingerprint(model) == before
 
 
