@@ -56,13 +56,15 @@ class Point:
 class Curve:
     """One count curve, its floor levels and the full fine-tuning runs beside it.
 
-    ``operations`` names the shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from
-    the smallest count up. ``full`` are the test scores of the matching full fine-tuning runs, ``near`` says in
-    what the nearest runs differ where none match. ``variant`` tells apart curves that share backbone, task, placement
-    and operations (``steps 90``). ``notes`` are warnings to print.
+    ``setting`` is shared with everything that was trained alike, see :func:`setting`. ``operations`` names the
+    shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from the smallest count up.
+    ``full`` are the test scores of the full fine-tuning runs of this setting, ``near`` says in what the nearest runs
+    differ where there are none. ``variant`` tells apart curves that share backbone, task, placement and operations
+    (``steps 90``). ``notes`` are warnings to print.
     """
 
     curve_id: str
+    setting: str
     backbone: str
     family: str
     scale: str
@@ -175,12 +177,14 @@ def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, l
         if row["count_actual"] is not None:
             by_count[row["count_actual"]].append(row)
     points = tuple(_point(count, by_count[count]) for count in sorted(by_count))
-    full_rows = references.get(setting(first["spec"]), [])
+    key = setting(first["spec"])
+    full_rows = references.get(key, [])
     full: dict[int | None, float] = {r["train_seed"]: r["test_score"] for r in full_rows if _scored(r)}
     unscored = sum(r["state"] == "diverged" and r["test_score"] is None for r in full_rows)
     scored = [r for r in rows if _scored(r)]
     return Curve(
         curve_id=curve_id,
+        setting=key,
         **{k: first[k] for k in ("backbone", "family", "scale", "task")},
         parameters=first["backbone_parameters"] or 0,
         placement=first["placement"] or "",
@@ -193,7 +197,7 @@ def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, l
         points=points,
         full=tuple(full.values()),
         full_unscored=unscored,
-        near="" if full_rows else _nearest(first["spec"], references.values()),
+        near="" if full_rows else _nearest(first, references.values()),
         notes=tuple(_notes(rows, points, full_rows)),
     )
 
@@ -225,21 +229,24 @@ def _notes(rows: list[dict[str, Any]], points: Sequence[Point], full: list[dict[
         yield f"{missing} without a result, left out: `apet resubmit` reruns failed trials"
 
 
-def _nearest(spec: str, references: Iterable[list[dict[str, Any]]]) -> str:
+def differences(spec: str, other: str) -> list[str]:
+    """In what the runs of another spec differ that might have been trained beside this one; [] where in nothing.
+
+    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`setting`.
+    """
+    mine, theirs = _flat(json.loads(spec)), _flat(json.loads(other))
+    return [
+        f"{key} {theirs.get(key)} instead of {mine.get(key)}"
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *SEEDS))
+    ]
+
+
+def _nearest(first: Mapping[str, Any], references: Iterable[list[dict[str, Any]]]) -> str:
     """In what the nearest full fine-tuning runs of the same backbone and task differ from a curve, or ''."""
-    mine = _flat(json.loads(spec))
-    best: list[str] = []
-    for rows in references:
-        theirs = _flat(json.loads(rows[0]["spec"]))
-        if any(mine.get(k) != theirs.get(k) for k in ("backbone.name", "task.name")):
-            continue
-        differ = [
-            f"{key} {theirs.get(key)} instead of {mine.get(key)}"
-            for key in sorted(mine.keys() | theirs.keys())
-            if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *SEEDS))
-        ]
-        best = min((b for b in (best, differ) if b), key=len, default=[])
-    return ", ".join(best)
+    same = (r[0] for r in references if all(r[0][k] == first[k] for k in ("backbone", "task")))
+    found = sorted((differences(first["spec"], r["spec"]) for r in same), key=len)
+    return ", ".join(found[0]) if found else ""
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -34,7 +34,7 @@ def sweeps(
 
 
 def tasks(as_json: Json = False) -> None:
-    """List the tasks, and where their data would be found now."""
+    """List the tasks and where their data would be found now."""
     from orchestrator import listing
 
     _print(listing.tasks(), as_json)
@@ -46,7 +46,7 @@ def backbones(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the backbones, and where their weights would be found now."""
+    """List the backbones, where their weights are, their counts."""
     from orchestrator import listing
 
     _print(listing.counts() if counts else listing.backbones(), as_json)

@@ -44,7 +44,10 @@ def show(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one trial: what it trains and where, how it went, and how to run it alone."""
+    """Show one trial: what it trains and where, how it went.
+
+    Also the error and log of a failed one, and the command that runs it alone.
+    """
     from orchestrator.show import pack_of, text
     from orchestrator.show import show as look
     from trials.store import Store
@@ -88,7 +91,11 @@ def thresholds(
     ] = Floor.majority,
     as_json: Json = False,
 ) -> None:
-    """Bracket the low and the high threshold of every count curve, or say why they are unresolved."""
+    """Bracket the thresholds of every count curve.
+
+    Low: above it the score leaves the floor. High: above it the score equals full fine-tuning. Or unresolved,
+    with the reason.
+    """
     from orchestrator.analysis.thresholds import thresholds as bracket
     from trials.store import Store
 
@@ -105,7 +112,7 @@ def report(
     store: StoreUri,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG and CSV.")],
 ) -> None:
-    """Write the study's figures and tables as one self-contained HTML page."""
+    """Write figures and tables as one self-contained HTML page."""
     from orchestrator.report import report as write
     from trials.store import Store
 

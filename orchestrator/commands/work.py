@@ -21,6 +21,7 @@ from orchestrator.commands.common import (
 
 if TYPE_CHECKING:
     from orchestrator.driver.run import Summary
+    from trials.store import Store
     from trials.trial import Trial
 
 Address = Annotated[
@@ -44,7 +45,10 @@ def plan(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a sweep holds, what is done, whether it fits and what it costs. Loads no weights."""
+    """Say what a sweep holds, whether it fits and what it costs.
+
+    Exact counts, what is done and to do, GPUs, memory and time; loads no weights.
+    """
     from orchestrator.commands.planned import text
     from orchestrator.plan import plan as make
     from orchestrator.plan import states_of
@@ -79,7 +83,11 @@ def run(
     max_concurrent: MaxConcurrent = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would run, and run nothing.")] = False,
 ) -> None:
-    """Run what the store lacks of a sweep; failed and diverged trials are left alone."""
+    """Run what the store lacks of a sweep.
+
+    Failed and diverged trials are left alone. Ctrl-C stops at the next batch, with checkpoints; run the same
+    command again to go on.
+    """
     from orchestrator.driver.run import missing
     from orchestrator.driver.run import run as drive
     from trials.store import Store
@@ -108,7 +116,10 @@ def status(
     store: StoreUri,
     as_json: Json = False,
 ) -> None:
-    """Count trials done, failed, diverged, running and missing, by backbone and task."""
+    """Count trials: done, failed, diverged, running, missing.
+
+    By backbone and task; what is missing needs the sweep.
+    """
     from orchestrator.status import status as look
     from trials.store import Store
 
@@ -126,15 +137,16 @@ def resubmit(
     address: Address = None,
     max_concurrent: MaxConcurrent = None,
 ) -> None:
-    """Make new attempts at failed trials, straight from the store: the sweep file isn't needed."""
-    from orchestrator.driver.progress import display
+    """Make new attempts at failed trials.
+
+    Straight from the store: the sweep file isn't needed.
+    """
     from orchestrator.resubmit import resubmit as again
     from trials.store import Store
 
-    summary = again(
-        Store(store), where=where, address=address, max_concurrent=max_concurrent, progress=display(context.obj.quiet)
-    )
-    _finish(summary, store, 0)
+    known = Store(store)
+    summary = again(known, where=where, address=address, max_concurrent=max_concurrent, quiet=context.obj.quiet)
+    _finish(summary, known, known.visible())
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:

@@ -1,0 +1,144 @@
+"""Plans: counts, what is left to do, memory and time by arithmetic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from shell import PER_BACKBONE, SMALL, apet, row, small, stored
+
+from orchestrator import estimate
+from orchestrator.plan import plan
+from orchestrator.times import Clock
+from trials.backbones import get, loaded_parameters
+from trials.methods import named
+from trials.store import Store
+from trials.sweep import Sweep
+from trials.trial import Source, TaskRef, Training, Trial
+
+
+def trial(backbone: str, method: str = "lora", **training: int) -> Trial:
+    task = TaskRef("rte", Source("hub", "nyu-mll/glue", "main"))
+    return Trial(get(backbone), task, named(method), 1e-3, Training(**{"steps": 10, **training}))
+
+
+def test_trials_and_exact_counts_per_backbone_and_method() -> None:
+    made = plan(Sweep.parse(SMALL))
+    assert [(one.backbone, one.trials) for one in made.backbones] == [("tiny-bert", 6), ("tiny-t5", 6)]
+    assert made.trials == 2 * PER_BACKBONE == 12
+    counts = {method.method: method.counts for method in made.backbones[0].methods}
+    assert counts["lora rank 2 alpha 16"] == (2 * 2 * 2 * (64 + 64),)  # blocks, q and v, rank, in + out
+    assert counts["apet add:1 concat:1 plug:1 discrete"] == (10, 100)
+    assert counts["full"] == (loaded_parameters(get("tiny-bert")),)
+
+
+def test_states_come_from_the_store(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    assert plan(Sweep.parse(SMALL), store).states == {"completed": 1, "failed": 1, "diverged": 1, "to do": 9}
+    assert plan(Sweep.parse(SMALL)).states == {"to do": 12}
+
+
+def test_duplicates_and_skipped_are_reported(tmp_path: Path) -> None:
+    text = """\
+tasks: [rte]
+backbones: [tiny-bert]
+learning_rates: [0.001]
+training: {steps: 1}
+blocks:
+  - methods: [bitfit]
+  - methods: [bitfit, {method: apet, counts: [5, 100000000], over_capacity: skip}]
+"""
+    made = plan(Sweep.parse(text))
+    assert (made.trials, made.duplicates, len(made.skipped)) == (2, 1, 1)
+    said = apet("plan", small(tmp_path, text)).stdout
+    assert "1 more are the same" in said
+    assert "skipped" in said
+    assert "100000000" in said
+
+
+def test_json_has_trials_per_backbone(tmp_path: Path) -> None:
+    made = json.loads(apet("plan", small(tmp_path), "--json").stdout)
+    assert made["trials"] == 12
+    assert {one["backbone"]: one["trials"] for one in made["backbones"]} == {"tiny-bert": 6, "tiny-t5": 6}
+    assert made["settings"]["batch_size"] == [2]
+
+
+def test_trials_have_a_line_each(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    lines = apet("plan", small(tmp_path), "--trials", "--store", store.uri).stdout.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [t.trial_id for t in trials]
+    assert [line.split("  ")[1].strip() for line in lines[:4]] == ["completed", "failed", "diverged", "to do"]
+
+
+def test_set_changes_the_plan(tmp_path: Path) -> None:
+    said = apet("plan", small(tmp_path), "--set", "training.steps=7", "--set", "backbones=[tiny-t5]", "--json").stdout
+    made = json.loads(said)
+    assert made["settings"]["steps"] == [7]
+    assert made["trials"] == PER_BACKBONE
+
+
+def test_quiet_store_that_is_not_there_yet(tmp_path: Path) -> None:
+    result = apet("plan", small(tmp_path), "--store", tmp_path / "new")
+    assert result.exit_code == 0
+    assert "everything is to do" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_memory_is_weights_and_sixteen_bytes_a_trained_scalar() -> None:
+    one = trial("bert-base", batch_size=32)
+    needed = estimate.need(one, 1000, 10, pack_size=3, bytes_per_number=2)
+    assert (needed.weights, needed.state) == (2000, 3 * 10 * 16)
+    block = 96 * 128 * (34 * 768 + 5 * 12 * 128)  # sequences, tokens, Korthikanti et al. 2022
+    assert needed.saved == 12 * block
+
+
+def test_the_largest_backbones_need_the_cards_that_they_need() -> None:
+    """T5-XXL's LoRA fits one 80 GiB card whole; its full fine-tuning takes a gang that shares the weights."""
+    xxl = trial("t5-xxl", batch_size=1)
+    weights = loaded_parameters(xxl.backbone)
+    lora = estimate.need(xxl, weights, 6_291_456, 1, 2)
+    assert lora.weights == pytest.approx(20.7 * 2**30, rel=0.01)
+    alone = estimate.fit(lora, None, None, None, estimate.CARD_BYTES)
+    assert (alone.gpus, alone.zero_stage, alone.offload, alone.fits) == (1, 0, False, True)
+    full = estimate.fit(estimate.need(xxl, weights, weights, 1, 2), None, None, None, estimate.CARD_BYTES)
+    assert full.fits
+    assert (full.gpus, full.zero_stage) == (4, 2)
+    assert estimate.fit(lora, 4, 3, None, estimate.CARD_BYTES).bytes_per_gpu < alone.bytes_per_gpu
+
+
+def test_nothing_that_is_given_is_changed_even_if_it_does_not_fit() -> None:
+    xxl = trial("t5-xxl", "full")
+    weights = loaded_parameters(xxl.backbone)
+    fit = estimate.fit(estimate.need(xxl, weights, weights, 1, 4), 1, 0, False, estimate.CARD_BYTES)
+    assert (fit.gpus, fit.zero_stage, fit.offload, fit.fits) == (1, 0, False, False)
+
+
+def test_operations_count_forward_backward_and_evaluation() -> None:
+    """By hand: 10 steps of 32 rows, 1 000 rows scored twice (validation, test), 50 tokens a row."""
+    one, full = trial("bloom-560m"), trial("bloom-560m", "full")
+    assert estimate.flops(one, 1000, 50) == 2 * 1000 * 50 * (10 * 32 * 2 + 2000)
+    assert estimate.flops(full, 1000, 50) == 2 * 1000 * 50 * (10 * 32 * 3 + 2000)
+
+
+def test_time_comes_from_rows_of_the_same_backbone_and_task(tmp_path: Path) -> None:
+    trials = Sweep.parse(SMALL).trials()
+    lora = next(t for t in trials if t.method.name == "lora")
+    store = Store(tmp_path / "store", create=True)
+    store.append(row(lora))  # 8 s of training and 2 s of evaluation for 4 steps
+    clock = Clock.of(store, on_gpu=False)
+    longer = replace(lora, training=replace(lora.training, steps=100))
+    assert clock.total([lora, longer]) == (pytest.approx(10 + 250), "measured on rows of the store")
+    full = next(t for t in trials if t.method.name == "full")
+    assert "matrix product" in clock.total([full])[1]
+
+
+def test_gpus_in_the_sweep_are_planned_for(tmp_path: Path) -> None:
+    text = SMALL + "resources: {gpus: 2, zero_stage: 3, pack_size: 4}\n"
+    made = plan(Sweep.parse(text)).backbones[0]
+    assert (made.gpus, made.zero_stage, made.pack_size) == (2, 3, 4)
+    assert "GPU-hours" in apet("plan", small(tmp_path, text)).stdout
+    on_cpu = plan(Sweep.parse(SMALL + "resources: {gpus: 0}\n")).backbones[0]
+    assert (on_cpu.gpus, on_cpu.gpu_hours) == (0, 0)
+    assert on_cpu.worker_s > 0

@@ -1,0 +1,110 @@
+"""One trial, looked up in a store or a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from shell import apet, refused, row, small, stored
+
+from orchestrator.show import pack_of, show, trains
+from trials.errors import ApetError
+from trials.pack import Pack
+from trials.store import Store
+from trials.sweep import Sweep
+
+
+def test_from_a_sweep_it_says_what_trains_and_where(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    trial = next(t for t in Sweep.load(path).trials() if t.method.count == 100)
+    result = apet("show", trial.trial_id[:12], "--sweep", path)
+    assert result.exit_code == 0, result.output
+    assert "not run" in result.stdout
+    assert "100 tunable parameters" in result.stdout
+    found = json.loads(apet("show", trial.trial_id, "--sweep", path, "--json").stdout)
+    assert found["trial_id"] == trial.trial_id
+    assert json.dumps(found["spec"], sort_keys=True, separators=(",", ":"), ensure_ascii=False) == trial.spec
+    for part in ("operations", "blocks", "kinds"):
+        assert sum(found["trains"][part].values()) == 100
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_scalars_add_up_for_every_method(backbone: str) -> None:
+    text = f"""\
+backbones: [{backbone}]
+tasks: [rte]
+learning_rates: [0.001]
+training: {{steps: 1}}
+methods: [bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [discrete, adjacent]}}]
+"""
+    for trial in Sweep.parse(text).trials():
+        what = trains(trial)
+        assert what.sites is not None
+        assert what.count == sum(what.operations.values()) == sum(what.blocks.values()) == sum(what.kinds.values())
+        assert 1 <= what.sites[0] <= what.sites[1]
+
+
+def test_lora_sits_on_queries_and_values(tmp_path: Path) -> None:
+    trial = next(t for t in Sweep.load(small(tmp_path)).trials() if t.method.name == "lora")
+    what = trains(trial)
+    assert what.kinds == {"q": 512, "v": 512}
+    assert what.blocks == {"encoder.0": 512, "encoder.1": 512}
+    assert what.sites is not None
+    assert what.sites[0] == 4
+
+
+def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    completed = apet("show", trials[0].trial_id[:8], "--store", store.uri).stdout
+    assert "completed" in completed
+    assert "0.625" in completed
+    assert "all of the backbone" in completed
+    failed = apet("show", trials[1].trial_id[:8], "--store", store.uri).stdout
+    assert "ValueError: no such luck" in failed
+    assert "line 39" in failed
+    assert "line 24" not in failed
+    assert f"apet resubmit --store {store.uri} --where \"trial_id = '{trials[1].trial_id}'\"" in failed
+
+
+def test_the_visible_attempt_is_the_one_shown(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    store.append(row(trials[1], "completed", attempt=1, test_score=0.75))
+    shown = show(trials[1].trial_id, store)
+    assert shown.row is not None
+    assert (shown.row["state"], shown.row["test_score"], len(shown.attempts)) == ("completed", 0.75, 2)
+    assert shown.log == ()
+
+
+def test_the_command_that_reruns_it_alone_is_real(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    trial = Sweep.load(path).trials()[5]
+    shown = show(trial.trial_id, sweep=Sweep.load(path))
+    assert shown.rerun[0] == f"apet run SWEEP --store URI --where \"trial_id = '{trial.trial_id}'\""
+
+
+def test_pack_is_one_that_a_worker_reads(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    pack = Pack.from_json(apet("show", trials[1].trial_id, "--store", store.uri, "--pack").stdout)
+    assert [(m.trial, m.attempt) for m in pack.members] == [(trials[1], 1)]
+    assert pack.sources.data == "hub:nyu-mll/glue@x"
+    assert pack_of(show(trials[5].trial_id, sweep=Sweep.load(small(tmp_path)))).members[0].attempt == 0
+
+
+def test_scores_beside_a_sweep_when_a_store_is_given(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    assert "0.625" in apet("show", trials[0].trial_id, "--store", store.uri, "--sweep", small(tmp_path)).stdout
+
+
+def test_wrong_or_ambiguous_ids(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    path = small(tmp_path)
+    refused("show", "zz", "--sweep", path, says=["no trial 'zz'", "apet plan"])
+    refused("show", "zz", "--store", store.uri, says=["no trial 'zz'", "apet query"])
+    refused("show", "", "--sweep", path, says=["more digits"])
+    refused("show", trials[0].trial_id, says=["--store", "--sweep"])
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ApetError, match="no store"):
+        show("ab", Store(tmp_path / "none"))
