@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,14 @@ class Rows:
         ours = pc.and_(pc.equal(attempts["trial_id"], todo.trial.trial_id), pc.equal(attempts["attempt"], todo.attempt))
         states = attempts.filter(ours)["state"].to_pylist()
         return str(states[0]) if states else None
+
+    def lacking(self, todo: Sequence[Todo]) -> list[Todo]:
+        """Those attempts that nobody has made yet: another driver's last workers may just have."""
+        attempts = self.store.attempts()
+        made = dict[str, int]()
+        for trial_id, attempt in zip(attempts["trial_id"].to_pylist(), attempts["attempt"].to_pylist(), strict=True):
+            made[trial_id] = max(attempt, made.get(trial_id, 0))
+        return [one for one in todo if one.attempt > made.get(one.trial.trial_id, -1)]
 
     def stored(self, attempt_id: str) -> bool:
         """Whether an attempt's row is there; looks at one file."""

@@ -94,7 +94,7 @@ def run(
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
-    store = writable(store)
+    make(store)
     store.save_sweep(sweep.name, sweep.text)
     resources = sweep.resources
     return execute(
@@ -131,13 +131,13 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
     return len(trials) - left_out, todo[:limit]
 
 
-def writable(store: Store) -> Store:
-    """The same store, made if it isn't there.
+def make(store: Store) -> None:
+    """Make a store that isn't there.
 
     Raises:
         ApetError: it can't be written.
     """
-    return Store(store.uri, create=True)
+    Store(store.uri, create=True)
 
 
 def execute(
@@ -158,7 +158,7 @@ def execute(
     """Make every attempt of ``todo``, on Ray.
 
     Args:
-        todo: one attempt per trial.
+        todo: one attempt per trial; those that somebody else has made by the time Ray is up are left out.
         store: where rows go; it is there and can be written.
         before: trials that were asked for and are done, for the display.
         retries: new attempts at a trial whose worker was lost.
@@ -172,17 +172,19 @@ def execute(
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
     from orchestrator.driver.cluster import cluster, probe
 
-    began = time.monotonic()
+    began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    groups, rows, show = packs(todo, pack_size), Rows(store), display(quiet)
-    dispatch = Dispatch(
-        groups, run_id, retries, rows.state, rows.stored, rows.give_up, zero_stage=zero_stage, offload=offload
-    )
-    stop = Stop()
+    rows, show, stop = Rows(store), display(quiet), Stop()
     try:
-        with cluster(len(groups), address, max_concurrent, gpus) as place, stop:
+        with cluster(len(packs(todo, pack_size)), address, max_concurrent, gpus) as place, stop:
             if address is not None:
                 probe(store, run_id)
+            todo = rows.lacking(todo)
+            before = asked - len(todo)
+            groups = packs(todo, pack_size)
+            dispatch = Dispatch(
+                groups, run_id, retries, rows.state, rows.stored, rows.give_up, zero_stage=zero_stage, offload=offload
+            )
             _show(dispatch, Tally(groups, before, place.workers or 1), show)
             launch = Launch(rows.uri, run_id, worker, place.device, place.threads)
             started = _tune(dispatch, launch, place, stop, store, show)
@@ -191,7 +193,7 @@ def execute(
         store.end_run(run_id)  # after the workers' last heartbeats
     counts = dispatch.counts
     return Summary(
-        asked=before + len(todo),
+        asked=asked,
         before=before,
         completed=counts.completed,
         diverged=counts.diverged,

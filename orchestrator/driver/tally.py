@@ -97,6 +97,7 @@ class Tally:
         """A trial ended; the seconds of loading its backbone say nothing of the others."""
         self.ended[ended.state] = self.ended.get(ended.state, 0) + 1
         self.latest = (todo.trial, ended)
+        self.latest = (todo.trial, ended)
         bench, spent = self._bench(todo.trial), cost(todo.trial)
         bench.left = max(0.0, bench.left - spent)
         if ended.wall_s and ended.state == "completed":
@@ -142,9 +143,11 @@ def describe(trial: Trial) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people: 8 s, 12 min, 3 h 5 min; a dash for what isn't known."""
+    """Seconds for people: 0.4 s, 12 s, 12 min, 3 h 5 min; a dash for what isn't known."""
     if seconds is None:
         return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

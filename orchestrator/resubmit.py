@@ -1,0 +1,108 @@
+"""New attempts at failed trials, from their rows alone: the sweep file isn't needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.driver.run import Summary, execute, make
+from orchestrator.packs import Todo
+from trials.errors import ApetError, Problems
+from trials.pack import Sources
+from trials.sources import verify
+from trials.store import Store
+from trials.trial import Source, Trial
+
+COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")
+
+
+def resubmit(
+    store: Store,
+    *,
+    where: str | None = None,
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Make one new attempt at every trial whose visible row is a failed one.
+
+    Args:
+        store: has the rows, and gets the new ones.
+        where: SQL condition over the columns of ``trials``: only those failed trials.
+        address: of a running Ray cluster; None runs on this machine.
+        max_concurrent: packs at a time at most.
+        quiet: say only what went wrong.
+
+    Raises:
+        ApetError: no store, a wrong condition, weights or data that are gone or not what a trial was given.
+    """
+    todo = failed(store, where)
+    if not todo:
+        return Summary(0, 0)
+    make(store)
+    return execute(todo, store, address=address, max_concurrent=max_concurrent, quiet=quiet)
+
+
+def failed(store: Store, where: str | None = None) -> list[Todo]:
+    """The next attempt at every failed trial, its sources checked.
+
+    Raises:
+        ApetError: as :func:`resubmit`.
+    """
+    rows = store.trials()
+    rows = rows.filter(pc.equal(rows["state"], "failed"))
+    if where is not None:
+        from orchestrator.query import where as choose
+
+        rows = choose(rows, where)
+    highest = _highest_attempts(store.attempts())
+    todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.select(COLUMNS).to_pylist()]
+    _check(todo)
+    return todo
+
+
+def _highest_attempts(attempts: pa.Table) -> dict[str, int]:
+    grouped = attempts.group_by("trial_id").aggregate([("attempt", "max")])
+    return dict(zip(grouped["trial_id"].to_pylist(), grouped["attempt_max"].to_pylist(), strict=True))
+
+
+def _todo(row: dict[str, Any], attempt: int) -> Todo:
+    """A trial from its row.
+
+    Raises:
+        ApetError: the row doesn't say where weights and data were found.
+    """
+    trial = Trial.from_spec(row["spec"])
+    if row["weights_source"] is None or row["data_source"] is None:
+        raise ApetError(
+            f"trial {trial.trial_id}: its row doesn't say where its weights and data were; run its sweep "
+            f"{row['sweep']} in a new store"
+        )
+    sources = Sources(row["weights_source"], row["data_source"], dict(row["transfer_sources"] or ()))
+    return Todo(trial, sources, attempt, row["sweep"] or "")
+
+
+def _check(todo: Iterable[Todo]) -> None:
+    """Make sure that every location still holds what the trials were given.
+
+    Raises:
+        Problems: all those that don't, each once.
+    """
+    wanted: dict[tuple[Source, str], str] = {}
+    for one in todo:
+        trial, sources = one.trial, one.sources
+        wanted.setdefault((trial.backbone.weights, sources.weights), trial.trial_id)
+        wanted.setdefault((trial.task.data, sources.data), trial.trial_id)
+        for task in trial.evaluate_on:
+            wanted.setdefault((task.data, sources.targets.get(task.name, "")), trial.trial_id)
+    problems = []
+    for (source, location), trial_id in wanted.items():
+        try:
+            verify(source, location)
+        except ApetError as error:
+            problems.append(f"trial {trial_id}: {error}")
+    if problems:
+        raise Problems(problems, "what failed trials are to be given again; --where leaves trials out")

@@ -1,0 +1,90 @@
+"""Failed trials come back from their rows alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_worker import trial
+
+from orchestrator import resubmit as exported
+from orchestrator.resubmit import failed, resubmit
+from trials.errors import ApetError
+from trials.pack import Sources
+from trials.record import record
+from trials.sources import find_data, verify
+from trials.store import Store
+from trials.trial import TaskRef, Trial
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> TaskRef:
+    """A task in a local folder."""
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text('{"text": "good film", "label": 1}\n{"text": "bad", "label": 0}\n')
+    source, _ = find_data("rotten_tomatoes", folder)
+    return TaskRef("rotten_tomatoes", source)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", create=True)
+
+
+def add(store: Store, one: Trial, state: str, tmp_path: Path, attempt: int = 0, **columns: Any) -> None:
+    found = {"weights_source": "random:tiny-bert", "data_source": f"folder:{tmp_path / 'reviews'}", "sweep": "mine"}
+    store.append(record(one, state=state, attempt=attempt, **{**found, **columns}), [])
+
+
+def test_the_next_attempt_at_every_failed_trial_and_no_other(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    trials = [trial(i, task=reviews) for i in range(4)]
+    for one, state in zip(trials, ("failed", "completed", "diverged", "failed"), strict=True):
+        add(store, one, state, tmp_path)
+    add(store, trials[3], "completed", tmp_path, attempt=1)  # done since
+    add(store, trials[0], "failed", tmp_path, attempt=4)
+    (again,) = failed(store)
+    assert again.trial == trials[0]
+    assert (again.attempt, again.sweep) == (5, "mine")
+    assert again.sources == Sources("random:tiny-bert", f"folder:{tmp_path / 'reviews'}")
+
+
+def test_where_chooses_among_the_failed(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    for seed in range(3):
+        add(store, trial(seed, task=reviews), "failed", tmp_path, error_class="OSError" if seed else "ValueError")
+    assert {one.trial.train_seed for one in failed(store, "error_class = 'OSError'")} == {1, 2}
+    with pytest.raises(ApetError):
+        failed(store, "no_such_column = 1")
+
+
+def test_changed_content_is_refused(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    add(store, trial(0, task=reviews), "failed", tmp_path)
+    assert failed(store)
+    with (tmp_path / "reviews" / "train.jsonl").open("a") as file:
+        file.write('{"text": "new", "label": 1}\n')
+    with pytest.raises(ApetError, match="not what the trial was given"):
+        resubmit(store)
+
+
+def test_the_targets_of_a_transfer_are_checked_too(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    one = trial(0, task=reviews, evaluate_on=(reviews,))
+    add(store, one, "failed", tmp_path, transfer_sources={"rotten_tomatoes": f"folder:{tmp_path / 'gone'}"})
+    verify(reviews.data, f"folder:{tmp_path / 'reviews'}")
+    with pytest.raises(ApetError, match="gone"):
+        resubmit(store)
+
+
+def test_a_row_without_sources_is_refused(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    add(store, trial(0, task=reviews), "failed", tmp_path, weights_source=None)
+    with pytest.raises(ApetError, match="doesn't say where"):
+        resubmit(store)
+
+
+def test_with_nothing_failed_nothing_starts(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    add(store, trial(0, task=reviews), "completed", tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert str(resubmit(store)).startswith("nothing to do")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert exported is resubmit
