@@ -129,7 +129,7 @@ class Store:
         Raises:
             ApetError: no trial's id does, or several do.
         """
-        ids = set(self.attempts()["trial_id"].to_pylist())  # whoever resolves an id reads the rows next
+        ids: set[str] = set(self.attempts()["trial_id"].to_pylist())  # whoever resolves an id reads the rows next
         found = sorted(trial_id for trial_id in ids if trial_id.startswith(prefix)) if prefix else []
         if len(found) == 1:
             return found[0]
