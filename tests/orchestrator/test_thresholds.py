@@ -1,13 +1,16 @@
 """Thresholds on made-up studies whose truth is known: brackets, honesty, and how often noise is taken for a rise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.stats import t
 from study_rows import apet, curve, full, row, selected, study, trial
 
-from orchestrator.analysis.curves import Point, curves
+from orchestrator.analysis.curves import Curve, Point, curves
 from orchestrator.analysis.isotonic import isotonic
+from orchestrator.analysis.sequence import low_threshold
 from orchestrator.analysis.thresholds import CurveThresholds, Thresholds, thresholds
 from trials.errors import ApetError
 from trials.trial import Method
@@ -32,13 +35,17 @@ def rescored(table: pa.Table, scores: np.ndarray) -> pa.Table:
     return table.set_column(table.schema.get_field_index("test_score"), "test_score", pa.array(scores))
 
 
+def noise(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Guesses on the same 1 000 test rows, whose luck they share, and a little that is each seed's own."""
+    return rng.normal(0.5, (0.25 / 1000) ** 0.5) + rng.normal(0, 0.01, n)
+
+
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_noise_alone_is_rarely_a_low_threshold(seeds: int) -> None:
     table = selected(curve({c: [0.5] * seeds for c in COUNTS}))
     rng = np.random.default_rng(seeds)
     claims = sum(
-        only(thresholds(rescored(table, rng.normal(0.5, 0.01, table.num_rows)))).low.state != "unresolved"
-        for _ in range(200)
+        only(thresholds(rescored(table, noise(rng, table.num_rows)))).low.state != "unresolved" for _ in range(200)
     )
     assert 1 <= claims <= 16  # alpha is 5 %: 8 % of 200; and never is a test that can't reject
 
@@ -62,7 +69,7 @@ def test_noise_free_step_gives_the_exact_brackets() -> None:
     found = judge(step(256) + full([0.9, 0.9]))
     assert (found.low.lower, found.low.upper, found.low.state) == (128, 256, "bracket")
     assert (found.high.lower, found.high.upper) == (128, 256)
-    assert (found.low.p_lower, found.low.p_upper) == (1.0, 0.0)
+    assert (found.low.p_lower, found.low.p_upper) == pytest.approx((0.5, 0.0))
     assert (found.collapsed, found.collapsed_of) == (0, 18)
     assert judge(step(16)).low.state == "below the grid"
     assert str(judge(step(16)).low) == "(0, 16] below the grid"
@@ -79,7 +86,7 @@ def test_nothing_above_is_unresolved_and_says_what_would_help() -> None:
     assert flat.low.state == "unresolved"
     assert "run counts above 8192" in flat.low.reason
     assert "seeds" not in flat.low.reason.split("above 8192")[1]
-    close = judge(curve({c: [0.49, 0.52, 0.53] for c in COUNTS[:2]}))
+    close = judge(curve({c: [0.5, 0.55, 0.65] for c in COUNTS[:2]}))
     assert "or about" in close.low.reason
     assert "seeds a count if this mean holds" in close.low.reason
 
@@ -127,7 +134,7 @@ def test_diverged_runs_count_and_unscored_ones_at_chance() -> None:
     found = judge(rows)
     assert [p.n for p in found.curve.points] == [3, 3]
     mean, squares, freedom = 2.3 / 3, 2 * (0.4 / 3) ** 2 + (0.8 / 3) ** 2, 3  # 0.9, 0.9, 0.5: two scores, one imputed
-    expected = t.sf((mean - 0.5) / (squares / freedom / 3) ** 0.5, freedom)
+    expected = t.sf((mean - 0.5) / (squares / freedom / 3 + 0.25 / 1000) ** 0.5, freedom)
     assert found.low.p_upper == pytest.approx(expected)
     assert (found.collapsed, found.collapsed_of) == (1, 3)
     assert "1 diverged without a score: counted at chance" in found.curve.notes
@@ -240,3 +247,25 @@ def test_isotonic_fit_never_falls_and_its_band_is_repeatable() -> None:
 
 def test_other_methods_are_no_curves() -> None:
     assert not curves(selected([row(trial(Method("bitfit")), 0.7)]))
+
+
+def test_the_luck_of_the_test_rows_is_no_low_threshold() -> None:
+    """Seeds that agree on a score just above the floor share their test rows: 0.529 of 500 rows is a guess."""
+    curve = Curve(
+        **dict.fromkeys(("curve_id", "setting", "backbone", "family", "scale", "task", "placement"), ""),
+        parameters=0,
+        operations="add",
+        head="frozen",
+        labels="own",
+        chance=0.5,
+        majority=0.504,
+        test_rows=500,
+        points=tuple(
+            Point(count, {(seed, 0): score + 0.001 * seed for seed in range(3)})
+            for count, score in ((16, 0.528), (64, 0.531), (256, 0.523), (1024, 0.562), (4096, 0.705))
+        ),
+    )
+    found = low_threshold(curve, 0.504)
+    assert (found.lower, found.upper) == (256, 1024)
+    unaware = low_threshold(replace(curve, test_rows=None), 0.504)
+    assert (unaware.lower, unaware.upper) == (0, 16)
