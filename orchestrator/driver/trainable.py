@@ -28,6 +28,9 @@ UP_S = 0.1  # between two results of a worker without a pack
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types here
     """Runs packs one after the other on one worker."""
 
+    begun: bool  # whether the pack at hand has taken a step
+    open: set[str]  # its trials that have not ended
+
     def setup(self, config: dict[str, Any]) -> None:
         """Make the worker; called once per actor."""
         launch = Launch.from_json(config[LAUNCH])
