@@ -19,6 +19,7 @@ from trials.store import Store
 
 PREFIX = "apet-"
 LOCK = "driver.lock"
+PRINTS = "_worker_logs_enabled"  # of ray._private.worker
 PROBE_S = 120.0  # a node may have to start a process first
 OBJECT_STORE_BYTES = 128 * 2**20  # packs and reports are a few kilobytes
 
@@ -52,6 +53,11 @@ class Cluster:
     directory: Path
     device: str
     threads: int | None
+
+    @property
+    def logs(self) -> Path:
+        """Ray's own logs; an empty place where Ray was there before us."""
+        return self.directory / "session_latest" / "logs"
 
 
 @contextmanager
@@ -203,13 +209,18 @@ def _locked(path: Path) -> Iterator[IO[str] | None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's loggers say nothing: what matters comes back as rows and exceptions."""
+    """Ray says nothing, its loggers and what it prints of processes that died: that comes back as rows."""
+    import ray._private.worker as printer
+
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
     before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    printed = getattr(printer, PRINTS, True)  # no public switch: it prints to stdout, among our results
     try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        setattr(printer, PRINTS, False)
         yield
     finally:
+        setattr(printer, PRINTS, printed)
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)

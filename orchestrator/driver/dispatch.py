@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from orchestrator.driver.deaths import Death
 from orchestrator.driver.messages import Ended, Report
 from orchestrator.packs import Members, Todo, build
 from trials.pack import Pack
@@ -67,7 +68,7 @@ class Dispatch:
     retries: int
     row_state: Callable[[Todo], str | None]
     stored: Callable[[str], bool]
-    give_up: Callable[[Todo, str, str], None]
+    give_up: Callable[[Todo, Death], None]
     on_start: Callable[[Pack], None] = lambda pack: None
     on_report: Callable[[Report], None] = lambda report: None
     on_end: Callable[[Todo, Ended], None] = lambda todo, ended: None
@@ -116,7 +117,7 @@ class Dispatch:
                 self._ended(todo, ended)
             else:
                 why = f"the worker wrote the row of attempt {ended.attempt_id} where the driver doesn't see it"
-                self._back(todo, "NoRow", f"{why}: every node must see the same store", preempted=False)
+                self._back(todo, no_row(f"{why}: every node must see the same store"))
 
     def finished(self, pack_id: str) -> None:
         """A worker is through with its pack. A trial that it said nothing of is looked up in the store."""
@@ -125,15 +126,14 @@ class Dispatch:
             if state or self.stopping:
                 self._ended(todo, Ended(todo.trial.trial_id, state or INTERRUPTED))
             else:
-                self._back(todo, "NoRow", "the worker ended its pack without a row for this trial", preempted=False)
+                self._back(todo, no_row("the worker ended its pack without a row for this trial"))
 
-    def lost(self, pack_id: str, error_class: str, message: str, preempted: bool = False) -> None:
+    def lost(self, pack_id: str, why: Death, preempted: bool = False) -> None:
         """A worker is gone. Trials whose rows it had written are done, the others come back.
 
         Args:
             pack_id: the pack that it had.
-            error_class: a name for what happened.
-            message: what is known about it.
+            why: what is known about it.
             preempted: the machine was taken away: nobody's fault, no retry spent.
         """
         for todo in self._take(pack_id):
@@ -143,7 +143,7 @@ class Dispatch:
             elif self.stopping:
                 self._ended(todo, Ended(todo.trial.trial_id, INTERRUPTED))
             else:
-                self._back(todo, error_class, message, preempted)
+                self._back(todo, why, preempted)
 
     def _take(self, pack_id: str) -> list[Todo]:
         running = self.running.pop(pack_id, None)
@@ -155,13 +155,18 @@ class Dispatch:
         self.counts.add(ended.state)
         self.on_end(todo, ended)
 
-    def _back(self, todo: Todo, error_class: str, message: str, preempted: bool) -> None:
+    def _back(self, todo: Todo, why: Death, preempted: bool = False) -> None:
         """Queue a new attempt behind the packs of its backbone; a trial alone, since it may be the culprit."""
         trial_id = todo.trial.trial_id
         spent = self._spent.get(trial_id, 0) + (not preempted)
         if spent > self.retries:  # no row before: a driver that dies now leaves the trial missing, not failed
-            self.give_up(todo, error_class, message)
-            self._ended(todo, Ended(trial_id, "failed", error_message=message))
+            self.give_up(todo, why)
+            self._ended(todo, Ended(trial_id, "failed", error_message=why.reason))
             return
         self._spent[trial_id] = spent
         self._queues.setdefault(todo.warmth, deque()).append((todo if preempted else todo.again(),))
+
+
+def no_row(why: str) -> Death:
+    """A worker that is there, and a row that isn't."""
+    return Death("NoRow", why, why)

@@ -38,7 +38,7 @@ def once(
         name="run",
         search_alg=searcher,
         scheduler=Forgetful(searcher),
-        callbacks=[Watch(searcher, on_step, workers)],
+        callbacks=[Watch(searcher, on_step, workers, place.logs)],
         num_samples=-1,
         resources_per_trial=place.resources,
         reuse_actors=True,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from orchestrator.driver.deaths import Death
 from orchestrator.packs import Todo
 from trials.record import record
 from trials.store import Store
@@ -44,20 +45,19 @@ class Rows:
         """Whether an attempt's row is there; looks at one file."""
         return self.store.has(attempt_id)
 
-    def give_up(self, todo: Todo, error_class: str, message: str) -> None:
+    def give_up(self, todo: Todo, why: Death) -> None:
         """Write the failed row of an attempt whose worker can't: it is gone, and retries are spent."""
-        lines = [text.strip() for text in message.splitlines() if text.strip()]
         row = record(
             todo.trial,
             state="failed",
             attempt=todo.attempt,
-            error_class=error_class,
-            error_message=lines[-1] if lines else message,
+            error_class=why.error_class,
+            error_message=why.reason,
             weights_source=todo.sources.weights,
             data_source=todo.sources.data,
             transfer_sources=dict(todo.sources.targets),
             sweep=todo.sweep,
             finished_at=datetime.now(UTC),
         )
-        row["log_uri"] = self.store.save_log(row["attempt_id"], message)
+        row["log_uri"] = self.store.save_log(row["attempt_id"], why.log)
         self.store.append(row, [])

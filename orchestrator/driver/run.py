@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.driver.deaths import explain
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.messages import Ended, Launch
 from orchestrator.driver.progress import Display, display
@@ -241,5 +242,5 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
                 raise
             show.note(f"Ray Tune stopped ({error!r}); going on with what is left")
         for pack_id in list(dispatch.running):
-            dispatch.lost(pack_id, "WorkerDied", "Ray Tune ended before the pack")
+            dispatch.lost(pack_id, explain("Ray Tune ended before the pack"))
     return len(workers)

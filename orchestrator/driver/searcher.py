@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -13,13 +12,13 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from orchestrator.driver.deaths import death
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.messages import Launch, Report
 from orchestrator.driver.trainable import LAUNCH, PACK, REPORT, UP
 
 STARTS = 3  # workers that die before they took their first pack, one after the other, until the run is ended
 START_S = 60.0  # how long the first worker that is up waits for the others
-ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours in Ray's messages
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
@@ -96,10 +95,17 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         searcher: whose packs these are.
         on_step: called some ten times a second.
         workers: node and process of every worker seen are added.
+        logs: Ray's folder of logs, where it is on this machine.
     """
 
-    def __init__(self, searcher: PackSearcher, on_step: Callable[[], None], workers: set[tuple[str, int]]) -> None:
-        self.searcher, self.on_step, self.workers = searcher, on_step, workers
+    def __init__(
+        self,
+        searcher: PackSearcher,
+        on_step: Callable[[], None],
+        workers: set[tuple[str, int]],
+        logs: Path | None = None,
+    ) -> None:
+        self.searcher, self.on_step, self.workers, self.logs = searcher, on_step, workers, logs
         self.dead_starts = 0
         self.last_error = ""
         self._started: set[str] = set()  # Tune trials whose actor is up
@@ -122,14 +128,15 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker is gone, or raised what it should have caught: tell the dispatch why."""
-        self.last_error = _message(trial)
+        why = death(trial, self.logs)
+        self.last_error = why.log
         if trial.trial_id in self._started:
             self._started.discard(trial.trial_id)
         else:
             self.dead_starts += 1
         pack_id = self.searcher.packs.pop(trial.trial_id, None)
         if pack_id is not None:  # Tune counts no failure when the machine was taken away
-            self.searcher.dispatch.lost(pack_id, "WorkerDied", self.last_error, preempted=trial.num_failures == 0)
+            self.searcher.dispatch.lost(pack_id, why, preempted=trial.num_failures == 0)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Let the driver look around.
@@ -186,12 +193,3 @@ class Forgetful(FIFOScheduler):  # type: ignore[misc]  # ray has no types here
             metadata.pop(one.trial_id, None)
             for name in self.KEPT:
                 getattr(self._controller, name, set()).discard(one)
-
-
-def _message(trial: Any) -> str:
-    """What Tune knows about a trial's error: the last lines of its error file are the ones that tell."""
-    try:
-        text = Path(trial.error_file).read_text(errors="replace")
-    except (OSError, TypeError):
-        return "the worker died and left no message"
-    return ANSI.sub("", text.partition("\n")[2].strip() or text.strip())

@@ -76,7 +76,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.progress: Iterator[Any] | None = None
-        self.begun = False
+        self.begun: bool = False
         self.open: set[str] = set()
         if not config[PACK]:
             return
