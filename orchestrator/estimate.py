@@ -1,14 +1,16 @@
 """What a trial costs, by arithmetic on shapes: memory, floating-point operations, time. Loads no weights.
 
-Memory of a step: the frozen weights in their precision, 16 bytes for every trained scalar (value, gradient and
-two moments of AdamW in float32), and what is saved for the backward pass. The last follows Korthikanti et al.
-2022 (arXiv 2205.05198): a block of sequence length s, batch b, width h and a heads saves s·b·h·(34 + 5·a·s/h)
-bytes at 2 bytes a number; logits over the vocabulary come on top for families that generate. Sequences count at
-their maximum length, so this is an upper estimate; buffers of a library are not in it.
+Memory of a step: the weights in their precision, 16 bytes for every trained scalar (value, gradient and two moments
+of AdamW in float32), and what is saved for the backward pass. The last follows the account of Korthikanti et al. 2022
+(arXiv 2205.05198) without dropout: at 2 bytes a number, a block of sequence length s, batch b, width h and a heads
+saves 2·a·s²·b of attention and 32·s·b·h of the rest, of which frozen linear layers, whose inputs nobody needs, save
+only 18·s·b·h. Logits over the vocabulary come on top for families that generate. Sequences count at their maximum
+length, so this is an upper estimate; buffers of a library are not in it. The ranks of a gang share the batch.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -62,11 +64,12 @@ class Need:
 
     def per_gpu(self, gpus: int, zero_stage: int, offload: bool) -> int:
         """Bytes on each card of a gang."""
+        saved = self.saved // gpus
         if offload:
-            return self.saved
+            return saved
         weights = self.weights // gpus if zero_stage == 3 else self.weights
         state = self.state // gpus if zero_stage >= 1 else self.state
-        return weights + state + self.saved
+        return weights + state + saved
 
 
 def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int) -> Need:
@@ -81,12 +84,13 @@ def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_numb
     """
     shape, settings = trial.backbone.shape, trial.training
     batch, length = settings.batch_size * pack_size, settings.max_input_length
-    block = batch * length * (34 * shape.d_model + 5 * shape.heads * length) * bytes_per_number // 2
-    saved = (shape.blocks + shape.decoder_blocks) * block
+    targets = settings.max_generated_length + 1
+    width = (32 if trial.method.name == "full" else 18) * shape.d_model
+    stacks = ((shape.blocks, length), (shape.decoder_blocks, targets))
+    numbers = sum(blocks * batch * s * (width + 2 * shape.heads * s) for blocks, s in stacks) // 2
     if trial.backbone.family != "bert":
-        targets = settings.max_generated_length + (length if trial.backbone.family == "bloom" else 1)
-        saved += batch * targets * shape.vocab * bytes_per_number
-    return Need(loaded * bytes_per_number, trained * pack_size * STATE_BYTES, saved)
+        numbers += batch * (targets + (length if trial.backbone.family == "bloom" else 0)) * shape.vocab
+    return Need(loaded * bytes_per_number, trained * pack_size * STATE_BYTES, numbers * bytes_per_number)
 
 
 def fit(needed: Need, gpus: int | None, zero_stage: int | None, offload: bool | None, card: int) -> Fit:
@@ -150,6 +154,11 @@ def measured_flops() -> float:
     a @ a  # threads start, pages are touched
     best = min(_timed(lambda: a @ a) for _ in range(5))
     return 2.0 * n**3 / best
+
+
+def machine_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @cache

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.times import Clock
+    from orchestrator.estimate import Fit, Need
+    from orchestrator.times import Key
     from trials.store import Store
-    from trials.sweep import Sweep
+    from trials.sweep import Resources, Sweep
     from trials.trial import BackboneRef, Method, Trial
 
 TO_DO = "to do"
@@ -49,7 +51,8 @@ class BackbonePlan:
         zero_stage: DeepSpeed's stage.
         offload: weights and moments in the machine's memory.
         bytes_per_device: memory of each card, of the machine on the CPU: an upper estimate.
-        fits: whether that is within 90 % of a card.
+        device_bytes: memory of the card or machine that is planned for.
+        fits: whether 90 % of that is enough.
         pack_size: trials trained together.
         worker_s: seconds of one worker for what is to do; a worker is a gang of ``gpus`` cards, or this
             machine's CPU with all its cores.
@@ -67,6 +70,7 @@ class BackbonePlan:
     zero_stage: int
     offload: bool
     bytes_per_device: int
+    device_bytes: int
     fits: bool
     pack_size: int
     worker_s: float
@@ -89,7 +93,6 @@ class Plan:
         skipped: what was left out and why (``over_capacity: skip``).
         backbones: one entry each, in the order of the sweep.
         settings: what the trials share, defaults resolved.
-        card: bytes of the GPU planned for, 0 on the CPU.
     """
 
     sweep: str
@@ -98,7 +101,6 @@ class Plan:
     skipped: tuple[tuple[str, str], ...]
     backbones: tuple[BackbonePlan, ...]
     settings: Mapping[str, Any]
-    card: int
 
     @property
     def states(self) -> dict[str, int]:
@@ -123,24 +125,21 @@ def plan(sweep: Sweep, store: Store | None = None) -> Plan:
         sweep: enumerated and checked already, so every count fits its capacity.
         store: what is there counts as done; None: everything is to do.
     """
-    from orchestrator.estimate import CARD_BYTES, card_bytes
-    from orchestrator.times import Clock
+    from orchestrator.times import measured
 
     every = sweep.trials()
     states = states_of(every, store)
-    card = 0 if sweep.resources.gpus == 0 else card_bytes() or (CARD_BYTES if _asks_for_gpus(sweep) else 0)
-    clock = Clock.of(store, on_gpu=card > 0)
-    grouped: dict[str, list[Trial]] = defaultdict(list)
+    known = measured(store)
+    grouped: dict[BackboneRef, list[Trial]] = defaultdict(list)
     for trial in every:
-        grouped[trial.backbone.name].append(trial)
+        grouped[trial.backbone].append(trial)
     return Plan(
         sweep=sweep.name,
         trials=len(every),
         duplicates=sweep.duplicates,
         skipped=tuple(sweep.skipped),
-        backbones=tuple(_backbone(group, sweep, states, card, clock) for group in grouped.values()),
+        backbones=tuple(_backbone(group, sweep.resources, states, known) for group in grouped.values()),
         settings=settings(every),
-        card=card,
     )
 
 
@@ -152,57 +151,76 @@ def states_of(every: Sequence[Trial], store: Store | None) -> dict[str, str]:
     return {t.trial_id: visible[t.trial_id][0] for t in every if t.trial_id in visible}
 
 
-def _asks_for_gpus(sweep: Sweep) -> bool:
-    """A gang or a stage was written down: plan for GPUs even where this machine has none."""
-    wanted = sweep.resources
-    return (wanted.gpus != "auto" and wanted.gpus > 0) or wanted.zero_stage not in ("auto", 0)
-
-
 def _backbone(
-    trials: Sequence[Trial], sweep: Sweep, states: Mapping[str, str], card: int, clock: Clock
+    trials: Sequence[Trial], wanted: Resources, states: Mapping[str, str], known: Mapping[Key, float]
 ) -> BackbonePlan:
-    from orchestrator import estimate
     from orchestrator.packs import PACK_SIZE
+    from orchestrator.times import total
     from trials.backbones import loaded_parameters
 
-    ref, wanted = trials[0].backbone, sweep.resources
+    ref = trials[0].backbone
     parameters = loaded_parameters(ref)
+    groups = by_method(trials)
     pack_size = wanted.pack_size if isinstance(wanted.pack_size, int) else PACK_SIZE
-    needs = {
-        label: estimate.need(
-            group[0],
-            parameters,
-            max(counted(t.method, ref, parameters) for t in group),
-            1 if group[0].method.name == "full" else pack_size,
-            number_bytes(group[0].training.precision, card > 0),
-        )
-        for label, group in by_method(trials).items()
-    }
-    largest = max(needs, key=lambda label: needs[label].total)
-    if card:
-        fit = estimate.fit(needs[largest], _given(wanted.gpus), _given(wanted.zero_stage), _given(wanted.offload), card)
-    else:
-        fit = estimate.Fit(0, 0, False, needs[largest].total, True)
+    largest, fit, device_bytes = _place(groups, parameters, pack_size, wanted)
     count = Counter(states.get(t.trial_id, TO_DO) for t in trials) if states else Counter({TO_DO: len(trials)})
     left = [t for t in trials if t.trial_id not in states] if states else trials
-    seconds, basis = clock.total(left)
+    seconds, basis = total(left, fit.gpus, known)
     return BackbonePlan(
         backbone=ref.name,
         family=ref.family,
         parameters=parameters,
         trials=len(trials),
         states=dict(count),
-        methods=tuple(_method(label, group, ref, parameters) for label, group in by_method(trials).items()),
+        methods=tuple(_method(label, group, ref, parameters) for label, group in groups.items()),
         largest=largest,
         gpus=fit.gpus,
         zero_stage=fit.zero_stage,
         offload=fit.offload,
         bytes_per_device=fit.bytes_per_gpu,
+        device_bytes=device_bytes,
         fits=fit.fits,
         pack_size=pack_size,
-        worker_s=seconds / max(fit.gpus, 1),
+        worker_s=seconds,
         basis=basis,
     )
+
+
+def _place(
+    groups: Mapping[str, Sequence[Trial]], parameters: int, pack_size: int, wanted: Resources
+) -> tuple[str, Fit, int]:
+    """The method that needs the most memory, how its packs fit, and the memory of the device planned for.
+
+    The device is this machine's GPU, or its CPU where there is none; an assumed card where GPUs are asked for, or
+    where the CPU's memory is too small.
+    """
+    from orchestrator import estimate
+
+    def largest(on_gpu: bool) -> tuple[str, Need]:
+        needs = {
+            label: estimate.need(
+                group[0],
+                parameters,
+                max(counted(t.method, t.backbone, parameters) for t in group),
+                1 if group[0].method.name == "full" else pack_size,
+                number_bytes(group[0].training.precision, on_gpu),
+            )
+            for label, group in groups.items()
+        }
+        return max(needs.items(), key=lambda item: item[1].total)
+
+    asked = wanted.gpus not in ("auto", 0) or wanted.zero_stage not in ("auto", 0)
+    card = None if wanted.gpus == 0 else estimate.card_bytes()
+    if card is None and not asked:
+        label, needed = largest(on_gpu=False)
+        here = estimate.machine_bytes()
+        if wanted.gpus == 0 or needed.total <= here * estimate.USABLE:
+            fits = needed.total <= here * estimate.USABLE
+            return label, estimate.Fit(0, 0, False, needed.total, fits), here
+    label, needed = largest(on_gpu=True)
+    card = card or estimate.CARD_BYTES
+    fit = estimate.fit(needed, _given(wanted.gpus), _given(wanted.zero_stage), _given(wanted.offload), card)
+    return label, fit, card
 
 
 def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, parameters: int) -> MethodPlan:
@@ -227,15 +245,20 @@ def by_method(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 
 def describe(method: Method, family: str) -> str:
     """A method with its sizes, without its count: ``lora rank 8``, ``apet add:1 concat:1 discrete``."""
-    from trials.sites import default_sites
-
     words = [method.name]
     words += [f"{op}:{share}" for op, share in (method.operations or {}).items()]
     chosen = (method.sites or {}).items()
-    words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != default_sites(family, op)]
+    words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != _defaults(family, op)]
     sizes = {"rank": method.rank, "alpha": method.alpha, "bottleneck": method.bottleneck, "tokens": method.tokens}
     words += [f"{name} {value:g}" for name, value in sizes.items() if value is not None]
     return " ".join([*words, method.placement] if method.placement else words)
+
+
+@cache
+def _defaults(family: str, op: str) -> tuple[str, ...]:
+    from trials.sites import default_sites
+
+    return default_sites(family, op)
 
 
 def counted(method: Method, ref: BackboneRef, parameters: int) -> int:
@@ -253,7 +276,10 @@ def number_bytes(precision: str, on_gpu: bool) -> int:
 
 def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
     """What the trials were resolved to, defaults included: every value of every setting that occurs."""
+    from trials.trial import Training
+
     found: dict[str, dict[Any, None]] = defaultdict(dict)
+    names = [f.name for f in fields(Training)]
     for trial in trials:
         values = {
             "task": trial.task.name,
@@ -262,7 +288,7 @@ def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
             "position_seed": trial.position_seed,
             "head": trial.head,
             "labels": trial.labels,
-            **vars(trial.training),
+            **{name: getattr(trial.training, name) for name in names},
         }
         for name, value in values.items():
             found[name][value] = None

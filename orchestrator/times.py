@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -16,59 +15,63 @@ CPU_SHARE = 0.5  # of the rate of a large matrix product, reached by training sm
 Key = tuple[str, str, bool]  # backbone, task, whether all of the backbone trains
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Seconds of trials.
+def measured(store: Store | None) -> dict[Key, float]:
+    """Seconds of training and evaluation per step, the median of a store's rows."""
+    if store is None:
+        return {}
+    columns = ["backbone", "task", "method", "steps_done", "train_s", "eval_s"]
+    seen: dict[Key, list[float]] = defaultdict(list)
+    for row in store.trials().select(columns).to_pylist():
+        if row["steps_done"] and row["train_s"] is not None:
+            spent = (row["train_s"] + (row["eval_s"] or 0.0)) / row["steps_done"]
+            seen[row["backbone"], row["task"], row["method"] == "full"].append(spent)
+    return {key: median(values) for key, values in seen.items()}
+
+
+def total(trials: Sequence[Trial], gpus: int, known: Mapping[Key, float]) -> tuple[float, str]:
+    """Seconds of one worker for these trials, one after the other, and what the number rests on.
 
     Args:
-        measured: seconds of training and evaluation per step, from the store's rows.
-        on_gpu: whether the arithmetic is for a GPU or for this machine's CPU.
+        trials: of one backbone.
+        gpus: cards of the worker, 0 on the CPU; arithmetic takes them to share the work evenly.
+        known: seconds per step, from :func:`measured`.
     """
+    timed = [t for t in trials if _key(t) in known]
+    seconds = sum(known[_key(t)] * t.training.steps for t in timed)
+    if len(timed) == len(trials):
+        return seconds, "measured on rows of the store" if trials else "nothing to do"
+    rate, basis = _rate(gpus)
+    seconds += _operations([t for t in trials if _key(t) not in known]) / rate
+    return seconds, f"{basis}; rows of the store for {len(timed)} trials" if timed else basis
 
-    measured: Mapping[Key, float]
-    on_gpu: bool
 
-    @staticmethod
-    def of(store: Store | None, on_gpu: bool) -> Clock:
-        """A clock that knows the rows of a store."""
-        if store is None:
-            return Clock({}, on_gpu)
-        columns = ["backbone", "task", "method", "steps_done", "train_s", "eval_s", "pack_size"]
-        seen: dict[Key, list[float]] = defaultdict(list)
-        for row in store.trials().select(columns).to_pylist():
-            if row["steps_done"] and row["train_s"] is not None:
-                spent = (row["train_s"] + (row["eval_s"] or 0.0)) / row["steps_done"]
-                seen[row["backbone"], row["task"], row["method"] == "full"].append(spent)
-        return Clock({key: median(values) for key, values in seen.items()}, on_gpu)
+def _rate(gpus: int) -> tuple[float, str]:
+    """Operations a second, and the words for it."""
+    from orchestrator.estimate import CARD_FLOPS, measured_flops
 
-    def total(self, trials: Sequence[Trial]) -> tuple[float, str]:
-        """Seconds of one worker for these trials, one after the other, and what the number rests on."""
-        known = [t for t in trials if _key(t) in self.measured]
-        seconds = sum(self.measured[_key(t)] * t.training.steps for t in known)
-        if len(known) == len(trials):
-            return seconds, "measured on rows of the store" if trials else "nothing to do"
-        rate, basis = self._rate()
-        rest = (t for t in trials if _key(t) not in self.measured)
-        seconds += sum(_operations(t) for t in rest) / rate
-        return seconds, f"{basis}; rows of the store for {len(known)} trials" if known else basis
-
-    def _rate(self) -> tuple[float, str]:
-        """Operations a second, and the words for it."""
-        from orchestrator.estimate import CARD_FLOPS, measured_flops
-
-        if self.on_gpu:
-            return CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
-        rate = measured_flops() * CPU_SHARE
-        return rate, f"arithmetic, half of this CPU's matrix product measured now: {rate:.1e} operations/s"
+    if gpus:
+        return gpus * CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
+    rate = measured_flops() * CPU_SHARE
+    return rate, f"arithmetic, half of this CPU's matrix product measured now: {rate:.1e} operations/s"
 
 
 def _key(trial: Trial) -> Key:
     return trial.backbone.name, trial.task.name, trial.method.name == "full"
 
 
-def _operations(trial: Trial) -> float:
+def _operations(trials: Sequence[Trial]) -> float:
+    """Floating-point operations of all, computed once for those that cost the same."""
     from orchestrator.estimate import flops, tokens_per_row
     from trials.backbones import parameters
 
-    longest = trial.training.max_input_length
-    return flops(trial, parameters(trial.backbone), tokens_per_row(trial.task.name, longest))
+    alike: dict[object, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        alike[trial.backbone.name, trial.task, trial.training, trial.evaluate_on, trial.method.name == "full"].append(
+            trial
+        )
+    total = 0.0
+    for group in alike.values():
+        first = group[0]
+        row = tokens_per_row(first.task.name, first.training.max_input_length)
+        total += len(group) * flops(first, parameters(first.backbone), row)
+    return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.plan import TO_DO, BackbonePlan, Plan
@@ -64,44 +64,48 @@ def _methods(plan: Plan, verbose: bool) -> str:
 
 
 def _costs(plan: Plan) -> str:
-    device = "memory per GPU" if plan.card else "memory"
-    columns = ["backbone", "parameters", "trials", *_states(plan), "GPUs", "ZeRO", "offload", device, "pack", "time"]
-    return table(columns, [_cost(one, plan) for one in plan.backbones])
+    states = [state for state in ("completed", "diverged", "failed", TO_DO) if state in plan.states]
+    columns = ["backbone", "parameters", "trials", *states, "pack", "GPUs", "ZeRO", "offload", "memory each", "time"]
+    return table(columns, [_cost(one, states) for one in plan.backbones])
 
 
-def _states(plan: Plan) -> list[str]:
-    return [state for state in ("completed", "diverged", "failed", TO_DO) if state in plan.states]
-
-
-def _cost(one: BackbonePlan, plan: Plan) -> list[object]:
+def _cost(one: BackbonePlan, states: Sequence[str]) -> list[object]:
     return [
         one.backbone,
         one.parameters,
         one.trials,
-        *(one.states.get(state, 0) for state in _states(plan)),
-        one.gpus,
-        one.zero_stage if plan.card else None,
-        one.offload if plan.card else None,
-        f"{size(one.bytes_per_device)}{'' if one.fits else ' (does not fit)'}",
+        *(one.states.get(state, 0) for state in states),
         one.pack_size,
-        f"{one.gpu_hours:.3g} GPU-hours" if plan.card else duration(one.worker_s),
+        one.gpus,
+        one.zero_stage if one.gpus else None,
+        one.offload if one.gpus else None,
+        f"{size(one.bytes_per_device)}{'' if one.fits else ' (does not fit)'}",
+        _time([one]),
     ]
 
 
+def _time(some: Sequence[BackbonePlan]) -> str:
+    """Time on this machine's CPU, and hours of GPUs."""
+    parts = []
+    if on_cpu := [one.worker_s for one in some if not one.gpus]:
+        parts.append(duration(sum(on_cpu)))
+    if on_gpu := [one.gpu_hours for one in some if one.gpus]:
+        parts.append(f"{sum(on_gpu):.3g} GPU-hours")
+    return " and ".join(parts)
+
+
 def _notes(plan: Plan) -> list[str]:
-    where = (
-        f"cards of {size(plan.card)}" if plan.card else "this machine's CPU, trials one after the other on all cores"
-    )
-    lines = [f"planned for {where}; memory is an upper estimate, of the largest pack of each backbone"]
-    if plan.card:
-        hours = sum(one.gpu_hours for one in plan.backbones)
-        total = f"{hours:.3g} GPU-hours"
-    else:
-        total = duration(sum(one.worker_s for one in plan.backbones))
+    lines = []
+    devices: dict[tuple[bool, int], list[str]] = {}
     bases: dict[str, list[str]] = {}
     for one in plan.backbones:
+        devices.setdefault((one.gpus > 0, one.device_bytes), []).append(one.backbone)
         bases.setdefault(one.basis, []).append(one.backbone)
-    lines.append(f"time for what is to do: {total} in all")
+    for (on_gpu, held), names in devices.items():
+        where = f"GPUs of {size(held)}" if on_gpu else f"this machine's CPU, memory {size(held)}"
+        lines.append(f"planned for {where}: {', '.join(names)}")
+    lines.append("memory: an upper estimate, of the pack that needs the most")
+    lines.append(f"time for what is to do, one worker: {_time(plan.backbones)}")
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:
         alone = ", ".join(f"{n} {state}" for state, n in left.items())

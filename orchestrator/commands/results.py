@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, MaybeStoreUri, StoreUri, Where, load_sweep, print_json, say
+from orchestrator.commands.common import Json, MaybeStoreUri, StoreUri, Where, load_sweep, print_json
 
 
 class Format(StrEnum):
@@ -116,6 +116,4 @@ def report(
     from orchestrator.report import report as write
     from trials.store import Store
 
-    page = write(Store(store), out)
-    say("the report:")
-    typer.echo(str(page))
+    typer.echo(str(write(Store(store), out)))

@@ -146,6 +146,9 @@ def resubmit(
 
     known = Store(store)
     summary = again(known, where=where, address=address, max_concurrent=max_concurrent, quiet=context.obj.quiet)
+    if summary.asked == 0:
+        say(f"nothing to do: no failed trial in {store}{' fulfils the condition' if where else ''}")
+        return
     _finish(summary, known, known.visible())
 
 

@@ -11,7 +11,7 @@ from shell import PER_BACKBONE, SMALL, apet, row, small, stored
 
 from orchestrator import estimate
 from orchestrator.plan import plan
-from orchestrator.times import Clock
+from orchestrator.times import measured, total
 from trials.backbones import get, loaded_parameters
 from trials.methods import named
 from trials.store import Store
@@ -90,19 +90,22 @@ def test_memory_is_weights_and_sixteen_bytes_a_trained_scalar() -> None:
     one = trial("bert-base", batch_size=32)
     needed = estimate.need(one, 1000, 10, pack_size=3, bytes_per_number=2)
     assert (needed.weights, needed.state) == (2000, 3 * 10 * 16)
-    block = 96 * 128 * (34 * 768 + 5 * 12 * 128)  # sequences, tokens, Korthikanti et al. 2022
+    block = 96 * 128 * (18 * 768 + 2 * 12 * 128)  # sequences, tokens, bytes of a frozen block
     assert needed.saved == 12 * block
+    full = estimate.need(trial("bert-base", "full", batch_size=32), 1000, 1000, 1, bytes_per_number=4)
+    assert full.saved == 2 * 12 * 32 * 128 * (32 * 768 + 2 * 12 * 128)
 
 
 def test_the_largest_backbones_need_the_cards_that_they_need() -> None:
     """T5-XXL's LoRA fits one 80 GiB card whole; its full fine-tuning takes a gang that shares the weights."""
-    xxl = trial("t5-xxl", batch_size=1)
+    xxl = trial("t5-xxl", batch_size=32, max_input_length=256)
     weights = loaded_parameters(xxl.backbone)
     lora = estimate.need(xxl, weights, 6_291_456, 1, 2)
     assert lora.weights == pytest.approx(20.7 * 2**30, rel=0.01)
     alone = estimate.fit(lora, None, None, None, estimate.CARD_BYTES)
     assert (alone.gpus, alone.zero_stage, alone.offload, alone.fits) == (1, 0, False, True)
-    full = estimate.fit(estimate.need(xxl, weights, weights, 1, 2), None, None, None, estimate.CARD_BYTES)
+    whole = estimate.need(trial("t5-xxl", "full", batch_size=32, max_input_length=256), weights, weights, 1, 2)
+    full = estimate.fit(whole, None, None, None, estimate.CARD_BYTES)
     assert full.fits
     assert (full.gpus, full.zero_stage) == (4, 2)
     assert estimate.fit(lora, 4, 3, None, estimate.CARD_BYTES).bytes_per_gpu < alone.bytes_per_gpu
@@ -127,11 +130,11 @@ def test_time_comes_from_rows_of_the_same_backbone_and_task(tmp_path: Path) -> N
     lora = next(t for t in trials if t.method.name == "lora")
     store = Store(tmp_path / "store", create=True)
     store.append(row(lora))  # 8 s of training and 2 s of evaluation for 4 steps
-    clock = Clock.of(store, on_gpu=False)
+    known = measured(store)
     longer = replace(lora, training=replace(lora.training, steps=100))
-    assert clock.total([lora, longer]) == (pytest.approx(10 + 250), "measured on rows of the store")
+    assert total([lora, longer], 0, known) == (pytest.approx(10 + 250), "measured on rows of the store")
     full = next(t for t in trials if t.method.name == "full")
-    assert "matrix product" in clock.total([full])[1]
+    assert "matrix product" in total([full], 0, known)[1]
 
 
 def test_gpus_in_the_sweep_are_planned_for(tmp_path: Path) -> None:
@@ -139,6 +142,19 @@ def test_gpus_in_the_sweep_are_planned_for(tmp_path: Path) -> None:
     made = plan(Sweep.parse(text)).backbones[0]
     assert (made.gpus, made.zero_stage, made.pack_size) == (2, 3, 4)
     assert "GPU-hours" in apet("plan", small(tmp_path, text)).stdout
+    alone, gang = (total(Sweep.parse(text).trials()[:1], gpus, {})[0] for gpus in (1, 2))
+    assert alone == pytest.approx(2 * gang)
     on_cpu = plan(Sweep.parse(SMALL + "resources: {gpus: 0}\n")).backbones[0]
     assert (on_cpu.gpus, on_cpu.gpu_hours) == (0, 0)
     assert on_cpu.worker_s > 0
+
+
+@pytest.mark.parametrize(("memory", "gpus"), [(10**12, 0), (10**6, 1)])
+def test_a_card_is_planned_for_where_this_machine_is_too_small(
+    memory: int, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "card_bytes", lambda: None)
+    monkeypatch.setattr(estimate, "machine_bytes", lambda: memory)
+    assert {one.gpus for one in plan(Sweep.parse(SMALL)).backbones} == {gpus}
+    on_cpu = plan(Sweep.parse(SMALL + "resources: {gpus: 0}\n")).backbones[0]
+    assert (on_cpu.gpus, on_cpu.fits) == (0, gpus == 0)
