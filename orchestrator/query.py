@@ -6,7 +6,9 @@ functions alone; and DuckDB runs with external access off and its configuration 
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,10 @@ _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 _REFUSED_FUNCTIONS = ("current_setting", "getenv", "nextval", "write_log")  # they read or write what is no view
 _CONDITION_PARTS = {"type", "cte_map", "select_list", "from_table", "where_clause", "aggregate_handling"}
 _ROW = "_apet_row"
+_UNKNOWN_COLUMN = re.compile(
+    r'column (?:named )?"(?P<name>[^"]+)" ?(?:$|not found|in \w+ list not found)', re.IGNORECASE
+)
+_TOO_DEEP = "it is nested too deeply to be checked; write WITH parts beside each other, and IN (…) for a chain of OR"
 
 
 def query(store: Store, sql: str) -> pa.Table:
@@ -39,7 +45,7 @@ def query(store: Store, sql: str) -> pa.Table:
             for name, table in tables.items():
                 connection.register(name, table)
             return connection.sql(sql).to_arrow_table()
-        except duckdb.Error as error:
+        except (duckdb.Error, RecursionError) as error:
             raise ApetError(f"SQL: {_short(error)}{_known(error, tables)}") from None
 
 
@@ -80,18 +86,22 @@ def _kept(table: pa.Table, condition: str) -> list[int]:
                 .to_pylist()
             )
             return kept
-        except (duckdb.Error, ApetError) as error:
+        except (duckdb.Error, ApetError, RecursionError) as error:
             raise ApetError(
-                f"condition {condition!r}: {_short(error)}; give SQL that is true or false of a row, such as "
-                f"\"task = 'rte' and train_seed = 0\"; columns: {', '.join(table.column_names)}"
+                f"condition {condition!r}: {_short(error)}{_near(error, table.column_names)}; give SQL that is true or "
+                f"false of a row, such as \"task = 'rte' and train_seed = 0\"; columns: {', '.join(table.column_names)}"
             ) from None
 
 
 def _connection() -> duckdb.DuckDBPyConnection:
-    """An empty database in memory that can reach no file, no network and no Python variable."""
+    """An empty database in memory that can reach no file, no network and no Python variable.
+
+    A query that needs more memory than there is fails: it would spill into the working directory.
+    """
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
-    for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
+    for setting in ("TimeZone = 'UTC'", "temp_directory = ''", "enable_external_access = false"):
         connection.execute(f"SET {setting}")
+    connection.execute("SET lock_configuration = true")
     return connection
 
 
@@ -177,11 +187,22 @@ def _only_a_condition(connection: duckdb.DuckDBPyConnection, statement: str) -> 
 
 def _short(error: Exception) -> str:
     """DuckDB's message without its hints and the quoted statement."""
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
     return str(error).split("\n", 1)[0].strip().removesuffix("!").removeprefix("SQL: ")
 
 
 def _known(error: Exception, tables: Mapping[str, pa.Table]) -> str:
     """What could have been named: columns of the tables in use where one is unknown, else the views."""
-    if isinstance(error, duckdb.BinderException) and "column" in str(error) and tables:
-        return "".join(f"; columns of {name}: {', '.join(table.column_names)}" for name, table in tables.items())
-    return f"; views: {', '.join(VIEWS)}"
+    if not tables or not isinstance(error, duckdb.BinderException) or "column" not in str(error).lower():
+        return f"; views: {', '.join(VIEWS)}"
+    columns = {name: table.column_names for name, table in tables.items()}
+    near = _near(error, [column for names in columns.values() for column in names])
+    return near + "".join(f"; columns of {name}: {', '.join(names)}" for name, names in columns.items())
+
+
+def _near(error: Exception, columns: Iterable[str]) -> str:
+    """The column that was meant, where DuckDB's message names one that is unknown and another is like it."""
+    wrong = _UNKNOWN_COLUMN.search(_short(error))
+    near = difflib.get_close_matches(wrong["name"].lower(), [*columns], n=1) if wrong else []
+    return f"; did you mean {near[0]}?" if near else ""

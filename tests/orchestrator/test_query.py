@@ -191,6 +191,16 @@ def test_duckdb_itself_refuses_too(store: Store, tmp_path: Path, monkeypatch: py
             "select score from trials",
             r'Binder Error: Referenced column "score" not found.*; columns of trials: trial_id',
         ),
+        (
+            "select backbnoe from trials",
+            r"not found in FROM clause; did you mean backbone\?; columns of trials: trial_id",
+        ),
+        ("select t.Taks from trials t", r"did you mean task\?; columns of trials"),
+        (
+            "select c.stepp from trials join curves c using (trial_id)",
+            r"did you mean steps?\?; columns of trials: .*curves",
+        ),
+        ("select * exclude (methd) from trials", r"did you mean method\?; columns of trials"),
         ("select c.step, c.nope from curves c", "columns of curves: trial_id, attempt_id, step, split"),
         ("select nope(1) from trials", "Catalog Error: .*nope"),
         ("select cast(task as int) from trials", "Conversion Error"),
@@ -202,6 +212,27 @@ def test_wrong_sql_says_what_is_right(store: Store, sql: str, message: str) -> N
     with pytest.raises(ApetError, match=message) as caught:
         query(store, sql)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("deep", ["1 + " * 500 + "1 = 1", "not " * 900 + "true"])
+def test_what_is_too_deep_to_check_is_an_error(store: Store, deep: str) -> None:
+    with pytest.raises(ApetError, match=r"^SQL: it is nested too deeply to be checked; write WITH parts"):
+        query(store, f"select {deep}")
+    with pytest.raises(ApetError, match=r"^condition .*nested too deeply to be checked.*; columns: trial_id"):
+        where(store.trials(), deep)
+    many = " or ".join(f"train_seed = {seed}" for seed in range(500))
+    assert where(store.trials(), many).equals(store.trials()), "long is not deep"
+
+
+def test_nothing_is_spilled_to_the_disk() -> None:
+    with orchestrator.query._connection() as connection:
+        assert connection.execute("SELECT current_setting('temp_directory')").fetchall() == [("",)]
+
+
+def test_an_ambiguous_column_is_not_an_unknown_one(store: Store) -> None:
+    with pytest.raises(ApetError, match="Ambiguous reference") as caught:
+        query(store, "select trial_id from trials t join curves c on true")
+    assert "did you mean" not in str(caught.value)
 
 
 def test_no_store(tmp_path: Path) -> None:
@@ -223,6 +254,7 @@ def test_a_condition_keeps_rows_in_their_order(store: Store) -> None:
 
 WRONG = [
     ("nope = 1", 'column "nope" not found'),
+    ("taks = 'rte'", r"did you mean task\?; give SQL that is true or false"),
     ("test_score", "it is DOUBLE, neither true nor false"),
     ("task = 'a', true", "neither true nor false"),
     ("", "neither true nor false"),

@@ -41,7 +41,7 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["local", "uri", "memory", "subtree", "s3"])
+@pytest.fixture(params=["local", "uri", "memory", "subtree", pytest.param("s3", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     kind = request.param
     if kind == "s3":
@@ -139,6 +139,7 @@ def test_names_of_runs(tmp_path: Path, name: str) -> None:
         Store(tmp_path).beat(name, "w", {})
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there(s3: str) -> None:
     with pytest.raises(ApetError, match="Bucket 'nowhere' not found"):
         Store(f"s3://nowhere/x{s3}", create=True)
@@ -146,6 +147,7 @@ def test_a_bucket_that_is_not_there(s3: str) -> None:
         Store(f"s3://bucket/nothing{s3}").trials()
 
 
+@pytest.mark.slow
 def test_a_row_is_one_put(s3: str) -> None:
     boto3 = pytest.importorskip("boto3")
     store = Store(f"s3://bucket/put{s3}", create=True)
