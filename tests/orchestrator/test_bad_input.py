@@ -1,0 +1,204 @@
+"""Bad input through the real command line: a clear message, exit 2, nothing written, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from shell import SMALL, refused, small, stored
+
+from trials.record import SCHEMA_VERSION
+
+READS_SWEEP = [("plan",), ("run", "--store", "STORE"), ("status", "--store", "STORE")]
+READS_STORE = [("status",), ("resubmit",), ("show", "ab"), ("query", "select 1 from trials"), ("thresholds",)]
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def words(command: tuple[str, ...], sweep: object, store: object) -> list[object]:
+    rest: list[object] = [store if word == "STORE" else word for word in command[1:]]
+    return [command[0], sweep, *rest]
+
+
+@pytest.mark.parametrize("command", READS_SWEEP, ids=lambda c: c[0])
+def test_a_sweep_that_is_not_there(command: tuple[str, ...], tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    before = entries(tmp_path)
+    refused(*words(command, "quickstrat", store.uri), says=["quickstrat", "did you mean quickstart?", "apet sweeps"])
+    refused(*words(command, tmp_path, store.uri), says=[str(tmp_path), "give a YAML file"])
+    assert entries(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", ["empty"]),
+        ("backbones: [", ["small.yaml:1"]),
+        ("- a\n- b\n", ["small.yaml"]),
+        (SMALL + "colour: red\n", ["small.yaml:11:1", "colour"]),
+        (SMALL + "name: again\n", ["small.yaml:11:1", "name"]),
+        (SMALL.replace("tiny-t5", "tiny-t6"), ["small.yaml:3:", "tiny-t6", "did you mean tiny-t5?"]),
+        (SMALL.replace("rte", "rtee"), ["small.yaml:4:", "did you mean rte?"]),
+        (SMALL.replace("lora", "lorra"), ["small.yaml:7:", "did you mean lora?"]),
+        (SMALL.replace("[10, 100]", "[]"), ["small.yaml:8:", "counts"]),
+        (SMALL.replace("[10, 100]", "[0]"), ["small.yaml:8:", "counts", "0"]),
+        (SMALL.replace("[10, 100]", "[-5]"), ["small.yaml:8:", "-5"]),
+        (SMALL.replace("[10, 100]", "[1.5]"), ["small.yaml:8:", "1.5"]),
+        (SMALL.replace("[10, 100]", "[99999999]"), ["small.yaml:8:", "99999999", "add", "concat", "plug"]),
+        (SMALL.replace("steps: 4", "steps: four"), ["small.yaml:10:", "steps", "four"]),
+        (SMALL.replace("steps: 4, ", ""), ["steps"]),
+        (SMALL.replace("[1.0e-3]", "[]"), ["learning_rates"]),
+    ],
+    ids=lambda value: value.splitlines()[0][:20] if isinstance(value, str) and value else None,
+)
+def test_a_sweep_that_is_wrong(text: str, says: list[str], tmp_path: Path) -> None:
+    path = small(tmp_path, text)
+    refused("plan", path, says=says)
+    refused("run", path, "--store", tmp_path / "store", says=[])
+    assert entries(tmp_path) == ["small.yaml"]
+
+
+def test_all_errors_come_at_once(tmp_path: Path) -> None:
+    text = SMALL.replace("tiny-t5", "tiny-t6").replace("rte", "rtee").replace("steps: 4", "steps: x")
+    said = refused("plan", small(tmp_path, text), says=["tiny-t6", "rtee", "steps"])
+    assert "3 errors" in said
+
+
+def test_a_setting_that_leads_nowhere(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    refused("plan", path, "--set", "training.stepps=3", says=["training.stepps", "steps"])
+    refused("plan", path, "--set", "training", says=["KEY=VALUE"])
+    refused("run", path, "--store", tmp_path / "s", "--set", "training.steps=x", says=["--set training.steps"])
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_store_that_is_a_file(tmp_path: Path) -> None:
+    path, file = small(tmp_path), tmp_path / "file"
+    file.write_text("keep me")
+    for command in READS_STORE:
+        refused(*command, "--store", file, says=[str(file)])
+    refused("plan", path, "--store", file, says=[str(file)])
+    refused("run", path, "--store", file, says=[str(file)])
+    assert file.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("command", READS_STORE, ids=lambda c: c[0])
+def test_a_store_that_is_not_there(command: tuple[str, ...], tmp_path: Path) -> None:
+    refused(*command, "--store", tmp_path / "none", says=["no store", "apet run"])
+    refused("report", "--store", tmp_path / "none", "--out", tmp_path / "out", says=["no store"])
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_store_without_permission(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    (tmp_path / "locked").mkdir(mode=0o500)
+    refused("run", path, "--store", tmp_path / "locked" / "store", says=["locked"])
+
+
+def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
+    """Below a file and below /proc nobody can write, root included."""
+    path, file = small(tmp_path), tmp_path / "file"
+    file.write_text("")
+    refused("run", path, "--store", file / "store", says=["store"])
+    if Path("/proc/self").exists():
+        refused("run", path, "--store", "/proc/store", says=["/proc/store"])
+    refused("run", path, "--store", "ftps://host/x", says=["ftps"])
+
+
+def test_a_store_of_a_newer_schema(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    file = next(Path(store.uri, "attempts").rglob("*.parquet"))
+    table = pq.read_table(file)
+    place = table.column_names.index("schema_version")
+    pq.write_table(table.set_column(place, "schema_version", pa.array([SCHEMA_VERSION + 1])), file)
+    before = entries(tmp_path)
+    for command in READS_STORE:
+        refused(*command, "--store", store.uri, says=[f"schema version {SCHEMA_VERSION + 1}", "newer apet"])
+    path = small(tmp_path)
+    refused("run", path, "--store", store.uri, says=["newer apet"])
+    refused("plan", path, "--store", store.uri, says=["newer apet"])
+    assert entries(tmp_path) == sorted([*before, "small.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("selec 1", ["SQL"]),
+        ("select colour from trials", ["colour"]),
+        ("select * from trails", ["trails"]),
+        ("drop table trials", ["SQL"]),
+        ("create table x as select 1", ["SQL"]),
+        ("insert into trials select * from trials", ["SQL"]),
+        ("select 1; select 2", ["one SELECT"]),
+        ("copy trials to 'out.csv'", ["SQL"]),
+        ("select * from read_csv('/etc/passwd')", ["read_csv"]),
+        ("select * from '/etc/passwd'", ["/etc/passwd"]),
+        ("select * from 'https://example.org/x.parquet'", ["example.org"]),
+        ("attach 'x.db'", ["SQL"]),
+        ("select getenv('HOME')", ["getenv"]),
+        ("", ["SQL"]),
+    ],
+)
+def test_sql_that_is_wrong_writes_or_reads_elsewhere(sql: str, says: list[str], tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    before = entries(tmp_path)
+    refused("query", sql, "--store", store.uri, says=says)
+    assert entries(tmp_path) == before
+
+
+def test_conditions_that_are_wrong(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    path = small(tmp_path)
+    new = tmp_path / "new"
+    refused("run", path, "--store", new, "--where", "test_score > 1", says=["test_score", "columns:"])
+    refused("run", path, "--store", new, "--where", "1; drop table trials", says=["condition"])
+    refused("resubmit", "--store", store.uri, "--where", "colour = 1", says=["colour"])
+    refused("thresholds", "--store", store.uri, "--where", "1 +", says=["condition"])
+    refused("thresholds", "--store", store.uri, "--alpha", "2", says=["alpha"])
+    refused("thresholds", "--store", store.uri, "--floor", "zero", says=["zero", "majority"])
+    refused("run", path, "--store", new, "--limit", "0", says=["--limit"])
+    refused("query", "select 1", "--store", store.uri, "--format", "xml", says=["xml", "parquet"])
+    assert not new.exists()
+
+
+def test_folders_of_weights_and_data(tmp_path: Path) -> None:
+    mine = "[{name: mine, family: bert, model_dir: models/none}]"
+    path = small(tmp_path, SMALL.replace("[tiny-bert, tiny-t5]", mine))
+    refused("plan", path, says=["small.yaml:3:", "models/none"])
+    refused("run", path, "--store", tmp_path / "s", says=["models/none"])
+    data = "[{name: rte, data_dir: data/rte}]"
+    path = small(tmp_path, SMALL.replace("[rte]", data))
+    refused("plan", path, says=["small.yaml:4:", "data/rte"])
+    (tmp_path / "data" / "rte").mkdir(parents=True)
+    for split in ("train", "validation"):
+        line = json.dumps({"sentence1": "a", "label": 0})
+        (tmp_path / "data" / "rte" / f"{split}.jsonl").write_text(line + "\n")
+    refused("run", path, "--store", tmp_path / "s", says=["sentence2", "sentence1", "label"])
+    assert not (tmp_path / "s").exists()
+
+
+def test_resubmit_refuses_what_is_gone(tmp_path: Path) -> None:
+    """The rows of this store name a hub revision that the trials were not given."""
+    store, _ = stored(tmp_path)
+    before = entries(tmp_path)
+    refused("resubmit", "--store", store.uri, says=["hub:nyu-mll/glue@x", "the trial was given"])
+    assert entries(tmp_path) == before
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
+    store, _ = stored(tmp_path)
+    file = tmp_path / "file"
+    file.write_text("keep me")
+    refused("report", "--store", store.uri, "--out", file, says=[str(file)])
+    assert file.read_text() == "keep me"
+
+
+def test_names_that_are_not_built_in() -> None:
+    refused("sweeps", "quickstar", says=["did you mean quickstart?"])
