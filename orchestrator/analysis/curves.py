@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -135,28 +135,37 @@ def curves(selected: pa.Table, full: pa.Table | None = None, trained_heads: bool
     keys: dict[str, str] = {}
     for row in _rows(selected if full is None else full, "full", trained_heads):
         references[keys.setdefault(row["spec"], setting(row["spec"]))].append(row)
-    specs = {curve_id: _flat(json.loads(rows[0]["spec"])) for curve_id, rows in groups.items()}
     made = [_curve(curve_id, rows, references) for curve_id, rows in groups.items()]
-    named = [
-        replace(c, variant=_variant(specs[c.curve_id], [specs[o.curve_id] for o in _alike(c, made)])) for c in made
-    ]
-    return tuple(
-        sorted(named, key=lambda c: (c.task, c.family, c.parameters, c.backbone, c.placement, c.operations, c.variant))
-    )
+    names = [(c.backbone, c.task, c.placement, c.operations) for c in made]
+    told = variants([rows[0]["spec"] for rows in groups.values()], names)
+    named = (replace(c, variant=variant) for c, variant in zip(made, told, strict=True))
+    return tuple(sorted(named, key=_order))
 
 
-def _alike(curve: Curve, others: Iterable[Curve]) -> Iterable[Curve]:
-    """The curves that a table can't tell from this one."""
-    names = ("backbone", "task", "placement", "operations")
-    return (o for o in others if all(getattr(o, name) == getattr(curve, name) for name in names))
+def _order(curve: Curve) -> tuple[str | int | bool, ...]:
+    """By task, then small backbones first, discrete before adjacent."""
+    size = (curve.task, curve.family, curve.parameters, curve.backbone)
+    return (*size, curve.placement != "discrete", curve.operations, curve.variant, curve.curve_id)
 
 
-def _variant(spec: Mapping[str, Any], alike: Iterable[Mapping[str, Any]]) -> str:
-    """What tells a spec from those alike, with the last part of each key: ``steps 90``."""
-    differ = sorted({key for other in alike for key in spec.keys() | other.keys() if spec.get(key) != other.get(key)})
-    return ", ".join(
-        f"{k.rpartition('.')[2]} {_short(spec.get(k))}" for k in differ if k not in (*SEEDS, "method.count")
-    )
+def variants(specs: Sequence[str], names: Sequence[Hashable]) -> list[str]:
+    """What tells apart the specs that have one name, by the last part of each key: ``steps 90``; '' for the others.
+
+    Count, seeds and learning rate never do.
+    """
+    alike: dict[Hashable, list[dict[str, Any]]] = defaultdict(list)
+    for spec, name in zip(specs, names, strict=True):
+        alike[name].append(_flat(json.loads(spec)))
+    told: dict[Hashable, list[str]] = {}
+    for name, group in alike.items():
+        keys = {key for flat in group for key in flat} - {*SEEDS, "method.count"}
+        told[name] = sorted(key for key in keys if any(flat.get(key) != group[0].get(key) for flat in group))
+    taken = {name: iter(group) for name, group in alike.items()}  # each in the order of the specs
+    return [_named(next(taken[name]), told[name]) for name in names]
+
+
+def _named(flat: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]} {_short(flat.get(key))}" for key in keys)
 
 
 def _short(value: Any) -> str:

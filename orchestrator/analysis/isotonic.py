@@ -61,5 +61,6 @@ def isotonic(points: Sequence[Point], draws: int = DRAWS) -> Isotonic:
         return Isotonic(counts, tuple(fit), None, None)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     resampled = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    band = np.quantile([fitted(times) for times in resampled], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    drawn, which = np.unique(resampled, axis=0, return_inverse=True)  # three seeds have only ten resamples
+    band = np.quantile(np.array([fitted(times) for times in drawn])[which], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return Isotonic(counts, *(tuple(map(float, values)) for values in (fit, *band)))

@@ -98,14 +98,15 @@ def _pooled(samples: list[_Sample]) -> tuple[float, int]:
 
 
 def _unreplicated(curve: Curve) -> str:
-    if not any(p.n for p in curve.points):
+    if not any(p.scores for p in curve.points):
         return "no run has a test score: `apet status` says what is failed or missing"
-    return "one seed a count, so the noise is unknown: run 3 or more position seeds"
+    seeds = "one seed a count" if curve.replicates == 1 else "no count has two seeds with a score"
+    return f"{seeds}, so the noise is unknown: run 3 or more position seeds"
 
 
 def low_threshold(curve: Curve, floor: float | None, alpha: float = 0.05) -> Threshold:
     """The smallest count whose mean is shown to be above ``floor``."""
-    from scipy.stats import t
+    from scipy.stats import norm, t
 
     if floor is None:
         return Threshold(reason="the rows have no chance level, so there is no floor to be above")
@@ -127,7 +128,11 @@ def low_threshold(curve: Curve, floor: float | None, alpha: float = 0.05) -> Thr
     if found.upper is None:
         top = samples[0]
         why = f"mean {top.mean:.3f} at {top.count} isn't shown above the floor {floor:.3f} (p = {found.p_lower:.2f})"
-        return _because(found, why, _advice(top.mean - floor, seeds, top, "seeds a count"))
+        rise = top.mean - floor
+        if rise > TINY and (norm.ppf(1 - alpha) + norm.ppf(POWER)) * math.sqrt(shared) >= rise:
+            rows = f"more seeds won't tell it from the luck of {curve.test_rows} test rows, which they share"
+            return _because(found, why, f"run counts above {top.count}, or use more test rows; {rows}")
+        return _because(found, why, _advice(rise, seeds, top, "seeds a count"))
     return found
 
 

@@ -73,7 +73,8 @@ def row(found: CurveThresholds) -> dict[str, Any]:
     }
     values = {
         **{k: getattr(curve, k) for k in ("curve_id", "backbone", "family", "scale", "task", "placement")},
-        **{k: getattr(curve, k) for k in ("operations", "head", "labels", "variant")},
+        **{k: getattr(curve, k) for k in ("operations", "head", "labels")},
+        "variant": curve.variant or None,
         "counts": len(tested),
         "count_min": tested[0].count if tested else None,
         "count_max": tested[-1].count if tested else None,
@@ -90,22 +91,24 @@ def row(found: CurveThresholds) -> dict[str, Any]:
     return {name: values[name] for name in COLUMNS}
 
 
-def label(found: CurveThresholds) -> str:
-    """A curve in one short line, to refer to it."""
-    curve = found.curve
-    names = (curve.backbone, curve.task, curve.placement, curve.operations, curve.variant)
-    return " · ".join(filter(None, names))
+def labels(found: Sequence[CurveThresholds]) -> list[str]:
+    """Each curve in a few words: backbone and task, and the rest where curves differ in it."""
+    curves = [c.curve for c in found]
+    telling = [k for k in ("placement", "operations") if len({getattr(c, k) for c in curves}) > 1]
+    return [
+        " · ".join(filter(None, (c.backbone, c.task, *(getattr(c, k) for k in telling), c.variant))) for c in curves
+    ]
 
 
 def reasons(found: Thresholds) -> dict[str, list[str]]:
     """Why thresholds are unresolved, and what to know of a curve, with the labels of the curves it concerns."""
     said: dict[str, list[str]] = {}
-    for c in found.curves:
+    for c, label in zip(found.curves, labels(found.curves), strict=True):
         sides = [
             (f"{name} unresolved", side.reason) for name, side in (("low", c.low), ("high", c.high)) if side.reason
         ]
         for what, why in [*sides, *[("note", n) for n in c.curve.notes]]:
-            said.setdefault(f"{what}: {why}", []).append(label(c))
+            said.setdefault(f"{what}: {why}", []).append(label)
     return said
 
 
@@ -119,8 +122,8 @@ def render(found: Thresholds) -> str:
             head.append("variant")
             lines = [(*cells, c.curve.variant) for cells, c in zip(lines, found.curves, strict=True)]
         text += _aligned([head, *lines], right={4, 5, 6, 7, 10})
-    for why, labels in reasons(found).items():
-        text += ["", *labels, textwrap.fill(why, WIDTH, initial_indent="  ", subsequent_indent="  ")]
+    for why, whose in reasons(found).items():
+        text += ["", *whose, textwrap.fill(why, WIDTH, initial_indent="  ", subsequent_indent="  ")]
     text += [f"note: {n}" for n in found.notes]
     if found.curves:
         rules = f"alpha {found.alpha:g}, margin {found.margin:g}, floor {found.floor}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from orchestrator.analysis.sequence import Threshold
     from orchestrator.report.study import Study
     from trials.store import Store
 
@@ -53,20 +54,28 @@ def _subtitle(study: Study) -> str:
 
 
 def _points(study: Study) -> list[str]:
-    """What the thresholds say, a sentence a curve."""
-    from orchestrator.analysis.table import label
+    """What the thresholds say, a sentence a curve and side; what is unresolved for all is said once."""
+    from orchestrator.analysis.table import labels
+
+    found = study.thresholds.curves
+    points: list[str] = []
+    for above, sides in (
+        ("leaves the floor", [c.low for c in found]),
+        ("equals full fine-tuning", [c.high for c in found]),
+    ):
+        known = [(name, side) for name, side in zip(labels(found), sides, strict=True) if side.upper is not None]
+        points += [f"{name} {above} {_where(side)}." for name, side in known[:6]]
+        more, open_ = len(known) - 6, len(sides) - len(known)
+        points += [f"{more} more: see the table of thresholds."] if more > 0 else []
+        if open_:
+            whose = "every curve" if not known else f"{open_} of {len(sides)} curves"
+            points.append(f"Unresolved for {whose}: at which count it {above}. The reasons are below the table.")
+    return points
+
+
+def _where(side: Threshold) -> str:
     from orchestrator.report.draw import spaced
 
-    points = []
-    for found in study.thresholds.curves[:8]:
-        sides = []
-        for side, above in ((found.low, "leaves the floor"), (found.high, "equals full fine-tuning")):
-            if side.upper is None:
-                sides.append(f"where it {above} is unresolved")
-            elif side.lower:
-                sides.append(f"{above} between {spaced(side.lower)} and {spaced(side.upper)} tunable parameters")
-            else:
-                sides.append(f"{above} already at {spaced(side.upper)}, the smallest count tested")
-        points.append(f"{label(found)}: {'; '.join(sides)}.")
-    more = len(study.thresholds.curves) - len(points)
-    return [*points, *([f"{more} more curves: see the table of thresholds."] if more else [])]
+    if side.lower:
+        return f"between {spaced(side.lower)} and {spaced(side.upper)} tunable parameters"
+    return f"at {spaced(side.upper)} tunable parameters already, the smallest count tested"

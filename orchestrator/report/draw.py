@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -84,10 +85,10 @@ def grid(panels: int, height: float = 3.7, share_x: bool = True) -> tuple[Figure
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG file, without a date."""
+    """The figure as an SVG file, without a date or other metadata."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+    return re.sub(r" *<metadata>.*?</metadata>\n", "", text.getvalue(), flags=re.DOTALL)
 
 
 def counts_axis(ax: Axes, lowest: float, highest: float) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.curves import differences, operations_label, setting
+from orchestrator.analysis.curves import differences, operations_label, setting, variants
 from orchestrator.analysis.thresholds import CurveThresholds, Thresholds, thresholds
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Cell:
 
     Args:
         name: the method with its size or placement, without its count: ``lora, rank 8``.
+        variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
         scores: test scores, those of diverged runs included.
         unscored: runs without a test score.
         setting: shared with everything trained alike, see ``orchestrator.analysis.curves.setting``.
@@ -48,6 +49,12 @@ class Cell:
     setting: str
     spec: str
     attempt_ids: tuple[str, ...]
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with the variant."""
+        return f"{self.name}, {self.variant}" if self.variant else self.name
 
     @property
     def mean(self) -> float | None:
@@ -99,11 +106,12 @@ class Study:
         for found in self.thresholds.curves:
             if found.curve.task == task and any(p.scores for p in found.curve.points):
                 groups[found.curve.setting].append(found)
-        panels = [self._panel(key, tuple(group)) for key, group in groups.items()]
         sizes = {g[0].curve.backbone: (g[0].curve.family, g[0].curve.parameters) for g in groups.values()}
+        several = len(groups) > len(sizes)
+        panels = [self._panel(key, tuple(group), several) for key, group in groups.items()]
         return tuple(sorted(panels, key=lambda p: (*sizes[p.backbone], p.title)))
 
-    def _panel(self, key: str, group: tuple[CurveThresholds, ...]) -> Panel:
+    def _panel(self, key: str, group: tuple[CurveThresholds, ...], several: bool) -> Panel:
         first = group[0].curve
         beside: list[tuple[Cell, str]] = []
         spec = next(c.spec for c in self.cells if c.setting == key)
@@ -115,12 +123,8 @@ class Study:
         for name in sorted({c.name for c in others}, key=lambda n: [c.name for c in others].index(n)):
             alike = [(c, ", ".join(differences(spec, c.spec))) for c in others if c.name == name]
             beside.append(min(alike, key=lambda pair: len(pair[1])))
-        return Panel(first.backbone, first.task, title(first.backbone, first.variant), group, tuple(beside))
-
-
-def title(backbone: str, variant: str) -> str:
-    """A panel's title."""
-    return f"{backbone} ({variant})" if variant else backbone
+        title = f"{first.backbone} ({first.variant})" if several and first.variant else first.backbone
+        return Panel(first.backbone, first.task, title, group, tuple(beside))
 
 
 def read(store: Store) -> Study:
@@ -140,10 +144,13 @@ def cells(selected: pa.Table) -> tuple[Cell, ...]:
     for row in selected.select(_COLUMNS).to_pylist():
         groups[row["cell_id"]].append(row)
     order = {method: i for i, method in enumerate(METHODS)}
+    made = [_cell(rows) for rows in groups.values()]
+    names = [(c.backbone, c.task, c.name, c.count if c.method == "apet" else None) for c in made]
+    told = variants([c.spec for c in made], names)
     return tuple(
         sorted(
-            (_cell(rows) for rows in groups.values()),
-            key=lambda c: (c.task, c.parameters, c.backbone, order.get(c.method, 9), c.name, c.count or 0, c.spec),
+            (replace(c, variant=variant) for c, variant in zip(made, told, strict=True)),
+            key=lambda c: (c.task, c.parameters, c.backbone, order.get(c.method, 9), c.label, c.count or 0, c.spec),
         )
     )
 

@@ -41,7 +41,7 @@ td small { display: block; color: var(--soft); font-size: 12.5px; line-height: 1
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px 24px; margin: 0 0 16px; }
 .tiles b { display: block; font-size: 25px; line-height: 1.25; font-weight: 600; }
 .tiles span { color: var(--soft); font-size: 13.5px; }
-td nobr { white-space: nowrap; }
+td:first-child, td nobr, td nobr + small { white-space: nowrap; }
 dl { margin: 14px 0 0; padding-top: 12px; border-top: 2px solid var(--line); font-size: 14px; }
 dt { font-weight: 600; }
 dd { margin: 0 0 8px; max-width: 100ch; }

@@ -87,10 +87,10 @@ def selected(rows: Iterable[Record]) -> pa.Table:
     )
 
 
-def curve(scores: Mapping[int, Sequence[float | None]], **options: Any) -> list[Record]:
+def curve(scores: Mapping[int, Sequence[float | None]], placement: str = "discrete", **options: Any) -> list[Record]:
     """Rows of one count curve: the scores of its position seeds by count."""
     return [
-        row(trial(apet(count), seed=seed, **options), score)
+        row(trial(apet(count, placement), seed=seed, **options), score)
         for count, column in scores.items()
         for seed, score in enumerate(column)
     ]

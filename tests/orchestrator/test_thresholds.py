@@ -86,6 +86,8 @@ def test_nothing_above_is_unresolved_and_says_what_would_help() -> None:
     assert flat.low.state == "unresolved"
     assert "run counts above 8192" in flat.low.reason
     assert "seeds" not in flat.low.reason.split("above 8192")[1]
+    lucky = judge(curve({c: [0.51, 0.52, 0.53] for c in COUNTS[:2]}))
+    assert "use more test rows; more seeds won't tell it from the luck of 1000 test rows" in lucky.low.reason
     close = judge(curve({c: [0.5, 0.55, 0.65] for c in COUNTS[:2]}))
     assert "or about" in close.low.reason
     assert "seeds a count if this mean holds" in close.low.reason

@@ -86,7 +86,9 @@ def _table(found: Thresholds) -> str:
 def _side(side: Threshold) -> str:
     if side.upper is None:
         return markup('<span class="off">{}</span>', side.state)
-    values = " and ".join(f"p = {p:.2g}" for p in (side.p_upper, side.p_lower) if p is not None)
+    values = ", ".join(
+        "p < 0.001" if p < 0.001 else f"p = {p:.2g}" for p in (side.p_upper, side.p_lower) if p is not None
+    )
     bracket = f"({draw.spaced(side.lower)}, {draw.spaced(side.upper)}]"
     return markup("<nobr>{}</nobr><small>{}</small>", bracket, values if side.lower else f"below the grid, {values}")
 
@@ -103,7 +105,7 @@ def _figure(found: Sequence[CurveThresholds]) -> Figure:
     ax.grid(visible=False, axis="y")
     ax.grid(visible=True, axis="x")
     ax.set_ylim(len(found) - 0.4, -0.6)
-    ax.set_yticks(range(len(found)), [_label(c, found) for c in found])
+    ax.set_yticks(range(len(found)), columns.labels(found))
     ax.tick_params(axis="y", length=0, labelcolor=draw.INK)
     ax.spines["left"].set_visible(False)
     for row, c in enumerate(found):
@@ -111,13 +113,6 @@ def _figure(found: Sequence[CurveThresholds]) -> Figure:
     marks = [Patch(color=colour, label=f"{name} threshold") for name, colour in COLOURS.items()]
     figure.legend(handles=marks, loc="outside upper left", ncols=2)
     return figure
-
-
-def _label(found: CurveThresholds, others: Sequence[CurveThresholds]) -> str:
-    curve = found.curve
-    kinds = {(c.curve.placement, c.curve.operations) for c in others}
-    kind = (curve.placement, curve.operations) if len(kinds) > 1 else ()
-    return ", ".join(filter(None, (f"{curve.backbone} · {curve.task}", *kind, curve.variant)))
 
 
 def _bars(ax: Axes, row: int, found: CurveThresholds) -> None:

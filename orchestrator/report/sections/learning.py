@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 40
-COLUMNS = ("task", "backbone", "method", "count", "setting", "step", "n", "mean", "min", "max")
+COLUMNS = ("task", "backbone", "method", "count", "step", "n", "mean", "min", "max")
 _SHADES = ("#9ecae1", "#4a98c9", "#1764ab", "#08306b")  # of apet's counts, small to large
 
 
@@ -63,7 +63,7 @@ def _exhibit(task: str, lines: Sequence[_Line]) -> Exhibit:
     rows: list[dict[str, Any]] = []
     for line in lines:
         c = line.cell
-        names = {"task": task, "backbone": c.backbone, "method": c.name, "count": c.count, "setting": c.setting}
+        names = {"task": task, "backbone": c.backbone, "method": c.label, "count": c.count}
         for step, scores, mean in zip(line.steps, line.scores, line.means, strict=True):
             rows.append({**names, "step": step, "n": len(scores), "mean": mean, "min": min(scores), "max": max(scores)})
     drawn = _drawn(lines)
@@ -74,6 +74,7 @@ def _exhibit(task: str, lines: Sequence[_Line]) -> Exhibit:
     caption = (
         f"Mean over {seeds} a line, at steps where all of them were evaluated; the learning rate is the one chosen on "
         "validation. Of apet at most four counts are drawn; the CSV has all, with the smallest and largest run."
+        f"{' Dashed: adjacent placement.' if any('adjacent' in line.cell.name for line in drawn) else ''}"
     )
     return Exhibit(f"learning-{task}", f"Learning curves on {task}", caption, COLUMNS, rows, drawing)
 
@@ -104,18 +105,17 @@ def _figure(lines: Sequence[_Line]) -> Figure:
 
 def _panel(ax: Axes, lines: Sequence[_Line]) -> None:
     counts = sorted({line.cell.count or 0 for line in lines if line.cell.method == "apet"})
-    names: list[tuple[float, str, str]] = []
+    names: list[tuple[float, int, str, str]] = []
     for line in lines:
         c = line.cell
         if c.method == "apet":
             shade = round(counts.index(c.count or 0) * (len(_SHADES) - 1) / max(1, len(counts) - 1))
             colour, text = _SHADES[shade], f"apet {draw.short(c.count or 0)}"
-            dashes = "-" if "discrete" in c.name else "--"
         else:
-            colour, text, dashes = draw.MARKS.get(c.method, (draw.INK, "o"))[0], c.method, "-"
+            colour, text = draw.MARKS.get(c.method, (draw.INK, "o"))[0], c.method
+        dashes = "--" if "adjacent" in c.name else "-"
         ax.plot(line.steps, line.means, color=colour, linewidth=1.8, linestyle=dashes, marker="o", markersize=3)
-        names.append((line.means[-1], text, colour))
+        names.append((line.means[-1], line.steps[-1], f"{text}, {c.variant}" if c.variant else text, colour))
     low, high = ax.get_ylim()
-    last = max(line.steps[-1] for line in lines)
-    for y, (_, text, colour) in zip(draw.apart([n[0] for n in names], 0.05 * (high - low)), names, strict=True):
+    for y, (_, last, text, colour) in zip(draw.apart([n[0] for n in names], 0.05 * (high - low)), names, strict=True):
         ax.annotate(text, (last, y), (7, 0), textcoords="offset points", va="center", color=colour, size=8.5)

@@ -71,7 +71,7 @@ def _of_full(cell: Cell, cells: Sequence[Cell]) -> float | None:
 def _row(cell: Cell, cells: Sequence[Cell], shown: bool) -> dict[str, Any]:
     names = ("task", "backbone", "count", "mean", "sd", "unscored", "learning_rate", "train_s")
     values = {name: getattr(cell, name) for name in names}
-    return {**values, "method": cell.name, "n": len(cell.scores), "of_full": _of_full(cell, cells), "shown": shown}
+    return {**values, "method": cell.label, "n": len(cell.scores), "of_full": _of_full(cell, cells), "shown": shown}
 
 
 def _table(shown: Sequence[Cell], cells: Sequence[Cell]) -> str:
@@ -84,7 +84,7 @@ def _table(shown: Sequence[Cell], cells: Sequence[Cell]) -> str:
         n = f"{len(c.scores)}" + (f" (+{c.unscored} without a score)" if c.unscored else "")
         rows.append(
             (
-                *("" if c.backbone == previous else c.backbone, c.name, draw.spaced(c.count), score, n),
+                *("" if c.backbone == previous else c.backbone, c.label, draw.spaced(c.count), score, n),
                 *("–" if share is None else f"{share:.0%}", f"{c.learning_rate:g}"),
                 "–" if c.train_s is None else f"{c.train_s:.1f}",
             )
@@ -95,7 +95,7 @@ def _table(shown: Sequence[Cell], cells: Sequence[Cell]) -> str:
 
 def _figure(shown: Sequence[Cell]) -> Figure:
     backbones = list(dict.fromkeys(c.backbone for c in shown))
-    labels = list(dict.fromkeys(c.name for c in shown))
+    labels = list(dict.fromkeys(c.label for c in shown))
     figure, axes = draw.grid(len(backbones), height=0.9 + 0.36 * len(labels))
     for ax, backbone in zip(axes, backbones, strict=True):
         ax.set_title(backbone)
@@ -107,7 +107,7 @@ def _figure(shown: Sequence[Cell]) -> Figure:
         ax.spines["left"].set_visible(False)
         for cell in shown:
             if cell.backbone == backbone:
-                _dots(ax, cell, labels.index(cell.name))
+                _dots(ax, cell, labels.index(cell.label))
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
     return figure
 

@@ -100,7 +100,7 @@ def _caption(panels: Sequence[Panel]) -> str:
     ]
     unscored = sum(p.unscored for c in curves for p in c.points)
     if unscored:
-        parts.append(f"{unscored} runs diverged before they had a score and can't be drawn; the tests count them.")
+        parts.append(f"Not drawn, but counted by the tests: {unscored} diverged before any score.")
     odd = sorted({f"{cell.name} ({how})" for p in panels for cell, how in p.beside if how})
     if odd:
         parts.append(f"Trained differently from the curve, so not a like-for-like comparison: {'; '.join(odd)}.")
@@ -137,6 +137,7 @@ def _figure(panels: Sequence[Panel], fits: dict[str, Isotonic]) -> Figure:
 
 
 def _kind(curve: Curve) -> str:
+    """What a colour stands for; the same in every panel."""
     return f"{curve.placement}, {curve.operations}"
 
 
