@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator import reachable
 from orchestrator.driver.run import Summary, execute, make
 from orchestrator.packs import Todo
 from trials.errors import ApetError, Problems
@@ -37,11 +38,14 @@ def resubmit(
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: no store, a wrong condition, weights or data that are gone or not what a trial was given.
+        ApetError: no store, a wrong condition, weights or data that are gone, out of reach or not what a trial was
+            given.
     """
     todo = failed(store, where)
     if not todo:
         return Summary(0, 0)
+    if address is None:
+        reachable.check((one.trial, one.sources) for one in todo)
     make(store)
     return execute(todo, store, address=address, max_concurrent=max_concurrent, quiet=quiet)
 

@@ -126,6 +126,6 @@ def test_constraints_hold_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [one for group in project["optional-dependencies"].values() for one in group]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = {line.partition("==")[0].lower() for line in lines if not line.startswith("#")}
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines if not line.startswith("#")}
     wanted = {re.split(r"[\[=<>~]", one)[0].lower() for one in [*project["dependencies"], *extras]}
     assert wanted <= pinned

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator import reachable
 from orchestrator.driver.deaths import explain
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.messages import Ended, Launch
@@ -89,12 +90,15 @@ def run(
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: a wrong condition, a store that can't be written or that not every node sees, no cluster.
+        ApetError: a wrong condition, a hub that can't be reached, a store that can't be written or that not every
+            node sees, no cluster.
     """
     asked, todo = missing(sweep, store, where, limit)
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
+    if address is None:  # elsewhere, the workers may reach what this machine doesn't
+        reachable.check((one.trial, one.sources) for one in todo)
     make(store)
     store.save_sweep(sweep.name, sweep.text)
     resources = sweep.resources

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shell import SMALL, refused, small, stored
+from shell import SMALL, apet, refused, small, stored
 
 from trials.record import SCHEMA_VERSION
 
 READS_SWEEP = [("plan",), ("run", "--store", "STORE"), ("status", "--store", "STORE")]
+LOCAL = SMALL.replace("rte", "rotten_tomatoes")  # from a package: no hub is asked
 READS_STORE = [("status",), ("resubmit",), ("show", "ab"), ("query", "select 1 from trials"), ("thresholds",)]
 
 
@@ -97,14 +98,14 @@ def test_a_store_that_is_not_there(command: tuple[str, ...], tmp_path: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_store_without_permission(tmp_path: Path) -> None:
-    path = small(tmp_path)
+    path = small(tmp_path, LOCAL)
     (tmp_path / "locked").mkdir(mode=0o500)
     refused("run", path, "--store", tmp_path / "locked" / "store", says=["locked"])
 
 
 def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
     """Below a file and below /proc nobody can write, root included."""
-    path, file = small(tmp_path), tmp_path / "file"
+    path, file = small(tmp_path, LOCAL), tmp_path / "file"
     file.write_text("")
     refused("run", path, "--store", file / "store", says=["store"])
     if Path("/proc/self").exists():
@@ -182,6 +183,36 @@ def test_folders_of_weights_and_data(tmp_path: Path) -> None:
         (tmp_path / "data" / "rte" / f"{split}.jsonl").write_text(line + "\n")
     refused("run", path, "--store", tmp_path / "s", says=["sentence2", "sentence1", "label"])
     assert not (tmp_path / "s").exists()
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def no_network(*_: object, **__: object) -> None:
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", no_network)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    path = small(tmp_path, SMALL.replace("[tiny-bert, tiny-t5]", "[bert-base]"))
+    said = refused(
+        *("run", path, "--store", tmp_path / "s"),
+        env={"APET_DATA": None},
+        says=[
+            "bert-base-uncased",
+            "nyu-mll/glue",
+            "Name or service not known",
+            "model_dir: FOLDER",
+            "data_dir: FOLDER",
+        ],
+    )
+    assert "2 errors" in said
+    assert entries(tmp_path) == ["small.yaml"]
+    assert apet("plan", path).exit_code == 0  # planning needs no network
+    revision = "86b5e0934494bd15c9632b12f734a8a67f723594"
+    (tmp_path / "cache" / "models--bert-base-uncased" / "snapshots" / revision).mkdir(parents=True)
+    said = refused("run", path, "--store", tmp_path / "s", env={"APET_DATA": None}, says=["1 error", "nyu-mll/glue"])
+    assert "bert-base" not in said
 
 
 def test_resubmit_refuses_what_is_gone(tmp_path: Path) -> None:
