@@ -224,9 +224,14 @@ def test_what_is_too_deep_to_check_is_an_error(store: Store, deep: str) -> None:
     assert where(store.trials(), many).equals(store.trials()), "long is not deep"
 
 
-def test_nothing_is_spilled_to_the_disk() -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("temp_directory", ""), ("python_enable_replacements", False), ("lock_configuration", True), ("TimeZone", "UTC")],
+)
+def test_what_no_query_shows(setting: str, value: object) -> None:
+    """Without a temporary directory nothing is spilled into the user's own; the others stand behind other fences."""
     with orchestrator.query._connection() as connection:
-        assert connection.execute("SELECT current_setting('temp_directory')").fetchall() == [("",)]
+        assert connection.execute("SELECT current_setting(?)", [setting]).fetchall() == [(value,)]
 
 
 def test_an_ambiguous_column_is_not_an_unknown_one(store: Store) -> None:

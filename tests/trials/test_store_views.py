@@ -57,6 +57,8 @@ def in_memory(rows: list[Record]) -> Store:
 def test_one_visible_row_per_trial_in_any_order(drawn: list[tuple[int, str, int, int]], order: random.Random) -> None:
     rows = rows_of(drawn)
     shuffled = order.sample(rows, len(rows))
+    table = views.visible(attempts(*shuffled))  # a store lists files by name, a merged one need not be in that order
+    assert dict(zip(*(table[n].to_pylist() for n in ("trial_id", "attempt_id")), strict=True)) == expected(rows)
     store = in_memory(shuffled)
     assert seen(store) == expected(rows)
     states = {r["attempt_id"]: r["state"] for r in rows}
