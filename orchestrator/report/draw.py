@@ -103,6 +103,14 @@ def counts_axis(ax: Axes, lowest: float, highest: float) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
+def darker(colour: str) -> tuple[float, float, float]:
+    """The same hue for a thin line on top of a thick one."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(colour)
+    return (red / 2, green / 2, blue / 2)
+
+
 def short(count: float) -> str:
     """A count in few letters: 950, 12k, 1.2M."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

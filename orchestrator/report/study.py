@@ -143,16 +143,17 @@ def cells(selected: pa.Table) -> tuple[Cell, ...]:
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in selected.select(_COLUMNS).to_pylist():
         groups[row["cell_id"]].append(row)
-    order = {method: i for i, method in enumerate(METHODS)}
     made = [_cell(rows) for rows in groups.values()]
     names = [(c.backbone, c.task, c.name, c.count if c.method == "apet" else None) for c in made]
     told = variants([c.spec for c in made], names)
-    return tuple(
-        sorted(
-            (replace(c, variant=variant) for c, variant in zip(made, told, strict=True)),
-            key=lambda c: (c.task, c.parameters, c.backbone, order.get(c.method, 9), c.label, c.count or 0, c.spec),
-        )
-    )
+    named = (replace(c, variant=variant) for c, variant in zip(made, told, strict=True))
+    return tuple(sorted(named, key=lambda c: (c.task, c.parameters, c.backbone, *order(c), c.spec)))
+
+
+def order(cell: Cell) -> tuple[int, bool, str, int]:
+    """The order of a table's rows: methods as in :data:`METHODS`, discrete before adjacent, small counts first."""
+    method = METHODS.index(cell.method) if cell.method in METHODS else len(METHODS)
+    return (method, "adjacent" in cell.name, cell.label, cell.count or 0)
 
 
 def _cell(rows: list[dict[str, Any]]) -> Cell:

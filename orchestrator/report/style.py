@@ -15,7 +15,7 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 20px; padding: 10px 0; border-top
 a { color: var(--link); text-decoration: none; }
 a:hover { text-decoration: underline; }
 h2 { font-size: 23px; line-height: 1.3; margin: 48px 0 6px; scroll-margin-top: 12px; }
-.lead { margin: 0 0 18px; max-width: 78ch; color: #3a4452; }
+.lead { margin: 0 0 18px; max-width: 92ch; color: #3a4452; }
 .short { background: #fff; border: 1px solid var(--line); border-left: 4px solid #0072b2; border-radius: 6px;
   padding: 16px 24px; margin-top: 26px; }
 .short h2 { margin: 0 0 4px; font-size: 17px; }
@@ -25,7 +25,7 @@ figure { margin: 0 0 24px; padding: 18px 24px 16px; background: #fff; border: 1p
   border-radius: 6px; }
 h3 { font-size: 17px; line-height: 1.35; margin: 0 0 10px; }
 figure > svg { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figcaption { margin-top: 12px; max-width: 92ch; font-size: 14px; color: var(--soft); }
+figcaption { margin-top: 12px; max-width: 112ch; font-size: 14px; color: var(--soft); }
 figcaption span { white-space: nowrap; }
 figcaption span a { display: inline-block; margin-left: 4px; padding: 0 7px; border: 1px solid var(--line);
   border-radius: 4px; font-size: 12px; }
@@ -44,7 +44,7 @@ td small { display: block; color: var(--soft); font-size: 12.5px; line-height: 1
 td:first-child, td nobr, td nobr + small { white-space: nowrap; }
 dl { margin: 14px 0 0; padding-top: 12px; border-top: 2px solid var(--line); font-size: 14px; }
 dt { font-weight: 600; }
-dd { margin: 0 0 8px; max-width: 100ch; }
+dd { margin: 0 0 8px; max-width: 112ch; }
 .off { color: #8a5a00; }
 @media print { body { background: #fff; } figure, .short { break-inside: avoid; } nav { display: none; } }
 """

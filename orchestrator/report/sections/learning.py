@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 ORDER = 40
 COLUMNS = ("task", "backbone", "method", "count", "step", "n", "mean", "min", "max")
-_SHADES = ("#9ecae1", "#4a98c9", "#1764ab", "#08306b")  # of apet's counts, small to large
+_SHADES = ("#7ab3d8", "#4a98c9", "#1764ab", "#08306b")  # of apet's counts, small to large
+_Names = list[tuple[float, int, str, str]]  # last score, last step, text, colour
 
 
 @dataclass(frozen=True)
@@ -94,18 +95,25 @@ def _drawn(lines: Sequence[_Line]) -> list[_Line]:
 def _figure(lines: Sequence[_Line]) -> Figure:
     backbones = list(dict.fromkeys(line.cell.backbone for line in lines))
     figure, axes = draw.grid(len(backbones))
+    names: list[_Names] = []
     for i, (ax, backbone) in enumerate(zip(axes, backbones, strict=True)):
         ax.set_title(backbone)
         ax.set_xlabel("step")
         if i % 3 == 0:
             ax.set_ylabel("validation score")
-        _panel(ax, [line for line in lines if line.cell.backbone == backbone])
+        names.append(_panel(ax, [line for line in lines if line.cell.backbone == backbone]))
+    low, high = axes[0].get_ylim()  # shared, and known only now
+    for ax, of_panel in zip(axes, names, strict=True):
+        heights = draw.apart([name[0] for name in of_panel], 0.045 * (high - low))
+        for y, (_, last, text, colour) in zip(heights, of_panel, strict=True):
+            ax.annotate(text, (last, y), (7, 0), textcoords="offset points", va="center", color=colour, size=8.5)
     return figure
 
 
-def _panel(ax: Axes, lines: Sequence[_Line]) -> None:
+def _panel(ax: Axes, lines: Sequence[_Line]) -> _Names:
+    """Draw the lines; the names to write beside their ends."""
     counts = sorted({line.cell.count or 0 for line in lines if line.cell.method == "apet"})
-    names: list[tuple[float, int, str, str]] = []
+    names: _Names = []
     for line in lines:
         c = line.cell
         if c.method == "apet":
@@ -116,6 +124,4 @@ def _panel(ax: Axes, lines: Sequence[_Line]) -> None:
         dashes = "--" if "adjacent" in c.name else "-"
         ax.plot(line.steps, line.means, color=colour, linewidth=1.8, linestyle=dashes, marker="o", markersize=3)
         names.append((line.means[-1], line.steps[-1], f"{text}, {c.variant}" if c.variant else text, colour))
-    low, high = ax.get_ylim()
-    for y, (_, last, text, colour) in zip(draw.apart([n[0] for n in names], 0.05 * (high - low)), names, strict=True):
-        ax.annotate(text, (last, y), (7, 0), textcoords="offset points", va="center", color=colour, size=8.5)
+    return names

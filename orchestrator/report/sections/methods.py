@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import draw
 from orchestrator.report.page import Exhibit, Section, table
-from orchestrator.report.study import Cell, Study
+from orchestrator.report.study import Cell, Study, order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def _table(shown: Sequence[Cell], cells: Sequence[Cell]) -> str:
 
 def _figure(shown: Sequence[Cell]) -> Figure:
     backbones = list(dict.fromkeys(c.backbone for c in shown))
-    labels = list(dict.fromkeys(c.label for c in shown))
+    labels = list(dict.fromkeys(c.label for c in sorted(shown, key=order)))
     figure, axes = draw.grid(len(backbones), height=0.9 + 0.36 * len(labels))
     for ax, backbone in zip(axes, backbones, strict=True):
         ax.set_title(backbone)

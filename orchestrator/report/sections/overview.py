@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.report.page import Exhibit, Section, markup, table
-from orchestrator.report.study import Study
+from orchestrator.report.study import METHODS, Study
 
 ORDER = 50
 STATES = ("completed", "diverged", "failed")
@@ -58,20 +59,23 @@ def _states(study: Study) -> Exhibit:
 
 def _groups(study: Study) -> Iterable[dict[str, Any]]:
     names = ["backbone", "task", "method"]
-    keys = ["backbone_parameters", *names]
     attempts = study.attempts.select([*names, "backbone_parameters", "train_s", "wall_s"]).to_pylist()
     states = Counter(
         (*(row[n] for n in names), row["state"]) for row in study.trials.select([*names, "state"]).to_pylist()
     )
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in sorted(
-        attempts, key=lambda r: tuple((r[k] is not None, r[k] or 0) if k == keys[0] else r[k] for k in keys)
-    ):
+    for row in sorted(attempts, key=_order):
         groups.setdefault(tuple(row[n] for n in names), []).append(row)
     for key, rows in groups.items():
-        seconds = {column: sum(r[column] or 0.0 for r in rows) for column in ("train_s", "wall_s")}
+        seconds = {column: math.fsum(r[column] or 0.0 for r in rows) for column in ("train_s", "wall_s")}
         counts = {state: states[(*key, state)] for state in STATES}
         yield {**dict(zip(names, key, strict=True)), **counts, "attempts": len(rows), **seconds}
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """Small backbones first, then as in a table of methods."""
+    method = METHODS.index(row["method"]) if row["method"] in METHODS else len(METHODS)
+    return (row["backbone_parameters"] or 0, row["backbone"], row["task"], method, row["method"])
 
 
 _FACTS = ("sweep", "device", "devices", "precision", "zero_stage", "offload", "weights", "host", "node_type", "commit")

@@ -91,7 +91,7 @@ def _caption(panels: Sequence[Panel]) -> str:
     each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     parts = [
         f"Every dot is one run; {each} seed{'' if seeds == [1] else 's'} a count, which differ in where the parameters "
-        "sit. Thin dark line: mean of the seeds.",
+        "sit. Thin line with ticks: mean of the seeds.",
         f"Thick line: isotonic regression; shaded: its pointwise {LEVEL:.0%} bootstrap band over seeds, which with few "
         "seeds is itself uncertain. It is the picture; the brackets at the bottom and top come from the tests below.",
         "Dashed: the score of chance, and of always giving the most frequent answer. Grey band: full fine-tuning, mean "
@@ -162,7 +162,9 @@ def _curve(ax: Axes, curve: Curve, fit: Isotonic, colour: str) -> None:
         ax.fill_between(fit.counts, fit.lower, fit.upper, color=colour, alpha=0.14, linewidth=0, zorder=2)
     ax.plot(fit.counts, fit.fit, color=colour, linewidth=2.4, zorder=4)
     means = [statistics.fmean(p.scores.values()) for p in points]
-    ax.plot([p.count for p in points], means, color=draw.INK, linewidth=0.8, marker="_", markersize=11, zorder=5)
+    ax.plot(
+        [p.count for p in points], means, color=draw.darker(colour), linewidth=0.8, marker="_", markersize=11, zorder=5
+    )
     x, y = zip(*[(p.count, score) for p in points for score in p.scores.values()], strict=True)
     ax.scatter(x, y, s=17, color=colour, alpha=0.65, edgecolor="white", linewidth=0.5, zorder=6)
 
@@ -220,7 +222,7 @@ def _legend(figure: Figure, colours: dict[str, str]) -> None:
     one = only if len(colours) == 1 else draw.SOFT
     marks: list[Any] = [
         Line2D([], [], color=one, marker="o", linestyle="", markersize=4.5, label="one run"),
-        Line2D([], [], color=draw.INK, linewidth=0.8, marker="_", markersize=11, label="mean"),
+        Line2D([], [], color=draw.darker(one), linewidth=0.8, marker="_", markersize=11, label="mean"),
         Line2D([], [], color=one, linewidth=2.4, label="isotonic fit"),
         Patch(color=one, alpha=0.14, label=f"{LEVEL:.0%} band"),
         Line2D([], [], color=one, linewidth=4, label="threshold bracket"),
