@@ -97,7 +97,6 @@ class Tally:
         """A trial ended; the seconds of loading its backbone say nothing of the others."""
         self.ended[ended.state] = self.ended.get(ended.state, 0) + 1
         self.latest = (todo.trial, ended)
-        self.latest = (todo.trial, ended)
         bench, spent = self._bench(todo.trial), cost(todo.trial)
         bench.left = max(0.0, bench.left - spent)
         if ended.wall_s and ended.state == "completed":
