@@ -72,7 +72,9 @@ class Need:
         return weights + state + saved
 
 
-def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int) -> Need:
+def need(
+    trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int, micro_batch: int | None = None
+) -> Need:
     """Memory of a pack of trials like this one.
 
     Args:
@@ -81,9 +83,11 @@ def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_numb
         trained: scalars of one trial of the pack.
         pack_size: trials in the pack.
         bytes_per_number: 2 for bf16, 4 for fp32.
+        micro_batch: rows of a batch in memory at once, None for all of them.
     """
     shape, settings = trial.backbone.shape, trial.training
-    batch, length = settings.batch_size * pack_size, settings.max_input_length
+    rows = min(micro_batch or settings.batch_size, settings.batch_size)
+    batch, length = rows * pack_size, settings.max_input_length
     targets = settings.max_generated_length + 1
     width = (32 if trial.method.name == "full" else 18) * shape.d_model
     stacks = ((shape.blocks, length), (shape.decoder_blocks, targets))

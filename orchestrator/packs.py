@@ -68,7 +68,9 @@ def weight(members: Members) -> float:
     return sum(cost(todo.trial) for todo in members)
 
 
-def build(members: Members, pack_id: str, zero_stage: int = 0, offload: bool = False) -> Pack:
+def build(
+    members: Members, pack_id: str, zero_stage: int = 0, offload: bool = False, micro_batch: int | None = None
+) -> Pack:
     """The pack that a worker gets."""
     first = members[0]
     return Pack(
@@ -78,6 +80,7 @@ def build(members: Members, pack_id: str, zero_stage: int = 0, offload: bool = F
         sweep=first.sweep,
         zero_stage=zero_stage,
         offload=offload,
+        micro_batch=micro_batch,
     )
 
 

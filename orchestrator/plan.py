@@ -204,6 +204,7 @@ def _place(
                 max(counted(t.method, t.backbone, parameters) for t in group),
                 1 if group[0].method.name == "full" else pack_size,
                 number_bytes(group[0].training.precision, on_gpu),
+                _given(wanted.micro_batch),
             )
             for label, group in groups.items()
         }
