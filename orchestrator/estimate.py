@@ -28,6 +28,12 @@ CARD_FLOPS = 1e14  # sustained by such a card in bf16, about a third of its peak
 USABLE = 0.9  # of a card's memory
 GANGS = (1, 2, 4, 8)
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
+ROW_TOKENS = {
+    **{"sst2": 29, "rotten_tomatoes": 31, "imdb": 125},
+    **{"mnli": 54, "qnli": 65, "rte": 82, "mrpc": 68, "qqp": 45},
+    **{"nq_open": 20, "samsum": 153, "multi_news": 320},
+}
+"""Mean tokens of a row, prompt and answer included, cut at the task's limits: 500 rows of each, by BERT's tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -117,47 +123,59 @@ def fit(needed: Need, gpus: int | None, zero_stage: int | None, offload: bool | 
     return next((option for option in options if option.fits), options[-1])
 
 
-def flops(trial: Trial, parameters: int, row_tokens: int) -> float:
+def flops(trial: Trial, parameters: int) -> float:
     """Floating-point operations of a trial: 2 a weight and token forward, 2 back, 2 more for ``full``.
 
     Evaluation is a forward pass on validation at every evaluation, and once on the test rows of every task that is
-    scored. The input embedding is a look-up and costs nothing, but on BLOOM, where it is the output layer too.
+    scored. The input embedding is a look-up and costs nothing, but on BLOOM, where it is the output layer too. Soft
+    tokens of ``prompt`` lengthen every row.
 
     Args:
         trial: gives steps, batch size and how much is scored.
         parameters: of the backbone.
-        row_tokens: of a typical row, from :func:`tokens_per_row`.
     """
     shape, settings = trial.backbone.shape, trial.training
     table = 0 if trial.backbone.family == "bloom" else shape.vocab * shape.d_model
     passes = 3 if trial.method.name == "full" else 2  # forward, back, and the gradients of weights
     evaluations = ceil(settings.steps / settings.eval_every) if settings.eval_every else 1
-    scored = evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
-    scored += sum(task.test_rows or UNKNOWN_ROWS for task in (trial.task, *trial.evaluate_on))
-    rows = settings.steps * settings.batch_size * passes + scored
-    return 2.0 * (parameters - table) * rows * row_tokens
+    soft = (trial.method.tokens or 0) if trial.method.name == "prompt" else 0
+    rows = settings.steps * settings.batch_size * passes + evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
+    tokens = rows * (row_tokens(trial.task.name) + soft)
+    for task in (trial.task, *trial.evaluate_on):
+        tokens += (task.test_rows or UNKNOWN_ROWS) * (row_tokens(task.name) + soft)
+    return 2.0 * (parameters - table) * tokens
 
 
 @cache
-def tokens_per_row(task: str, longest: int) -> int:
-    """Tokens of a typical row: one and a third for each word of the task's worked example, at most ``longest``."""
+def row_tokens(task: str) -> int:
+    """Tokens of a typical row: measured, or for a new task one and a third for each word of its worked example."""
     from trials import tasks
 
-    example = tasks.get(task).example
-    words = sum(len(str(value).split()) for value in example.values())
-    return min(longest, max(8, ceil(words * 4 / 3)))
+    if task in ROW_TOKENS:
+        return ROW_TOKENS[task]
+    words = sum(len(str(value).split()) for value in tasks.get(task).example.values())
+    return max(8, ceil(words * 4 / 3))
 
 
 @cache
 def measured_flops() -> float:
-    """Operations a second of this machine's CPU in float32, from a matrix product of a few milliseconds."""
+    """Operations a second of this machine's CPU in float32: one core's rate in matrix products, times the cores.
+
+    The products are so small that libraries take one thread for them, and are timed by what the thread itself ran:
+    a few milliseconds, and the same on a busy machine as on a quiet one.
+    """
     import numpy as np
 
-    n = 768
-    a = np.ones((n, n), dtype=np.float32)
-    a @ a  # threads start, pages are touched
-    best = min(_timed(lambda: a @ a) for _ in range(5))
-    return 2.0 * n**3 / best
+    n, products = 64, 64
+    a, b = np.ones((products, n, n), dtype=np.float32), np.ones((n, n), dtype=np.float32)
+    out = a @ b  # pages are touched
+    best = min(_timed(lambda: np.matmul(a, b, out=out)) for _ in range(20))
+    return 2.0 * n**3 * products / best * cores()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_bytes() -> int:
@@ -179,6 +197,6 @@ def card_bytes() -> int | None:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.thread_time() - start

@@ -12,6 +12,7 @@ from shell import PER_BACKBONE, SMALL, apet, row, small, stored
 from orchestrator import estimate
 from orchestrator.plan import plan
 from orchestrator.times import measured, total
+from trials import tasks
 from trials.backbones import get, loaded_parameters
 from trials.methods import named
 from trials.store import Store
@@ -119,10 +120,28 @@ def test_nothing_that_is_given_is_changed_even_if_it_does_not_fit() -> None:
 
 
 def test_operations_count_forward_backward_and_evaluation() -> None:
-    """By hand: 10 steps of 32 rows, 1 000 rows scored twice (validation, test), 50 tokens a row."""
+    """By hand: 10 steps of 32 rows, 1 000 rows scored twice (validation, test), 82 tokens a row."""
     one, full = trial("bloom-560m"), trial("bloom-560m", "full")
-    assert estimate.flops(one, 1000, 50) == 2 * 1000 * 50 * (10 * 32 * 2 + 2000)
-    assert estimate.flops(full, 1000, 50) == 2 * 1000 * 50 * (10 * 32 * 3 + 2000)
+    assert estimate.flops(one, 1000) == 2 * 1000 * 82 * (10 * 32 * 2 + 2000)
+    assert estimate.flops(full, 1000) == 2 * 1000 * 82 * (10 * 32 * 3 + 2000)
+    soft = replace(one, method=named("prompt"))
+    assert estimate.flops(soft, 1000) == 2 * 1000 * (82 + 100) * (10 * 32 * 2 + 2000)
+    target = replace(one.task, name="sst2", test_rows=300)
+    assert estimate.flops(replace(one, evaluate_on=(target,)), 1000) - estimate.flops(one, 1000) == 2000 * 29 * 300
+
+
+def test_every_task_has_its_length_within_its_limits() -> None:
+    for name in tasks.names():
+        task = tasks.get(name)
+        assert 0 < estimate.ROW_TOKENS[name] <= task.max_input_length + task.max_generated_length, name
+
+
+def test_the_quickstart_takes_minutes_on_cores_of_a_known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured: 0.65 of a core's rate in matrix products, 44 trials in some 13 minutes on two cores of 1.2e11."""
+    monkeypatch.setattr(estimate, "card_bytes", lambda: None)
+    monkeypatch.setattr(estimate, "measured_flops", lambda: 2.4e11)
+    seconds = sum(one.worker_s for one in plan(Sweep.load("quickstart")).backbones)
+    assert 13 * 60 / 2 < seconds < 13 * 60 * 2
 
 
 def test_time_comes_from_rows_of_the_same_backbone_and_task(tmp_path: Path) -> None:
