@@ -36,7 +36,7 @@ def export(trial: str, store: Store, form: str, out: Path) -> Exported:
         trial: its id, or the beginning of it.
         store: where it is.
         form: ``safetensors``, the store's own file (docs/store.md), of every method; ``peft``, an adapter that
-            ``PeftModel.from_pretrained`` loads, of ``lora``.
+            ``PeftModel.from_pretrained`` loads, of ``lora`` and ``prompt``.
         out: the folder; it is made.
 
     Raises:

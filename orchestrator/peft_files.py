@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trials.counts import unit_size
 from trials.errors import ApetError
 from trials.positions import layout
 from trials.sites import Site
@@ -132,6 +133,24 @@ def _lora(module: ModuleFile) -> Adapter:
     return Adapter(config, tensors, (note,))
 
 
+def _prompt(module: ModuleFile) -> Adapter:
+    """Soft tokens before the text, in T5's encoder only."""
+    ref = module.trial.backbone
+    ((_, tokens),) = _rows(module)
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "num_virtual_tokens": len(tokens),
+        "token_dim": ref.shape.d_model,
+        "num_transformer_submodules": 1,
+        "num_attention_heads": ref.shape.heads,
+        "num_layers": ref.shape.blocks,
+        "prompt_tuning_init": "RANDOM",
+    }
+    if ref.family == "bert":  # without a task type PEFT leaves a prompt out; this one keeps the second text's types
+        config["task_type"] = "SEQ_CLS"
+    return Adapter(config, {"prompt_embeddings": tokens})
+
+
 def _rows(module: ModuleFile) -> Iterator[tuple[Site, Floats]]:
     """The rows [output side | input side] at every site of a method with one operation and whole units."""
     theta = module.theta.numpy()
@@ -139,7 +158,7 @@ def _rows(module: ModuleFile) -> Iterator[tuple[Site, Floats]]:
     assert op.cut is None
     start = 0
     for group in op.groups:
-        width = op.count // sum(len(g.units) for g in op.groups)
+        width = unit_size(op.op, group.site)
         n = len(group.units) * width
         yield group.site, theta[start : start + n].reshape(-1, width)
         start += n
@@ -168,4 +187,4 @@ def _head(module: ModuleFile) -> Tensor | None:
     return frozen_head(n_labels, trial.backbone.shape.d_model, scale, trial.train_seed)
 
 
-_ADAPTERS: Mapping[str, Callable[[ModuleFile], Adapter]] = {"lora": _lora}
+_ADAPTERS: Mapping[str, Callable[[ModuleFile], Adapter]] = {"lora": _lora, "prompt": _prompt}

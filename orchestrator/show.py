@@ -126,10 +126,11 @@ def trains(trial: Trial) -> Trains:
         for site, scalars in sorted(held, key=lambda item: item[0].index):
             blocks.setdefault(_block(site), Counter())[op.op] += scalars
             kinds.setdefault(site.kind, Counter())[op.op] += scalars
-    order = {name: i for i, name in enumerate(dict.fromkeys(_block(site) for site in sites(trial.backbone)))}
+    places = sites(trial.backbone, trial.method.tokens or 0)
+    order = {name: i for i, name in enumerate(dict.fromkeys(_block(site) for site in places))}
     return Trains(
         count=placed.count,
-        sites=(len(placed.touched()), len(sites(trial.backbone))),
+        sites=(len(placed.touched()), len(places)),
         operations=placed.given,
         blocks=dict(sorted(blocks.items(), key=lambda item: order.get(item[0], -1))),
         kinds=dict(sorted(kinds.items(), key=lambda item: -sum(item[1].values()))),

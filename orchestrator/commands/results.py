@@ -140,7 +140,7 @@ def export(
 ) -> None:
     """Take a trained module out of the store.
 
-    Every method but full as safetensors, which apet loads again; lora also as an adapter that PEFT loads.
+    Every method but full as safetensors, which apet loads again; lora and prompt also as adapters that PEFT loads.
     """
     from orchestrator.export import export as write
     from trials.store import Store

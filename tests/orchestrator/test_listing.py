@@ -12,16 +12,16 @@ from trials import tasks
 from trials.backbones import BACKBONES
 from trials.sweep import Sweep, builtin_names
 
-PAPER = {  # LoRA, Adapter, BitFit of Su et al. 2023, table 2, where they follow from the shapes
-    "bert-small": (65_536, 200_896, 23_040),
-    "bert-base": (294_912, 903_744, 102_144),
-    "bert-large": (786_432, 2_409_600, 271_360),
-    "bloom-7b1": (3_932_160, 12_043_680, 1_359_872),
-    "bloom-1b1": (1_179_648, None, 408_576),
-    "bloom-560m": (786_432, 2_409_600, 272_384),
-    "t5-small": (229_376, 803_584, None),
-    "t5-base": (589_824, 1_807_488, None),
-    "t5-xxl": (6_291_456, 19_269_888, None),
+PAPER = {  # LoRA, Adapter, Prompt, BitFit of Su et al. 2023, table 2, where they follow from the shapes
+    "bert-small": (65_536, 200_896, 51_200, 23_040),
+    "bert-base": (294_912, 903_744, 76_800, 102_144),
+    "bert-large": (786_432, 2_409_600, 102_400, 271_360),
+    "bloom-7b1": (3_932_160, 12_043_680, 409_600, 1_359_872),
+    "bloom-1b1": (1_179_648, None, 153_600, 408_576),
+    "bloom-560m": (786_432, 2_409_600, 102_400, 272_384),
+    "t5-small": (229_376, 803_584, 51_200, None),
+    "t5-base": (589_824, 1_807_488, 76_800, None),
+    "t5-xxl": (6_291_456, 19_269_888, 409_600, None),
 }
 OURS = {  # where they don't
     ("bloom-1b1", "adapter"): (3_613_824, 2_409_600),
@@ -78,7 +78,7 @@ def test_counts_are_the_studys_and_say_where_the_authors_differ() -> None:
     differing = {(name, method) for name, row in rows.items() for method in row["differs"]}
     assert differing == OURS.keys()
     for name, counts in PAPER.items():
-        for method, count in zip(("lora", "adapter", "bitfit"), counts, strict=True):
+        for method, count in zip(("lora", "adapter", "prompt", "bitfit"), counts, strict=True):
             if count is None:
                 ours, theirs = OURS[name, method]
                 assert (rows[name][method], rows[name]["differs"][method]["authors"]) == (ours, theirs)

@@ -40,14 +40,16 @@ backbones: [{backbone}]
 tasks: [rte]
 learning_rates: [0.001]
 training: {{steps: 1}}
-methods: [bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [discrete, adjacent]}}]
+methods: [prompt, bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [discrete, adjacent]}}]
 """
+    mixed = "{method: apet, counts: [700], sites: {concat: [soft_tokens, q]}, tokens: 3, operations: {concat: 1}}"
+    text = text.replace("methods: [", f"methods: [{mixed}, ")
     store = Store(tmp_path / "store", create=True)
     for trial in Sweep.parse(text).trials():
         store.append(row(trial))
         what = trains(trial)
-        places = layout(trial).touched()
-        assert what.sites == (len(places), len(sites(trial.backbone)))
+        places, every = layout(trial).touched(), sites(trial.backbone, trial.method.tokens or 0)
+        assert what.sites == (len(places), len(every))
         assert what.count == sum(what.operations.values()) == count_of(trial.method, trial.backbone)
         assert list(what.blocks) == list(dict.fromkeys(site.name.rpartition(".")[0] for site in places))
         assert what.kinds.keys() == {site.kind for site in places}
@@ -58,7 +60,7 @@ methods: [bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [d
             apet("show", trial.trial_id, *place).stdout
             for place in (("--store", store.uri), ("--sweep", small(tmp_path, text)))
         ]
-        head = f"{what.count:,} tunable parameters at {len(places)} of {len(sites(trial.backbone))} sites"
+        head = f"{what.count:,} tunable parameters at {len(places)} of {len(every)} sites"
         for page in shown:
             assert head in page
             for place, held in {**what.blocks, **what.kinds}.items():
@@ -74,6 +76,22 @@ def test_lora_sits_on_queries_and_values(tmp_path: Path) -> None:
     assert what.blocks == {"encoder.0": {"concat": 512}, "encoder.1": {"concat": 512}}
     assert what.sites is not None
     assert what.sites[0] == 4
+
+
+def test_a_prompt_stands_before_the_first_block() -> None:
+    text = """\
+{backbones: [tiny-t5], tasks: [rte], methods: [{method: prompt, tokens: 3}], learning_rates: [1e-3],
+training: {steps: 1}}
+"""
+    (trial,) = Sweep.parse(text).trials()
+    what = trains(trial)
+    assert (what.operations, what.kinds, what.blocks) == (
+        {"concat": 192},
+        {"soft_tokens": {"concat": 192}},
+        {"encoder.input": {"concat": 192}},
+    )
+    assert what.sites is not None
+    assert what.sites[0] == 1
 
 
 def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:
