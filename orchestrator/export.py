@@ -48,7 +48,7 @@ def export(trial: str, store: Store, form: str, out: Path) -> Exported:
     row = _row(store.resolve(trial), store)
     _check_folder(out)
     data = store.load_module(_module_uri(row))
-    files, notes = _files(data, row["module_uri"], form)  # whole, before anything is written
+    files, notes = _files(data, row, form)  # whole, before anything is written
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -58,11 +58,17 @@ def export(trial: str, store: Store, form: str, out: Path) -> Exported:
     return Exported(tuple(out / name for name in files), notes)
 
 
-def _files(data: bytes, where: str, form: str) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _files(data: bytes, row: Mapping[str, Any], form: str) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The files by name, and notes."""
     from orchestrator import peft_files
     from workers.module_file import ModuleFile
 
-    module = ModuleFile.from_bytes(data, where)
+    module = ModuleFile.from_bytes(data, row["module_uri"])
+    if module.trial.trial_id != row["trial_id"]:
+        raise ApetError(
+            f"{row['module_uri']} is the module of trial {module.trial.trial_id}, and the row's is {row['trial_id']}; "
+            "copy the store's modules again, or run the trial again"
+        )
     return ({MODULE: data}, ()) if form == "safetensors" else peft_files.files(module)
 
 

@@ -216,7 +216,13 @@ def test_folders_that_hold_something_and_damaged_modules(tmp_path: Path) -> None
     refused(*words, small(tmp_path), says=["small.yaml", "is a file"])
     refused(*words, small(tmp_path) / "below", says=["small.yaml", "give another folder"])
     (file,) = Path(store.uri, "modules").rglob("*.safetensors")
-    file.write_bytes(file.read_bytes()[:-4])
+    whole, other = file.read_bytes(), replace(module, trial=replace(module.trial, train_seed=5))
     (tmp_path / "empty").mkdir()
-    refused(*words, tmp_path / "empty", says=["no whole module file", str(file.relative_to(store.uri))])
+    for wrong, says in (
+        (whole[:-4], "no whole module file"),
+        (whole.replace(b'"version":"1"', b'"version":"9"'), "version 9 of apet-module; this build reads 1"),
+        (other.to_bytes(), f"is the module of trial {other.trial.trial_id}"),
+    ):
+        file.write_bytes(wrong)
+        refused(*words, tmp_path / "empty", says=[says, str(file.relative_to(store.uri))])
     assert not any((tmp_path / "empty").iterdir())
