@@ -15,6 +15,7 @@ from trials.pack import Member, Pack, Sources
 from trials.store import Store
 from trials.trial import Training, Trial
 from workers import readout
+from workers.backbone import digest
 from workers.evaluate import evaluate
 from workers.model import PackModel
 from workers.module_file import ModuleFile
@@ -159,6 +160,7 @@ def test_full_leaves_the_next_trial_as_on_a_fresh_worker(name: str, folder: Path
     run(Worker(fresh, threads=1), pack_of(folder, after))
     assert scores(warm, after) == scores(fresh, after)
     row = rows_of(warm)[full.trial_id]
+    assert digest(worker.backbone(pack_of(folder, after)).model) == row["weights_digest"]
     assert row["state"] == "completed"
     assert row["count_actual"] == sum(p.numel() for p in worker.backbone(pack_of(folder, after)).model.parameters())
     assert [r["load_s"] > 0 for r in sorted(warm.attempts().to_pylist(), key=lambda r: r["started_at"])] == [
