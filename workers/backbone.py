@@ -19,6 +19,7 @@ from trials.backbones import loaded_parameters, parameters
 from trials.errors import ApetError
 from trials.sites import Site
 from trials.trial import BackboneRef, Shape
+from workers import tokenizer as tokenizers
 from workers import weights
 
 # Path of a slot's layer inside its block, per family
@@ -89,6 +90,7 @@ def load(
     found = weights.read(ref, location, dtype)
     model = found.model.to(device=device, dtype=dtype)
     _check(model, ref, location)
+    tokenizers.check(found.tokenizer, ref, location)
     model.eval()
     model.requires_grad_(False)
     return Backbone(
