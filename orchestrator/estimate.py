@@ -93,7 +93,7 @@ def need(
     """
     shape, settings = trial.backbone.shape, trial.training
     rows = min(micro_batch or settings.batch_size, settings.batch_size)
-    batch, length = rows * pack_size, settings.max_input_length
+    batch, length = rows * pack_size, settings.max_input_length + (trial.method.tokens or 0)
     targets = settings.max_generated_length + 1
     width = (32 if trial.method.name == "full" else 18) * shape.d_model
     stacks = ((shape.blocks, length), (shape.decoder_blocks, targets))
@@ -128,7 +128,7 @@ def flops(trial: Trial, parameters: int) -> float:
 
     Evaluation is a forward pass on validation at every evaluation, and once on the test rows of every task that is
     scored. The input embedding is a look-up and costs nothing, but on BLOOM, where it is the output layer too. Soft
-    tokens of ``prompt`` lengthen every row.
+    tokens lengthen every row.
 
     Args:
         trial: gives steps, batch size and how much is scored.
@@ -138,7 +138,7 @@ def flops(trial: Trial, parameters: int) -> float:
     table = 0 if trial.backbone.family == "bloom" else shape.vocab * shape.d_model
     passes = 3 if trial.method.name == "full" else 2  # forward, back, and the gradients of weights
     evaluations = ceil(settings.steps / settings.eval_every) if settings.eval_every else 1
-    soft = (trial.method.tokens or 0) if trial.method.name == "prompt" else 0
+    soft = trial.method.tokens or 0
     rows = settings.steps * settings.batch_size * passes + evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
     tokens = rows * (row_tokens(trial.task.name) + soft)
     for task in (trial.task, *trial.evaluate_on):

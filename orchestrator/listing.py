@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator import authors
 from trials import backbones as table
 from trials.errors import ApetError
 
@@ -63,6 +64,9 @@ def backbones() -> list[dict[str, Any]]:
 def counts(**sizes: dict[str, int | float]) -> list[dict[str, Any]]:
     """Tunable parameters of the named methods on every backbone, and how many each operation of ``apet`` holds.
 
+    The last column, ``differs``, has the counts of the study's authors that aren't ours, with the reason:
+    ``{method: {"authors": count, "why": text}}``; a method of another size isn't compared.
+
     Args:
         sizes: other than the default ones, by method: ``lora={"rank": 4}``.
     """
@@ -71,14 +75,18 @@ def counts(**sizes: dict[str, int | float]) -> list[dict[str, Any]]:
     from trials.operations import OPERATIONS
 
     chosen = {name: named(name, **sizes.get(name, {})) for name in COUNTED}
-    return [
-        {
-            "backbone": ref.name,
-            **{name: count_of(method, ref) for name, method in chosen.items()},
-            **{f"{op} holds": held for op, held in capacity(ref, OPERATIONS).items()},
+    rows = []
+    for ref in table.BACKBONES.values():
+        ours = {name: count_of(method, ref) for name, method in chosen.items()}
+        theirs = authors.COUNTS.get(ref.name, {})
+        differs = {
+            name: {"authors": theirs[name], "why": authors.WHY[ref.name, name]}
+            for name in ours
+            if name in theirs and chosen[name] == named(name) and ours[name] != theirs[name]
         }
-        for ref in table.BACKBONES.values()
-    ]
+        held = {f"{op} holds": scalars for op, scalars in capacity(ref, OPERATIONS).items()}
+        rows.append({"backbone": ref.name, **ours, **held, "differs": differs})
+    return rows
 
 
 def _weights(name: str) -> str:

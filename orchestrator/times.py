@@ -67,6 +67,6 @@ def _operations(trials: Sequence[Trial]) -> float:
 
     alike: dict[object, list[Trial]] = defaultdict(list)
     for trial in trials:
-        method = trial.method.name == "full", trial.method.name == "prompt" and trial.method.tokens
+        method = trial.method.name == "full", trial.method.tokens
         alike[trial.backbone.name, trial.task, trial.training, trial.evaluate_on, method].append(trial)
     return sum(len(group) * flops(group[0], parameters(group[0].backbone)) for group in alike.values())

@@ -46,14 +46,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def run(sweep: Sweep, place: Path) -> Store:
+    """A store with the row of every trial."""
+    store = Store(place, create=True)
+    worker = Worker(store, threads=1)
+    for trial in sweep.trials():
+        for _ in worker.run(Pack(trial.trial_id, (Member(trial),), sweep.sources(trial))):
+            pass
+    return store
+
+
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bloom", "tiny-t5"])
 def test_a_matrix_of_relative_scores(backbone: str, folder: Path) -> None:
     sweep = Sweep.parse(SWEEP.format(backbone=backbone), folder=folder)
-    store, trials = Store(folder / "store", create=True), sweep.trials()
-    worker = Worker(store, threads=1)
-    for trial in trials:
-        for _ in worker.run(Pack(trial.trial_id, (Member(trial),), sweep.sources(trial))):
-            pass
+    store, trials = run(sweep, folder / "store"), sweep.trials()
     assert query(store, "select distinct state, error_message from trials").to_pylist() == [
         {"state": "completed", "error_message": None}
     ]
@@ -76,3 +82,15 @@ def test_a_matrix_of_relative_scores(backbone: str, folder: Path) -> None:
         {"task": "mnli", "majority": 0.8, "chance": chance},
         {"task": "sst2", "majority": 0.6, "chance": chance},
     ]
+
+
+@pytest.mark.parametrize("labels", ["own", "unified"])
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_an_untrained_module_scores_a_target_as_one_of_that_task_does(backbone: str, labels: str, folder: Path) -> None:
+    """Three labels or two, the answers are read off in the words of the target, not of the source."""
+    settings = ["training={steps: 0}", f"labels={labels}", "learning_rates=[1.0e-2]", "methods=[lora]"]
+    sweep = Sweep.parse(SWEEP.format(backbone=backbone), folder=folder).with_(settings)
+    store = run(sweep, folder / "store")
+    rows = {r["task"]: r for r in query(store, "select * from trials").to_pylist()}
+    assert dict(rows["sst2"]["transfer"]) == {"mnli": rows["mnli"]["test_score"]}
+    assert dict(rows["mnli"]["transfer"]) == {"sst2": rows["sst2"]["test_score"]}
