@@ -99,6 +99,24 @@ def test_memory_is_weights_and_sixteen_bytes_a_trained_scalar() -> None:
     assert full.saved == 2 * 12 * 32 * 128 * (32 * 768 + 2 * 12 * 128)
 
 
+def test_a_micro_batch_saves_memory_of_its_rows_alone() -> None:
+    one = trial("bert-base", batch_size=32)
+    whole, parts = (estimate.need(one, 1000, 10, 1, 4, micro_batch) for micro_batch in (None, 8))
+    assert (parts.saved * 4, parts.state, parts.weights) == (whole.saved, whole.state, whole.weights)
+    assert estimate.need(one, 1000, 10, 1, 4, 99) == whole
+    sweeps = [Sweep.parse(SMALL + f"resources: {{gpus: 1, micro_batch: {rows}}}\n") for rows in ("auto", 1)]
+    sizes = [plan(sweep).backbones[0].bytes_per_device for sweep in sweeps]
+    assert sizes[0] > sizes[1]
+
+
+def test_the_longest_task_decides_about_memory() -> None:
+    """RTE's pairs are cut at 256 tokens, SST-2's phrases at 128, whatever is first."""
+    sweeps = [Sweep.parse(SMALL.replace("[rte]", f"[{tasks}]")) for tasks in ("sst2", "sst2, rte", "rte, sst2", "rte")]
+    short, *with_rte = [plan(sweep).backbones[0].bytes_per_device for sweep in sweeps]
+    assert len(set(with_rte)) == 1
+    assert short < with_rte[0]
+
+
 def test_the_largest_backbones_need_the_cards_that_they_need() -> None:
     """T5-XXL's LoRA fits one 80 GiB card whole; its full fine-tuning takes a gang that shares the weights."""
     xxl = trial("t5-xxl", batch_size=32, max_input_length=256)
