@@ -4,8 +4,10 @@ Memory of a step: the weights in their precision, 16 bytes for every trained sca
 of AdamW in float32), and what is saved for the backward pass. The last follows the account of Korthikanti et al. 2022
 (arXiv 2205.05198) without dropout: at 2 bytes a number, a block of sequence length s, batch b, width h and a heads
 saves 2·a·s²·b of attention and 32·s·b·h of the rest, of which frozen linear layers, whose inputs nobody needs, save
-only 18·s·b·h. Logits over the vocabulary come on top for families that generate. Sequences count at their maximum
-length, so this is an upper estimate; buffers of a library are not in it. The ranks of a gang share the batch.
+only 18·s·b·h; ``apet`` reads the layers that it touches, anywhere. Logits over the vocabulary come on top for families
+that generate. Sequences count at their maximum length, so this is an upper estimate of what is needed at once; what
+libraries keep is not in it: processes on a CPU were seen at two to three times as much. The ranks of a gang share the
+batch.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def need(
     rows = min(micro_batch or settings.batch_size, settings.batch_size)
     batch, length = rows * pack_size, settings.max_input_length + (trial.method.tokens or 0)
     targets = settings.max_generated_length + 1
-    width = (32 if trial.method.name == "full" else 18) * shape.d_model
+    width = (32 if trial.method.name in ("full", "apet") else 18) * shape.d_model
     stacks = ((shape.blocks, length), (shape.decoder_blocks, targets))
     numbers = sum(blocks * batch * s * (width + 2 * shape.heads * s) for blocks, s in stacks) // 2
     if trial.backbone.family != "bert":
