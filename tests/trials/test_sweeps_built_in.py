@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,12 @@ def test_every_file_begins_with_one_line_of_what_it_is() -> None:
         assert len(first) <= 120, name
         assert Sweep.load(name).name == name
         assert second.startswith("# "), name
+
+
+def test_the_documentation_s_table_is_true() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweep-file.md").read_text()
+    for name in STUDY:
+        of_study, small = (f"{len(trials(n)):,}".replace(",", " ") for n in (name, f"{name}-small"))
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"| {of_study} |" in row
+        assert f"`{name}-small`, {small} |" in row
