@@ -25,6 +25,7 @@ class PackModel(nn.Module):
         modules: None for ``full``: one slice, nothing inserted.
         heads: encoders with a frozen or trained head: [c, d] per slice; the same tensor may stand K times.
         label_words: encoders with a verbalizer head: c token ids.
+        mixed: the weights are float32 (``full``), and what they multiply is bf16.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class PackModel(nn.Module):
         modules: Modules | None,
         heads: Sequence[Tensor] | None = None,
         label_words: Sequence[int] | None = None,
+        mixed: bool = False,
     ) -> None:
         super().__init__()
+        self.mixed = mixed
         self.backbone = backbone.model
         self.family = backbone.ref.family
         self.tokenizer = backbone.tokenizer
@@ -64,7 +67,8 @@ class PackModel(nn.Module):
         if self.family == "bert":
             scores_Kbc = self._label_scores(batch, k)
             return torch.stack([cross_entropy(s_bc, batch["class_labels"]) for s_bc in scores_Kbc.unbind(0)])
-        return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
+        with self._precision():
+            return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
 
     @torch.no_grad()
     def predict(self, batch: Mapping[str, Tensor], label_words: Sequence[int] | None = None) -> Tensor:
@@ -81,19 +85,24 @@ class PackModel(nn.Module):
         """Families that generate: the greedy text of every row, K lists of b."""
         k = self._bind()
         inputs, _ = self._inputs(batch, k)
-        tokens: Tensor = self.backbone.generate(  # type: ignore[operator]  # transformers' mixin is untyped
-            **inputs,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-        )
+        with self._precision():
+            tokens: Tensor = self.backbone.generate(  # type: ignore[operator]  # transformers' mixin is untyped
+                **inputs,
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+            )
         read = 1 if self.family == "t5" else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
         new = tokens[:, read:]  # after T5's start token, or BLOOM's prompt, which embeddings don't come back from
         texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         b = len(texts) // k
         return [texts[i * b : (i + 1) * b] for i in range(k)]
+
+    def _precision(self) -> torch.autocast:
+        """Inside an engine's own: DeepSpeed turns off what is on around it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)
 
     def _bind(self) -> int:
         if self.modules_K is None:
@@ -114,11 +123,12 @@ class PackModel(nn.Module):
         """[K, b, c]: label words at the mask, or the head on the mean of the text tokens."""
         inputs, before = self._inputs(batch, k)
         encoder = getattr(self.backbone, "bert", self.backbone)  # below the language-model head, if there is one
-        hidden = _text(encoder(**inputs).last_hidden_state, before)
-        if self.label_words is not None:
-            rows = torch.arange(len(hidden), device=hidden.device)
-            logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
-            return by_slice(logits[:, list(label_words or self.label_words)].float(), k)
+        with self._precision():
+            hidden = _text(encoder(**inputs).last_hidden_state, before)
+            if self.label_words is not None:
+                rows = torch.arange(len(hidden), device=hidden.device)
+                logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
+                return by_slice(logits[:, list(label_words or self.label_words)].float(), k)
         assert self.heads is not None, "an encoder has a head"
         weight = _repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
         mean_Kbd = by_slice(((hidden * weight).sum(1) / weight.sum(1)).float(), k)

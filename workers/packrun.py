@@ -102,7 +102,8 @@ class PackRun:
         for course, weight in zip(self.courses, read.weights, strict=False):
             if isinstance(weight, nn.Parameter):
                 course.params, course.head_parameters = [*course.params, weight], weight.numel()
-        model = PackModel(backbone, modules, read.weights or None, read.label_words)
+        mixed = modules is None and precision_of(self.trial.training.precision, self.worker.device) == "bf16"
+        model = PackModel(backbone, modules, read.weights or None, read.label_words, mixed)
         groups = [engines.Group(c.params, c.member.trial.learning_rate) for c in self.courses]
         engine = engines.make(self.worker.engine, model, groups)
         stack.callback(engine.close)

@@ -34,6 +34,20 @@ def test_full_training_leaves_the_backbone_bit_for_bit() -> None:
     assert all(not p.requires_grad and p.grad is None for p in model.parameters())
 
 
+def test_full_training_of_a_bf16_backbone_loses_no_small_step() -> None:
+    """At 1e-5 most weights would round back to where they were; the backbone is bf16 again afterwards."""
+    model = torch.nn.Linear(64, 64).to(torch.bfloat16).requires_grad_(False)
+    before, start = fingerprint(model), model.weight.clone()
+    with trainable_backbone(model) as params:
+        optimizer = torch.optim.AdamW(params, lr=1e-5, weight_decay=0.0)
+        for p in params:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        torch.testing.assert_close(model.weight, start.float() - 1e-5, rtol=0, atol=1e-7)
+    assert model.weight.dtype == torch.bfloat16
+    assert fingerprint(model) == before
+
+
 def test_full_training_that_fails_leaves_the_backbone_too() -> None:
     model = torch.nn.Linear(4, 4).requires_grad_(False)
     before = fingerprint(model)
