@@ -25,7 +25,7 @@ from workers.worker import Worker
 REAL = os.environ.get("APET_DATA", "")
 ROWS = 8
 STEPS = {"bert": 100, "bloom": 200, "t5": 200}
-TEXT_STEPS = 400  # until a small random model knows eight texts by heart
+TEXT_STEPS = 200  # until a small random model knows eight texts by heart
 RATE = 3e-3
 
 
