@@ -7,7 +7,7 @@ from typing import Any
 from trials import backbones as table
 from trials.errors import ApetError
 
-COUNTED = ("lora", "adapter", "bitfit")  # columns of the study's table of counts
+COUNTED = ("lora", "adapter", "prompt", "bitfit")  # columns of the study's table of counts
 
 
 def sweeps() -> list[dict[str, Any]]:

@@ -231,7 +231,7 @@ def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, parameters: i
         method=label,
         trials=len(trials),
         counts=tuple(sorted({counted(t.method, ref, parameters) for t in trials})),
-        capacity=capacity(ref, first.operations, first.sites) if first.operations else {},
+        capacity=capacity(ref, first.operations, first.sites, first.tokens) if first.operations else {},
     )
 
 

@@ -124,10 +124,11 @@ def trains(trial: Trial) -> Trains:
         for site, scalars in held:
             blocks[site.name.rpartition(".")[0]] += scalars
             kinds[site.kind] += scalars
-    order = {site.name.rpartition(".")[0]: site.index for site in reversed(sites(trial.backbone))}
+    places = sites(trial.backbone, trial.method.tokens or 0)
+    order = {site.name.rpartition(".")[0]: site.index for site in reversed(places)}
     return Trains(
         count=placed.count,
-        sites=(len(placed.touched()), len(sites(trial.backbone))),
+        sites=(len(placed.touched()), len(places)),
         operations=placed.given,
         blocks=dict(sorted(blocks.items(), key=lambda item: order.get(item[0], -1))),
         kinds=dict(kinds.most_common()),

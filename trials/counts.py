@@ -7,7 +7,7 @@ from math import gcd
 
 from trials import operations as ops
 from trials.errors import ApetError, choices
-from trials.sites import Site, default_sites, site_kinds, sites
+from trials.sites import TOKENS, Site, default_sites, site_kinds, sites
 from trials.trial import PLACEMENTS, BackboneRef
 
 
@@ -113,7 +113,10 @@ def _resolve_kinds(family: str, op: str, kinds: tuple[str, ...]) -> tuple[str, .
 
 
 def capacity(
-    ref: BackboneRef, operations: Iterable[str], chosen: Mapping[str, Iterable[str]] | None = None
+    ref: BackboneRef,
+    operations: Iterable[str],
+    chosen: Mapping[str, Iterable[str]] | None = None,
+    tokens: int | None = None,
 ) -> dict[str, int]:
     """Scalars that each operation can hold on a backbone, by its shape alone.
 
@@ -121,13 +124,15 @@ def capacity(
         ref: the backbone.
         operations: names; the result has their canonical order.
         chosen: kinds of sites per operation; those left out have their defaults.
+        tokens: room for soft tokens, where they are among the sites; None: 100.
 
     Raises:
         ApetError: as :func:`resolve_sites`.
     """
     kinds = resolve_sites(ref.family, operations, chosen)
+    places = sites(ref, tokens or TOKENS)
     return {
-        op: sum(ops.get(op).units(site) * unit_size(op, site) for site in sites(ref) if site.kind in kinds[op])
+        op: sum(ops.get(op).units(site) * unit_size(op, site) for site in places if site.kind in kinds[op])
         for op in kinds
     }
 

@@ -26,6 +26,7 @@ BLOCKS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
 EMBEDDING_NORM = ("bert", "bloom")  # families with a norm between the embeddings and the first block
 FINAL_NORM = ("bloom", "t5")  # families with a norm after the last block of a stack
 FAMILIES = tuple(BLOCKS)
+SOFT_TOKENS = "soft_tokens"  # the site in front of the sequence, where a unit is a token
 
 
 def check_family(family: str) -> None:

@@ -1,6 +1,6 @@
 """The methods as a table: which operations a method places where, and how many units of each.
 
-``bitfit``, ``lora`` and ``adapter`` are placements of the three operations, not code of their own.
+``prompt``, ``bitfit``, ``lora`` and ``adapter`` are placements of the three operations, not code of their own.
 ``full`` trains the backbone itself and places nothing; ``apet`` places by seed (``trials.positions``).
 """
 
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from trials import operations as ops
 from trials.counts import check_placement, reduced, resolve_sites, unit_size
 from trials.errors import ApetError, choices
-from trials.sites import Site, sites
+from trials.sites import SOFT_TOKENS, TOKENS, Site, sites
 from trials.trial import BackboneRef, Method
 
 
@@ -58,6 +58,11 @@ class Rule:
     place: Place | None = None
 
 
+def _prompt(method: Method, ref: BackboneRef) -> tuple[Placed, ...]:
+    assert method.tokens is not None
+    return (Placed("concat", sites(ref, method.tokens)[:1], (method.tokens,)),)
+
+
 def _bitfit(method: Method, ref: BackboneRef) -> tuple[Placed, ...]:
     """Every site: each has a bias on BERT and BLOOM, and gets one on T5."""
     return (Placed("add", sites(ref), tuple(site.d_out for site in sites(ref))),)
@@ -85,6 +90,7 @@ def _adapter(method: Method, ref: BackboneRef) -> tuple[Placed, ...]:
 METHODS: Mapping[str, Rule] = MappingProxyType(
     {
         "full": Rule("all of the backbone's own weights"),
+        "prompt": Rule("soft tokens in front of the text", {"tokens": TOKENS}, _prompt),
         "bitfit": Rule("a bias on every linear layer and norm", place=_bitfit),
         "lora": Rule("low-rank terms on query and value of self-attention", {"rank": 8, "alpha": 16.0}, _lora),
         "adapter": Rule("bottlenecks after self-attention and feed-forward", {"bottleneck": 24}, _adapter),
@@ -114,7 +120,7 @@ bottleneck=None, tokens=None)
 
     Args:
         name: of the method.
-        sizes: ``rank`` and ``alpha``, or ``bottleneck``; None means the default.
+        sizes: ``tokens``, ``rank`` and ``alpha``, or ``bottleneck``; None means the default.
 
     Raises:
         ApetError: an unknown method, a size that it doesn't have, or one that isn't positive.
@@ -141,6 +147,7 @@ def apet(
     operations: Mapping[str, int] | None = None,
     sites: Mapping[str, Iterable[str]] | None = None,
     placement: str = "discrete",
+    tokens: int | None = None,
 ) -> Method:
     """``apet`` as trials carry it: shares in lowest terms, sites written out in canonical order.
 
@@ -150,6 +157,7 @@ def apet(
         operations: weights per operation; None: all, equal.
         sites: kinds per operation; those left out have their defaults.
         placement: ``discrete`` or ``adjacent``.
+        tokens: room for soft tokens, where they are among the sites; None: 100.
 
     Raises:
         ApetError: a value that isn't valid, with the choices.
@@ -158,17 +166,19 @@ def apet(
         raise ApetError(f"count {count!r}: give a whole number from 1 to the capacity")
     check_placement(placement)
     shares = reduced(dict.fromkeys(ops.OPERATIONS, 1) if operations is None else operations)
+    kinds = resolve_sites(family, shares, sites)
     return Method(
         "apet",
         operations=shares,
-        sites=resolve_sites(family, shares, sites),
+        sites=kinds,
         placement=placement,
         count=count,
+        tokens=_room(tokens, kinds),
     )
 
 
 def place(method: Method, ref: BackboneRef) -> tuple[Placed, ...]:
-    """Where ``bitfit``, ``lora`` and ``adapter`` put what, in the order of operations.
+    """Where ``prompt``, ``bitfit``, ``lora`` and ``adapter`` put what, in the order of operations.
 
     Raises:
         ApetError: an unknown method, or a size above a site's capacity.
@@ -189,6 +199,22 @@ def count_of(method: Method, ref: BackboneRef) -> int | None:
     if method.name == "apet":
         return method.count
     return sum(placed.count for placed in place(method, ref))
+
+
+def _room(tokens: int | None, kinds: Mapping[str, tuple[str, ...]]) -> int | None:
+    """How many soft tokens ``apet`` may have: a part of its identity only where it has their site."""
+    if SOFT_TOKENS not in kinds.get("concat", ()):
+        if tokens is not None:
+            raise ApetError(
+                f"tokens {tokens}: room for soft tokens, but no operation has their site; "
+                f"give concat the site {SOFT_TOKENS}, or leave tokens out"
+            )
+        return None
+    if tokens is None:
+        return TOKENS
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+        raise ApetError(f"tokens {tokens!r} of apet: give a positive whole number")
+    return tokens
 
 
 def _at(ref: BackboneRef, kinds: tuple[str, ...]) -> tuple[Site, ...]:

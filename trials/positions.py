@@ -8,7 +8,7 @@ are among those of a larger one, with the same initial values.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trials import counts, methods
 from trials import operations as ops
 from trials.sites import Site, sites, sites_of
-from trials.streams import Key, permutation, uniform
+from trials.streams import Key, permutation, uniform, words
 from trials.trial import BackboneRef, Method, Shape, Trial
 
 Ints = NDArray[np.int64]
@@ -35,12 +35,14 @@ class Group:
     Args:
         site: where.
         units: slots, int64 [n]: sorted coordinates for ``add``, components in sequence order elsewhere.
-        init: initial input sides, float32 [n, unit_in].
+        init: initial input sides, float32 [n, unit_in]; of soft tokens [n, 0], for only a worker has the embeddings.
+        token_ids: soft tokens: whose embeddings they start as, int64 [n].
     """
 
     site: Site
     units: Ints
     init: Floats
+    token_ids: Ints | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +54,15 @@ class Cut:
         unit: its slot.
         order: positions inside the row [output side | input side] that train, in the order in which
             a growing count takes them, int64, fewer than the row has.
-        row: the full row's initial values, float32 [unit_out + unit_in].
+        row: the full row's initial values, float32 [unit_out + unit_in]; of a soft token [0].
+        token_id: a soft token: whose embedding it starts as.
     """
 
     site: Site
     unit: int
     order: Ints
     row: Floats
+    token_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +124,7 @@ def layout(trial: Trial) -> Layout:
         return Layout(_apet(ref, method, seeds))
     return Layout(
         tuple(
-            _op_layout(placed.op, placed.sites, _fixed(placed), placed.count, seeds, placed.scale)
+            _op_layout(placed.op, placed.sites, _fixed(placed), placed.count, seeds, ref.shape.vocab, placed.scale)
             for placed in methods.place(method, ref)
         )
     )
@@ -132,16 +136,18 @@ def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int]) -> tuple[OpL
     assert method.placement is not None
     counts.check_placement(method.placement)
     kinds = counts.resolve_sites(ref.family, method.operations, method.sites)
-    capacities = counts.capacity(ref, method.operations, kinds)
+    capacities = counts.capacity(ref, method.operations, kinds, method.tokens)
     counts.check_count(method.count, capacities, ref.name)
     given = counts.deal(method.count, method.operations, capacities)
+    tokens = method.tokens or 0
     return tuple(
         _op_layout(
             op,
-            tuple(site for site in sites(ref) if site.kind in kinds[op]),
-            sequence(ref.family, ref.shape, op, kinds[op], method.placement, seeds[1]),
+            tuple(site for site in sites(ref, tokens) if site.kind in kinds[op]),
+            sequence(ref.family, ref.shape, op, kinds[op], method.placement, seeds[1], tokens),
             count,
             seeds,
+            ref.shape.vocab,
         )
         for op, count in given.items()
     )
@@ -149,14 +155,14 @@ def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int]) -> tuple[OpL
 
 @lru_cache(maxsize=8)
 def sequence(
-    family: str, shape: Shape, op: str, kinds: tuple[str, ...], placement: str, position_seed: int
+    family: str, shape: Shape, op: str, kinds: tuple[str, ...], placement: str, position_seed: int, tokens: int = 0
 ) -> NDArray[np.int32]:
     """One operation's units in the order in which a growing count takes them.
 
     A unit's number is its place among the units of all sites of ``kinds``, in canonical order
     (block, site, slot). The array is kept between calls, and read-only.
     """
-    places = [site for site in sites_of(family, shape) if site.kind in kinds]
+    places = [site for site in sites_of(family, shape, tokens) if site.kind in kinds]
     starts = _starts(op, places)
     n = int(starts[-1])
     if placement == "discrete":
@@ -189,7 +195,13 @@ def _starts(op: str, places: Sequence[Site]) -> Ints:
 
 
 def _op_layout(
-    op: str, places: Sequence[Site], units: NDArray[Any], count: int, seeds: tuple[int, int], scale: float = 1.0
+    op: str,
+    places: Sequence[Site],
+    units: NDArray[Any],
+    count: int,
+    seeds: tuple[int, int],
+    vocab: int,
+    scale: float = 1.0,
 ) -> OpLayout:
     """The first ``count`` scalars of a sequence of ``units`` over ``places``."""
     if count == 0:
@@ -197,7 +209,8 @@ def _op_layout(
     rules = ops.get(op)
     inputs = np.array([rules.unit_in(site) for site in places])
     sizes = inputs + np.array([rules.unit_out(site) for site in places])
-    starts = _starts(op, places)
+    drawn = np.array([1 if site.tokens else n for site, n in zip(places, inputs, strict=True)])  # words of the stream
+    starts, stream = _starts(op, places), ("initial", *seeds, op)
 
     taken = units[: -(-count // int(sizes.min()))].astype(np.int64)  # enough, and rarely many too many
     if sizes.max() == 1:
@@ -208,20 +221,23 @@ def _op_layout(
     rest = count - (int(ends[whole - 1]) if whole else 0)
     taken, where = taken[: whole + (rest > 0)], where[: whole + (rest > 0)]
 
-    offsets = np.concatenate([[0], np.cumsum(inputs[where])])
-    values = _initial(int(offsets[-1]), ("initial", *seeds, op))
+    offsets = np.concatenate([[0], np.cumsum(drawn[where])])
+    values = _initial(int(offsets[-1]), stream)
     slots = taken - starts[where]
     order = np.argsort(where[:whole], kind="stable")
     groups = []
     for i, members in _by_site(where[order], order):
-        d_in = int(inputs[i])
+        d_in = 0 if places[i].tokens else int(inputs[i])
         rows = [values[o : o + d_in] for o in offsets[members]] if d_in else []
         init = np.stack(rows) * _bound(d_in) if rows else np.empty((len(members), 0), np.float32)
-        groups.append(Group(places[i], slots[members], init))
+        ids = _token_ids(offsets[members], vocab, stream) if places[i].tokens else None
+        groups.append(Group(places[i], slots[members], init, ids))
     cut = None
     if rest:
         site = places[where[-1]]
         cut = _cut(op, site, int(slots[-1]), rest, whole, values[offsets[-2] :], seeds[1])
+        if site.tokens:
+            cut = replace(cut, row=np.empty(0, np.float32), token_id=int(_token_ids(offsets[-2:-1], vocab, stream)[0]))
     return OpLayout(op, count, tuple(groups), cut, scale)
 
 
@@ -258,6 +274,11 @@ def _cut(op: str, site: Site, unit: int, rest: int, rank: int, values: Floats, p
         ]
     )
     return Cut(site, unit, order[:rest], row)
+
+
+def _token_ids(offsets: Ints, vocab: int, key: Sequence[Key]) -> Ints:
+    """Ids of the vocabulary: the stream's words at ``offsets`` modulo its size (over 2**44 times smaller)."""
+    return np.array([int(words(1, *key, offset=o)[0]) % vocab for o in offsets.tolist()], np.int64)
 
 
 def _initial(n: int, key: Sequence[Key]) -> Floats:

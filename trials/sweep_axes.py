@@ -11,7 +11,7 @@ from trials import counts, methods
 from trials.errors import ApetError
 from trials.sweep_check import Report
 from trials.sweep_rules import BROKEN
-from trials.sweep_schema import UNSET, Adapter, Apet, Like, Lora, Range
+from trials.sweep_schema import UNSET, Adapter, Apet, Like, Lora, Prompt, Range
 from trials.sweep_yaml import Path
 from trials.trial import BackboneRef, Method
 
@@ -66,6 +66,8 @@ def variants(entry: Any, ref: BackboneRef, path: Path, report: Report) -> list[V
         sizes = {"rank": entry.rank, "alpha": entry.alpha}
     elif isinstance(entry, Adapter):
         sizes = {"bottleneck": entry.bottleneck}
+    elif isinstance(entry, Prompt):
+        sizes = {"tokens": entry.tokens}
     try:
         method = methods.named(name, **sizes)
         methods.count_of(method, ref)  # refuses a size above a site's capacity
@@ -107,11 +109,17 @@ def _apet(entry: Apet, ref: BackboneRef, path: Path, report: Report) -> list[Var
     chosen = _sites(entry, ref, (*path, "sites"), report)
     try:
         base = methods.apet(ref.family, 1, operations, chosen)
-        assert base.operations is not None
-        capacities = counts.capacity(ref, base.operations, base.sites)
     except ApetError as error:
         report.add((*path, "sites"), str(error))
         return []
+    if entry.tokens is not UNSET:
+        try:
+            base = methods.apet(ref.family, 1, operations, chosen, tokens=entry.tokens)
+        except ApetError as error:
+            report.add((*path, "tokens"), str(error))
+            return []
+    assert base.operations is not None
+    capacities = counts.capacity(ref, base.operations, base.sites, base.tokens)
     placements = [entry.placement] if isinstance(entry.placement, str) else entry.placement
     if entry.placement is UNSET:
         placements = ["discrete"]
@@ -178,7 +186,7 @@ def _range(value: Range, ref: BackboneRef, capacity: int, path: Path, report: Re
     return [(count, (*path, "to")) for count in geometric(value.from_, high, value.points)]
 
 
-def _own_count(name: Literal["bitfit", "lora", "adapter"], ref: BackboneRef) -> int:
+def _own_count(name: Literal["prompt", "bitfit", "lora", "adapter"], ref: BackboneRef) -> int:
     count = methods.count_of(methods.named(name), ref)
     assert count is not None
     return count

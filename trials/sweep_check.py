@@ -165,6 +165,7 @@ _MODELS: dict[str, type[BaseModel]] = {
 METHOD_MODELS: dict[Any, type[BaseModel]] = {
     "full": sweep_schema.Full,
     "bitfit": sweep_schema.Bitfit,
+    "prompt": sweep_schema.Prompt,
     "lora": sweep_schema.Lora,
     "adapter": sweep_schema.Adapter,
     "apet": sweep_schema.Apet,

@@ -17,8 +17,8 @@ UNSET: Any = None  # the default of a key that may be left out; `model_fields_se
 LARGEST = 2**53  # whole numbers above this are no exact JSON numbers
 
 FAMILIES = ("bert", "bloom", "t5")
-METHODS = ("full", "bitfit", "lora", "adapter", "apet")
-SIZED = ("bitfit", "lora", "adapter")  # methods whose own count `counts` may refer to
+METHODS = ("full", "prompt", "bitfit", "lora", "adapter", "apet")
+SIZED = ("prompt", "bitfit", "lora", "adapter")  # methods whose own count `counts` may refer to
 
 
 class Model(BaseModel):
@@ -58,7 +58,7 @@ Rates = Annotated[
 ]
 Operation = Annotated[Literal["add", "concat", "plug"], _choice(OPERATIONS)]
 Placement = Annotated[Literal["discrete", "adjacent"], _choice(PLACEMENTS)]
-Sized = Annotated[Literal["bitfit", "lora", "adapter"], _choice(SIZED)]
+Sized = Annotated[Literal["prompt", "bitfit", "lora", "adapter"], _choice(SIZED)]
 Head = Annotated[
     Literal["auto", "verbalizer", "frozen", "trained"], _choice(("auto", "verbalizer", "frozen", "trained"))
 ]
@@ -104,6 +104,13 @@ class Full(_Method):
     method: Literal["full"]
 
 
+class Prompt(_Method):
+    """Soft tokens in front of the text."""
+
+    method: Literal["prompt"]
+    tokens: Positive = 100
+
+
 class Bitfit(_Method):
     """`add` on every bias."""
 
@@ -131,8 +138,8 @@ class Range(Model):
 
     from_: Annotated[Positive, Field(alias="from")]
     to: Annotated[
-        Annotated[int, Field(ge=1, le=LARGEST)] | Literal["capacity", "bitfit", "lora", "adapter"],
-        Says("a whole number, capacity, bitfit, lora or adapter", ("capacity", *SIZED)),
+        Annotated[int, Field(ge=1, le=LARGEST)] | Literal["capacity", "prompt", "bitfit", "lora", "adapter"],
+        Says("a whole number, capacity, prompt, bitfit, lora or adapter", ("capacity", *SIZED)),
     ]
     """A count, `capacity`, or a method: its own count on each backbone."""
     points: Annotated[int, Field(ge=2, le=10_000), Says("a whole number, 2 to 10000")]
@@ -152,6 +159,8 @@ class Apet(_Method):
     """Weights of the operations; only their ratio counts."""
     sites: dict[Operation, Annotated[list[Text], Field(min_length=1)]] = UNSET
     """Where each operation may go; the defaults are in the documentation of modules."""
+    tokens: Positive = UNSET
+    """Room for soft tokens, where `concat` has the site `soft_tokens`: 100 by default."""
     placement: Annotated[
         Annotated[Placement, Tag("<name>")] | Annotated[list[Placement], Field(min_length=1), Tag("<list>")],
         one_of("discrete, adjacent, or a list of them", by_type),
@@ -160,7 +169,7 @@ class Apet(_Method):
         Annotated[list[Positive], Field(min_length=1), Tag("<list>")]
         | Annotated[Range, Tag("<range>")]
         | Annotated[Like, Tag("<like>")],
-        one_of("a list, {from, to, points}, or {like: [bitfit, lora, adapter]}", by_counts),
+        one_of("a list, {from, to, points}, or {like: [prompt, bitfit, lora, adapter]}", by_counts),
     ]
     over_capacity: Annotated[Literal["error", "skip"], _choice(("error", "skip"))] = "error"
     position_seeds: Seeds = 1
@@ -199,6 +208,7 @@ class Resources(Model):
 MethodEntry = Annotated[
     Annotated[str, Says(f"one of {', '.join(METHODS)}", METHODS), Tag("<name>")]
     | Annotated[Full, Tag("<full>")]
+    | Annotated[Prompt, Tag("<prompt>")]
     | Annotated[Bitfit, Tag("<bitfit>")]
     | Annotated[Lora, Tag("<lora>")]
     | Annotated[Adapter, Tag("<adapter>")]

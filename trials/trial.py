@@ -122,8 +122,8 @@ class Method(_Part):
     """What is trained. Sizes that don't apply are None.
 
     ``apet`` has ``operations`` (shares in lowest terms), ``sites`` (per operation), ``placement``
-    and ``count``; ``lora`` has ``rank`` and ``alpha``; ``adapter`` has ``bottleneck``;
-    ``prompt`` has ``tokens``; ``bitfit`` and ``full`` have nothing.
+    and ``count``, with soft tokens among its sites also ``tokens``; ``lora`` has ``rank`` and
+    ``alpha``; ``adapter`` has ``bottleneck``; ``prompt`` has ``tokens``; ``bitfit`` and ``full`` have nothing.
     """
 
     name: str

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from workers import soft_tokens
 from workers.backbone import Backbone
 from workers.modules import Modules, by_slice
 
@@ -74,17 +75,17 @@ class PackModel(nn.Module):
     def generate(self, batch: Mapping[str, Tensor], max_tokens: int) -> list[list[str]]:
         """Families that generate: the greedy text of every row, K lists of b."""
         k = self._bind()
-        ids = _repeat(batch["input_ids"], k)
+        inputs, _ = self._inputs(batch, k)
         tokens: Tensor = self.backbone.generate(  # type: ignore[operator]  # transformers' mixin is untyped
-            input_ids=ids,
-            attention_mask=_repeat(batch["attention_mask"], k),
+            **inputs,
             max_new_tokens=max_tokens,
             do_sample=False,
             num_beams=1,
             pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.tokenizer.eos_token_id,
         )
-        new = tokens[:, ids.shape[1] :] if self.family == "bloom" else tokens[:, 1:]
+        read = 1 if self.family == "t5" else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+        new = tokens[:, read:]  # after T5's start token, or BLOOM's prompt, which embeddings don't come back from
         texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         b = len(texts) // k
         return [texts[i * b : (i + 1) * b] for i in range(k)]
@@ -95,27 +96,33 @@ class PackModel(nn.Module):
         self.modules_K.bind()
         return len(self.modules_K.active)
 
+    def _inputs(self, batch: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], int]:
+        """What the backbone reads, K·b rows, and how many positions stand before the text's own."""
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        inputs = {name: _repeat(batch[name], k) for name in names if name in batch}
+        prompts_K = self.modules_K.prompts() if self.modules_K else []
+        if all(prompt is None for prompt in prompts_K):
+            return inputs, 0
+        return soft_tokens.enter(inputs, prompts_K, self.backbone, self.family)
+
     def _label_scores(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
         """[K, b, c]: label words at the mask, or the head on the mean of the text tokens."""
-        mask = _repeat(batch["attention_mask"], k)
-        inputs = {"input_ids": _repeat(batch["input_ids"], k), "attention_mask": mask}
-        if "token_type_ids" in batch:
-            inputs["token_type_ids"] = _repeat(batch["token_type_ids"], k)
+        inputs, before = self._inputs(batch, k)
         if self.label_words is not None:
-            hidden = self.backbone.bert(**inputs).last_hidden_state  # type: ignore[operator]
+            hidden = _text(self.backbone.bert(**inputs).last_hidden_state, before)  # type: ignore[operator]
             rows = torch.arange(len(hidden), device=hidden.device)
             logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
             return by_slice(logits[:, self.label_words].float(), k)
         assert self.heads is not None, "an encoder has a head"
-        hidden = self.backbone(**inputs).last_hidden_state
-        weight = mask[..., None].to(hidden.dtype)
+        hidden = _text(self.backbone(**inputs).last_hidden_state, before)
+        weight = _repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
         mean_Kbd = by_slice(((hidden * weight).sum(1) / weight.sum(1)).float(), k)
         return torch.stack([m_bd @ self.heads[i].T for i, m_bd in zip(self.active, mean_Kbd.unbind(0), strict=True)])
 
     def _bloom_losses(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
         """Mean over target tokens; logits only where a target token follows, for the vocabulary is large."""
-        ids, mask = _repeat(batch["input_ids"], k), _repeat(batch["attention_mask"], k)
-        hidden = self.backbone.transformer(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[operator]
+        inputs, before = self._inputs(batch, k)
+        hidden = _text(self.backbone.transformer(**inputs).last_hidden_state, before)  # type: ignore[operator]
         labels = _repeat(batch["labels"], k)[:, 1:]
         at = labels != -100
         logits: Tensor = self.backbone.lm_head(hidden[:, :-1][at])  # type: ignore[operator]
@@ -125,8 +132,7 @@ class PackModel(nn.Module):
         """Mean over target tokens, the closing EOS included."""
         labels = _repeat(batch["labels"], k)
         logits: Tensor = self.backbone(
-            input_ids=_repeat(batch["input_ids"], k),
-            attention_mask=_repeat(batch["attention_mask"], k),
+            **self._inputs(batch, k)[0],
             decoder_input_ids=self.backbone._shift_right(labels),  # type: ignore[operator]
         ).logits
         at = labels != -100
@@ -136,6 +142,11 @@ class PackModel(nn.Module):
 def _repeat(x: Tensor, k: int) -> Tensor:
     """[b, …] → [K·b, …], slice after slice."""
     return x if k == 1 else x.repeat(k, *([1] * (x.dim() - 1)))
+
+
+def _text(hidden: Tensor, before: int) -> Tensor:
+    """The text's positions of [K·b, before + s, d]: soft tokens aren't read off."""
+    return hidden[:, before:] if before else hidden
 
 
 def _slice_means(logits_nv: Tensor, targets_n: Tensor, k: int) -> Tensor:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from trials.positions import Layout, OpLayout
-from trials.sites import Site
+from trials.sites import SOFT_TOKENS, Site
+from workers import soft_tokens
 from workers.backbone import FUSED, Backbone, find_module
 from workers.operations import add, concat, plug
 
@@ -92,6 +93,7 @@ class Modules:
 
     def __init__(self, backbone: Backbone, layouts: Sequence[Layout]) -> None:
         self._device = next(backbone.model.parameters()).device
+        layouts = [soft_tokens.embedded(x, backbone) for x in layouts]
         self._layers: dict[int, _Layer] = {}
         self._site_layer: dict[int, _Layer] = {}
         self.thetas = nn.ParameterList(
@@ -107,14 +109,14 @@ class Modules:
         self._bound: dict[tuple[str, int], list[tuple[Tensor, float] | None]] = {}
         self._handles = [x.module.register_forward_hook(self._hook(x)) for x in self._layers.values()]
 
-    def _layer(self, backbone: Backbone, site: Site) -> _Layer:
-        if site.index not in self._site_layer:
+    def _touch(self, backbone: Backbone, site: Site) -> None:
+        """Note the layer behind a site; soft tokens stand at none."""
+        if site.kind != SOFT_TOKENS and site.index not in self._site_layer:
             module, columns = find_module(backbone, site)
             width = site.d_out if columns is None else len(FUSED) * site.d_out
             layer = self._layers.setdefault(id(module), _Layer(module, width))
             layer.parts[site.index] = _Part(site.d_out, None if columns is None else columns.to(self._device))
             self._site_layer[site.index] = layer
-        return self._site_layer[site.index]
 
     def _place(self, backbone: Backbone, layout: Layout) -> None:
         """Note where every scalar of one trial's θ goes."""
@@ -124,20 +126,20 @@ class Modules:
         for op in layout.ops:
             if op.op == "add":
                 for group in op.groups:
-                    self._layer(backbone, group.site)
+                    self._touch(backbone, group.site)
                 added = (offset, np.zeros(0), [(g.site.index, g.units) for g in op.groups])
                 offset += op.count
                 continue
             places: dict[int, _Rows] = {}
             for group in op.groups:
-                self._layer(backbone, group.site)
+                self._touch(backbone, group.site)
                 width = _width(op, group.site)
                 n = len(group.units)
                 places[group.site.index] = _Rows(op.op, group.site.index, offset, n, width, op.scale)
                 offset += n * width
             if op.cut is not None:
                 site, width = op.cut.site, _width(op, op.cut.site)
-                self._layer(backbone, site)
+                self._touch(backbone, site)
                 cut = (
                     offset,
                     torch.as_tensor(op.cut.order).to(self._device),
@@ -187,6 +189,11 @@ class Modules:
             for place in self._rows[k]:
                 at = self._bound.setdefault((place.op, place.site), [None] * len(slices))
                 at[i] = (_rows(self.thetas[k], place), place.scale)
+
+    def prompts(self) -> list[Tensor | None]:
+        """The soft tokens of each active slice as bound, [n, d_model], None where it has none."""
+        found = self._bound.get(soft_tokens.SITE, [None] * len(self.active))
+        return [bound and bound[0] for bound in found]
 
     def _hook(self, layer: _Layer) -> Any:
         def correct(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor | None:

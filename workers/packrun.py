@@ -11,7 +11,7 @@ from torch import nn
 from trials.pack import Pack
 from trials.positions import Layout, layout
 from trials.record import Record
-from workers import engines, faults, readout
+from workers import engines, faults, readout, soft_tokens
 from workers.backbone import Backbone
 from workers.checkpoint import Checkpoint
 from workers.course import Course
@@ -50,7 +50,7 @@ class PackRun:
         before = fingerprint(backbone.model)
         try:
             with ExitStack() as stack:
-                layouts, failed = self._layouts()
+                layouts, failed = self._layouts(data)
                 if failed:
                     yield self.progress(failed)
                 if layouts:
@@ -64,14 +64,18 @@ class PackRun:
         scores = {c.trial_id: c.curve[-1]["value"] for c in self.courses if c.curve}
         return Progress(self.pack.pack_id, self.step, self.trial.training.steps, scores, tuple(ended))
 
-    def _layouts(self) -> tuple[list[Layout | None], list[Ended]]:
+    def _layouts(self, data: PackData) -> tuple[list[Layout | None], list[Ended]]:
         """Where each trial's scalars sit (None for ``full``); one that can't be placed fails alone."""
+        longest = max(int(x.lengths.max()) for x in (data.train, data.validation, data.test, *data.targets.values()))
         layouts: list[Layout | None] = []
         failed: list[Ended] = []
         for member in self.pack.members:
             try:
                 faults.maybe_fail(member.trial.trial_id)
-                layouts.append(None if member.trial.method.name == "full" else layout(member.trial))
+                placed = None if member.trial.method.name == "full" else layout(member.trial)
+                if placed is not None:
+                    soft_tokens.check_room(placed, member.trial.backbone, longest)
+                layouts.append(placed)
                 self.courses.append(Course(member, len(self.courses), []))
             except Exception as error:
                 failed.append(self.report.failed(member, error))

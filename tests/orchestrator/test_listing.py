@@ -12,12 +12,12 @@ from trials import tasks
 from trials.backbones import BACKBONES
 from trials.sweep import Sweep, builtin_names
 
-PAPER = {  # LoRA, Adapter, BitFit of Su et al. 2023, table 2, where they follow from the shapes
-    "bert-small": (65_536, 200_896, 23_040),
-    "bert-base": (294_912, 903_744, 102_144),
-    "bert-large": (786_432, 2_409_600, 271_360),
-    "bloom-7b1": (3_932_160, 12_043_680, 1_359_872),
-    "bloom-560m": (786_432, 2_409_600, 272_384),
+PAPER = {  # LoRA, Adapter, Prompt, BitFit of Su et al. 2023, table 2, where they follow from the shapes
+    "bert-small": (65_536, 200_896, 51_200, 23_040),
+    "bert-base": (294_912, 903_744, 76_800, 102_144),
+    "bert-large": (786_432, 2_409_600, 102_400, 271_360),
+    "bloom-7b1": (3_932_160, 12_043_680, 409_600, 1_359_872),
+    "bloom-560m": (786_432, 2_409_600, 102_400, 272_384),
 }
 
 
@@ -65,8 +65,8 @@ def test_backbones_have_their_published_sizes() -> None:
 
 def test_counts_are_the_studys_and_follow_the_sizes() -> None:
     rows = {row["backbone"]: row for row in json.loads(apet("backbones", "--counts", "--json").stdout)}
-    for name, (lora, adapter, bitfit) in PAPER.items():
-        assert (rows[name]["lora"], rows[name]["adapter"], rows[name]["bitfit"]) == (lora, adapter, bitfit)
+    for name, expected in PAPER.items():
+        assert tuple(rows[name][method] for method in ("lora", "adapter", "prompt", "bitfit")) == expected
     assert rows["bert-base"]["add holds"] == 73_728
     half = {row["backbone"]: row["lora"] for row in listing.counts(lora={"rank": 4})}
     assert half["bert-base"] == PAPER["bert-base"][0] // 2

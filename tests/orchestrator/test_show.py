@@ -36,9 +36,10 @@ backbones: [{backbone}]
 tasks: [rte]
 learning_rates: [0.001]
 training: {{steps: 1}}
-methods: [bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [discrete, adjacent]}}]
+methods: [prompt, bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [discrete, adjacent]}}]
 """
-    for trial in Sweep.parse(text).trials():
+    mixed = "{method: apet, counts: [700], sites: {concat: [soft_tokens, q]}, tokens: 3, operations: {concat: 1}}"
+    for trial in Sweep.parse(text.replace("methods: [", f"methods: [{mixed}, ")).trials():
         what = trains(trial)
         assert what.sites is not None
         assert what.count == sum(what.operations.values()) == sum(what.blocks.values()) == sum(what.kinds.values())
@@ -52,6 +53,22 @@ def test_lora_sits_on_queries_and_values(tmp_path: Path) -> None:
     assert what.blocks == {"encoder.0": 512, "encoder.1": 512}
     assert what.sites is not None
     assert what.sites[0] == 4
+
+
+def test_a_prompt_stands_before_the_first_block() -> None:
+    text = """\
+{backbones: [tiny-t5], tasks: [rte], methods: [{method: prompt, tokens: 3}], learning_rates: [1e-3],
+training: {steps: 1}}
+"""
+    (trial,) = Sweep.parse(text).trials()
+    what = trains(trial)
+    assert (what.operations, what.kinds, what.blocks) == (
+        {"concat": 192},
+        {"soft_tokens": 192},
+        {"encoder.input": 192},
+    )
+    assert what.sites is not None
+    assert what.sites[0] == 1
 
 
 def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from trials.positions import layout
 from trials.trial import Method, Source, TaskRef, Training, Trial
 
 TABLE_2 = {  # Su et al. 2023, the authors' code; BERT's BitFit and all of T5's BitFit: from the shapes
-    "bert-small": {"lora": 65_536, "adapter": 200_896, "bitfit": 23_040},
-    "bert-base": {"lora": 294_912, "adapter": 903_744, "bitfit": 102_144},
-    "bert-large": {"lora": 786_432, "adapter": 2_409_600, "bitfit": 271_360},
-    "bloom-7b1": {"lora": 3_932_160, "adapter": 12_043_680, "bitfit": 1_359_872},
-    "bloom-1b1": {"lora": 1_179_648, "adapter": 3_613_824, "bitfit": 408_576},
-    "bloom-560m": {"lora": 786_432, "adapter": 2_409_600, "bitfit": 272_384},
-    "t5-small": {"lora": 229_376, "adapter": 803_584, "bitfit": 102_400},
-    "t5-base": {"lora": 589_824, "adapter": 1_807_488, "bitfit": 274_944},
-    "t5-xxl": {"lora": 6_291_456, "adapter": 19_269_888, "bitfit": 2_859_008},
+    "bert-small": {"lora": 65_536, "adapter": 200_896, "bitfit": 23_040, "prompt": 51_200},
+    "bert-base": {"lora": 294_912, "adapter": 903_744, "bitfit": 102_144, "prompt": 76_800},
+    "bert-large": {"lora": 786_432, "adapter": 2_409_600, "bitfit": 271_360, "prompt": 102_400},
+    "bloom-7b1": {"lora": 3_932_160, "adapter": 12_043_680, "bitfit": 1_359_872, "prompt": 409_600},
+    "bloom-1b1": {"lora": 1_179_648, "adapter": 3_613_824, "bitfit": 408_576, "prompt": 153_600},
+    "bloom-560m": {"lora": 786_432, "adapter": 2_409_600, "bitfit": 272_384, "prompt": 102_400},
+    "t5-small": {"lora": 229_376, "adapter": 803_584, "bitfit": 102_400, "prompt": 51_200},
+    "t5-base": {"lora": 589_824, "adapter": 1_807_488, "bitfit": 274_944, "prompt": 76_800},
+    "t5-xxl": {"lora": 6_291_456, "adapter": 19_269_888, "bitfit": 2_859_008, "prompt": 409_600},
 }
 
 
@@ -29,7 +29,7 @@ def trial(name: str, method: Method) -> Trial:
 
 
 @pytest.mark.parametrize("name", TABLE_2)
-@pytest.mark.parametrize("method", ["lora", "adapter", "bitfit"])
+@pytest.mark.parametrize("method", ["lora", "adapter", "bitfit", "prompt"])
 def test_table_2(name: str, method: str) -> None:
     assert methods.count_of(methods.named(method), backbones.get(name)) == TABLE_2[name][method]
 
@@ -47,10 +47,11 @@ OUT: dict[str, Any] = {"add": lambda site: 1, "concat": lambda site: site.d_out,
 
 
 @pytest.mark.parametrize("size", [1, 3, 20])
-def test_the_table_follows_rank_and_bottleneck(size: int) -> None:
+def test_the_table_follows_rank_bottleneck_and_tokens(size: int) -> None:
     ref = backbones.get("t5-small")
     d, width, places = 512, 6 * 64, 32
     assert methods.count_of(methods.named("lora", rank=size), ref) == size * (d + width) * places
+    assert methods.count_of(methods.named("prompt", tokens=size), ref) == size * d
     assert methods.count_of(methods.named("adapter", bottleneck=size), ref) == (size * (2 * d + 1) + d) * places
 
 
@@ -66,6 +67,7 @@ def test_defaults_are_filled_in() -> None:
     assert isinstance(methods.named("lora", alpha=4).alpha, float)
     assert methods.named("adapter") == Method("adapter", bottleneck=24)
     assert methods.named("bitfit") == Method("bitfit")
+    assert methods.named("prompt") == Method("prompt", tokens=100)
 
 
 def test_apet_is_canonical() -> None:
@@ -100,7 +102,7 @@ def test_lora_stands_on_self_attention_and_adapter_after_it() -> None:
         (
             "bitfitt",
             {},
-            r"method 'bitfitt' is unknown; did you mean bitfit\? Choices: full, bitfit, lora, adapter, apet",
+            r"method 'bitfitt' is unknown; did you mean bitfit\? Choices: full, prompt, bitfit, lora, adapter, apet",
         ),
         ("bitfit", {"rank": 2}, r"rank is no size of bitfit; it has no sizes"),
         ("lora", {"bottleneck": 2}, r"bottleneck is no size of lora; its sizes: rank, alpha"),

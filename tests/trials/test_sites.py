@@ -98,8 +98,9 @@ def test_canonical_order_is_the_order_of_the_forward_pass(family: str) -> None:
 @pytest.mark.parametrize("name", backbones.BACKBONES)
 def test_sites_are_numbered_and_named_once(name: str) -> None:
     ref = backbones.get(name)
-    found = sites.sites(ref)
-    assert [site.index for site in found] == list(range(len(found)))
+    found = sites.sites(ref, tokens=7)
+    assert found[1:] == sites.sites(ref)
+    assert [site.index for site in found] == list(range(-1, len(found) - 1))
     assert len({site.name for site in found}) == len(found)
     assert {site.kind for site in found} == set(sites.site_kinds(ref.family))
     assert all(-1 <= site.block <= max(ref.shape.blocks, ref.shape.decoder_blocks) for site in found)
@@ -138,6 +139,7 @@ def test_an_operation_fulfils_its_contract(name: str) -> None:
     rules = ops.get(name)
     assert rules.__doc__
     for ref in backbones.BACKBONES.values():
+        assert sites.SOFT_TOKENS not in rules.defaults(ref.family)
         assert set(rules.defaults(ref.family)) <= set(sites.site_kinds(ref.family))
         assert all(rules.accepts(ref.family, kind) for kind in rules.defaults(ref.family))
         assert not rules.accepts(ref.family, "embeddings")
@@ -157,6 +159,9 @@ def test_an_operation_has_a_file_for_its_tensors() -> None:
     ("op", "family", "kind", "accepted"),
     [
         ("add", "bert", "norm", True),
+        ("add", "bert", "soft_tokens", False),
+        ("concat", "t5", "soft_tokens", True),
+        ("plug", "bloom", "soft_tokens", False),
         ("add", "bert", "k", True),
         ("add", "bert", "gate", False),
         ("concat", "bert", "norm", False),

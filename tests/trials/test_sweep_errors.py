@@ -115,14 +115,17 @@ def test_keys_and_types(keys: dict[str, Any], parts: list[str]) -> None:
         ({"tasks": ["nq_open"]}, ["tasks.0", "'nq_open' is unknown", "rotten_tomatoes"]),
         ({"tasks": [{"name": "rtee"}]}, ["tasks.0.name", "did you mean rte?"]),
         ({"evaluate_on": ["rtee"]}, ["evaluate_on.0", "did you mean rte?"]),
-        ({"methods": ["prompt"]}, ["methods.0", "'prompt' is unknown", "full, bitfit, lora, adapter, apet"]),
+        ({"methods": ["prefix"]}, ["methods.0", "'prefix' is unknown", "full, prompt, bitfit, lora, adapter, apet"]),
         ({"methods": [{"method": "adaptr"}]}, ["methods.0.method: adaptr", "did you mean adapter?"]),
-        ({"methods": [{"rank": 3}]}, ["methods.0.method: missing", "full, bitfit, lora"]),
+        ({"methods": [{"rank": 3}]}, ["methods.0.method: missing", "full, prompt, bitfit, lora"]),
         ({"methods": apet(operations={"ad": 1})}, ["methods.0.operations.ad", "did you mean add?"]),
         ({"methods": apet(placement="near")}, ["placement: near", "discrete or adjacent"]),
         ({"methods": apet(sites={"add": ["gate"]})}, ["methods.0.sites.add.0", "'gate'", "bert", "q, k, v, o"]),
         ({"methods": apet(sites={"plug": ["q"]})}, ["methods.0.sites.plug.0", "'q'"]),
         ({"methods": apet(operations={"add": 1}, sites={"plug": ["o"]})}, ["sites", "plug", "no weight"]),
+        ({"methods": apet(sites={"add": ["soft_tokens"]})}, ["methods.0.sites.add.0", "'soft_tokens'", "can't stand"]),
+        ({"methods": apet(tokens=5)}, ["methods.0.tokens: tokens 5", "give concat the site soft_tokens"]),
+        ({"methods": [{"method": "prompt", "tokens": 0}]}, ["methods.0.tokens: 0", "1 or more"]),
     ],
 )
 def test_names(keys: dict[str, Any], parts: list[str]) -> None:
@@ -177,7 +180,7 @@ def test_ranges_that_run_backwards() -> None:
 def test_an_incomplete_range_and_an_unknown_method_in_like() -> None:
     only(changed(methods=apet(counts={"from": 9, "to": 30})), "counts.points: missing")
     only(changed(methods=apet(counts={"from": 9, "to": "adaptr", "points": 2})), "did you mean adapter?")
-    only(changed(methods=apet(counts={"like": ["full"]})), "counts.like.0: full", "bitfit, lora or adapter")
+    only(changed(methods=apet(counts={"like": ["full"]})), "counts.like.0: full", "prompt, bitfit, lora or adapter")
     only(changed(methods=["apet"]), "methods.0: apet", "counts")
 
 

@@ -90,6 +90,33 @@ def test_a_pack_writes_the_rows_of_its_trials_alone(name: str, folder: Path, tmp
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_prompts_of_any_length_train_in_a_pack(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    training = Training(steps=40, batch_size=16)
+    mixed = {"operations": {"add": 1, "concat": 1}, "sites": {"add": ("o",), "concat": ("soft_tokens", "v")}}
+    members = [
+        trial(name, method="prompt", tokens=20, trial={"training": training, "learning_rate": 0.1}),
+        trial(name, method="prompt", tokens=3, trial={"training": training}),
+        trial(name, **mixed, tokens=5, count=321, trial={"training": training}),
+        trial(name, method="lora", trial={"training": training}),
+    ]
+    store = Store(tmp_path / "store", create=True)
+    assert [e.state for e in run(Worker(store, threads=1), pack_of(folder, *members))] == ["completed"] * 4
+    rows = [rows_of(store)[one.trial_id] for one in members]
+    assert [row["count_actual"] for row in rows[:3]] == [20 * 64, 3 * 64, 321]
+    assert dict(rows[0]["operations"]) == {"concat": 20 * 64}
+    assert rows[0]["test_score"] >= (0.75 if name == "tiny-bert" else 0.5)  # others begin at 0: no label at all
+    assert len({row["tokens"] for row in rows}) == 1  # of the texts: soft tokens aren't counted
+
+
+def test_a_prompt_that_does_not_fit_before_the_text_fails_alone(folder: Path, tmp_path: Path, trial: Any) -> None:
+    long, short = trial("tiny-bert", method="prompt", tokens=255), trial("tiny-bert", method="prompt", tokens=2)
+    store = Store(tmp_path / "store", create=True)
+    states = {e.trial_id: e.state for e in run(Worker(store, threads=1), pack_of(folder, long, short))}
+    assert states == {long.trial_id: "failed", short.trial_id: "completed"}
+    assert "tiny-bert has 256 positions" in rows_of(store)[long.trial_id]["error_message"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_full_leaves_the_next_trial_as_on_a_fresh_worker(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
     full, after = trial(name, method="full", trial={"learning_rate": 1e-3}), trial(name, count=300)
     warm, fresh = Store(tmp_path / "warm", create=True), Store(tmp_path / "fresh", create=True)
@@ -107,12 +134,13 @@ def test_full_leaves_the_next_trial_as_on_a_fresh_worker(name: str, folder: Path
     ]
 
 
+@pytest.mark.parametrize("case", [{"count": 300}, {"method": "prompt", "tokens": 6}], ids=["apet", "prompt"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_interrupted_trial_goes_on_to_the_same_numbers(
-    name: str, stop_after: int, folder: Path, tmp_path: Path, trial: Any
+    name: str, stop_after: int, case: dict[str, Any], folder: Path, tmp_path: Path, trial: Any
 ) -> None:
-    one = trial(name, count=300)
+    one = trial(name, **case)
     store, whole = Store(tmp_path / "store", create=True), Store(tmp_path / "whole", create=True)
     asked = iter(range(100))
     (ended,) = run(Worker(store, threads=1), pack_of(folder, one), should_stop=lambda: next(asked) >= stop_after)

@@ -34,7 +34,7 @@ class Operation(Protocol):
         """Scalars of a unit's output side, which start at zero."""
 
     def unit_in(self, site: Site) -> int:
-        """Scalars of a unit's input side, which start uniform in ±1/√unit_in."""
+        """Scalars of a unit's input side, which start uniform in ±1/√unit_in (soft tokens: as embeddings)."""
 
 
 def _discover() -> Mapping[str, Operation]:
