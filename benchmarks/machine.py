@@ -1,4 +1,4 @@
-"""The machine and the versions that a benchmark ran on."""
+"""The machine and the versions that a benchmark ran on: what a reader of its numbers has to know."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "peft", "numpy")
+PACKAGES = ("apet", "torch", "transformers", "datasets", "deepspeed", "ray", "peft", "numpy", "pyarrow")
 
 
 def describe() -> dict[str, str]:
-    """Processor, cores, threads, GPU, Python and package versions."""
+    """Processor, cores that this process may use, the load of the last minute, GPU, torch's threads, versions."""
     import torch
 
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(cores),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "threads": str(torch.get_num_threads()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
@@ -30,8 +32,8 @@ def describe() -> dict[str, str]:
 
 
 def print_header() -> None:
-    """One line: what a reader of the numbers needs to know."""
-    print(", ".join(f"{key} {value}" for key, value in describe().items()))
+    """Print :func:`describe` as one line."""
+    print(", ".join(f"{key} {value}" for key, value in describe().items()), flush=True)
 
 
 def _processor() -> str:

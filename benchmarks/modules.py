@@ -11,39 +11,28 @@ in any row, ``add`` within 5 % of the floor. The last line is JSON: ``{"rows": [
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
+from contenders import RATE, SHAPES, another, backbone_of, batch_of, floor, ours, theirs
 from machine import print_header
-from opponents import SELF_ATTENTION, Opponent, biases, lora, plain
-from torch import Tensor, nn
+from opponents import SELF_ATTENTION, Opponent, biases, lora, plain, prompt
+from torch import Tensor
 
-from trials import methods
+from trials import backbones, methods
 from trials.counts import capacity
-from trials.positions import Layout, layout
+from trials.positions import Layout, layout, sequence
 from trials.sites import linear_kinds
-from trials.trial import BackboneRef, Shape, Source, TaskRef, Training, Trial
-from workers import weights
-from workers.backbone import find_module
-from workers.engines import Group
-from workers.engines.plain import PlainEngine
-from workers.model import PackModel
-from workers.modules import Modules
+from trials.trial import BackboneRef, Method, Source, TaskRef, Training, Trial
 
-SHAPES = {
-    "bert": Shape(8, 0, 512, 2048, 8, 64, vocab=2048, positions=256, lm_head=True),
-    "bloom": Shape(8, 0, 512, 2048, 8, 64, vocab=2048, positions=0, lm_head=True),
-    "t5": Shape(4, 4, 512, 1024, 8, 64, vocab=2048, positions=0, lm_head=True),
-}
-RATE = 1e-4
 PACK = 4  # trials of the extra row
+TOKENS = 20  # of the prompt, in the proportion of the study's 100 to the texts
 
 
 @dataclass
@@ -73,49 +62,23 @@ class Case:
     opponent: Callable[[Any, Layout], Opponent]
 
 
-def backbone_of(family: str, device: str) -> Any:
-    """A frozen backbone of random weights."""
-    ref = BackboneRef(f"bench-{family}", family, "bench", SHAPES[family], Source("random", "bench", "1"))
-    model = weights._empty(ref)
-    weights._fill(model, ref)
-    model.eval().requires_grad_(False).to(device)
-    assert sum(p.numel() for p in model.parameters()) >= 20_000_000
-    return SimpleNamespace(ref=ref, model=model, tokenizer=None, device=torch.device(device))
-
-
-def another(backbone: Any) -> Any:
-    """The same backbone once more: matrices shared, so that nobody's lie better in the cache."""
-    memo = {id(p): p for p in backbone.model.parameters() if p.dim() > 1}
-    return SimpleNamespace(**{**vars(backbone), "model": copy.deepcopy(backbone.model, memo)})
-
-
-def batch_of(family: str, rows: int, length: int, device: str) -> dict[str, Tensor]:
-    """Random tokens: encoders predict a label at a mask, the others a few target tokens."""
-    torch.manual_seed(0)
-    ids = torch.randint(10, 2000, (rows, length), device=device)
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if family == "bert":
-        at = torch.zeros(rows, dtype=torch.int64, device=device)
-        return {**batch, "class_labels": at, "mask_position": at}
-    if family == "bloom":
-        labels = ids.clone()
-        labels[:, : length // 2] = -100
-        return {**batch, "labels": labels}
-    return {**batch, "labels": ids[:, : length // 4]}
+def trial_of(ref: BackboneRef, method: Method) -> Trial:
+    """Any trial of a method."""
+    task = TaskRef("rotten_tomatoes", Source("folder", "rotten_tomatoes", "0"))
+    return Trial(ref, task, method, RATE, Training(1), position_seed=0 if method.name == "apet" else None)
 
 
 def cases(ref: BackboneRef) -> Iterator[Case]:
     """The rows of one family."""
 
-    def made(method: Any) -> Layout:
-        task = TaskRef("rotten_tomatoes", Source("folder", "x", "0"))
-        seed = 0 if method.name == "apet" else None
-        return layout(Trial(ref, task, method, RATE, Training(1), position_seed=seed))
+    def made(method: Method) -> Layout:
+        return layout(trial_of(ref, method))
 
     def only(op: str, count: int, kinds: Sequence[str] | None = None) -> Layout:
         return made(methods.apet(ref.family, count, {op: 1}, {op: kinds} if kinds else None))
 
     yield Case("lora", made(methods.named("lora")), lambda b, x: lora(b, x, 8, 16.0))
+    yield Case("prompt", made(methods.named("prompt", tokens=TOKENS)), lambda b, x: prompt(b, x, TOKENS))
     yield Case("adapter", made(methods.named("adapter")), plain)
     if ref.family == "t5":  # its norms have no place for a bias
         kinds = linear_kinds("t5")
@@ -125,7 +88,7 @@ def cases(ref: BackboneRef) -> Iterator[Case]:
     most = capacity(ref, ["add"], {"add": methods.apet(ref.family, 1, {"add": 1}).sites["add"]})["add"]
     for count in (1, 1000, most):
         yield Case("add", only("add", count), biases)
-    yield Case("plug", only("plug", 160 * (2 * ref.shape.d_model + 1)), plain)
+    yield Case("plug", only("plug", 100 * (2 * ref.shape.d_model + 1)), plain)
     for count in (4000, 40_000):
         rank = next(r for r in range(1, 99) if (methods.count_of(methods.named("lora", rank=r), ref) or 0) >= count)
         yield Case("apet", made(methods.apet(ref.family, count)), lambda b, x, rank=rank: peft_lora(b, x, rank))
@@ -140,47 +103,6 @@ def peft_lora(backbone: Any, layout: Layout, rank: int) -> Opponent:
     opponent = Opponent(layout)
     opponent.train(*(p for p in backbone.model.parameters() if p.requires_grad))
     return opponent
-
-
-class Contender:
-    """A model and its optimiser; a call is one step."""
-
-    def __init__(self, model: PackModel, batch: dict[str, Tensor], groups: Sequence[Sequence[nn.Parameter]]) -> None:
-        self._batch = batch
-        self._engine = PlainEngine(model, [Group(list(g), RATE) for g in groups]) if groups else None
-        self._model = model
-
-    def __call__(self) -> None:
-        total = self._model(self._batch).sum()
-        total.backward()
-        if self._engine:
-            self._engine.step()
-
-
-def ours(backbone: Any, batch: dict[str, Tensor], layouts: Sequence[Layout]) -> Contender:
-    """A pack of modules."""
-    modules = Modules(backbone, layouts)
-    return Contender(packed(backbone, modules), batch, [[theta] for theta in modules.thetas])
-
-
-def theirs(backbone: Any, batch: dict[str, Tensor], case: Case) -> Contender:
-    """The opponent."""
-    opponent = case.opponent(backbone, case.layout)
-    return Contender(packed(backbone, None), batch, [opponent.parameters])
-
-
-def floor(backbone: Any, batch: dict[str, Tensor], layout: Layout) -> Contender:
-    """The frozen model; the output of a touched layer requires a gradient where nothing below it does."""
-    for site in layout.touched():
-        find_module(backbone, site)[0].register_forward_hook(
-            lambda module, args, out: out if out.requires_grad else out.requires_grad_()
-        )
-    return Contender(packed(backbone, None), batch, [])
-
-
-def packed(backbone: Any, modules: Modules | None) -> PackModel:
-    """The model that computes losses, the same for all contenders."""
-    return PackModel(backbone, modules, label_words=[11, 12] if backbone.ref.family == "bert" else None)
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -227,9 +149,10 @@ def peak_mib(step: Callable[[], None]) -> float:
 
 def compare(backbone: Any, case: Case, batch: dict[str, Tensor], args: argparse.Namespace) -> Row:
     """Ours, the opponent and the floor, in turns."""
+    other = another(backbone)
     contenders = (
         ours(another(backbone), batch, [case.layout]),
-        theirs(another(backbone), batch, case),
+        theirs(other, batch, case.opponent(other, case.layout)),
         floor(another(backbone), batch, case.layout),
     )
     took = times(contenders, args)
@@ -249,6 +172,23 @@ def pack_row(backbone: Any, case: Case, batch: dict[str, Tensor], args: argparse
     took = times(contenders, args)
     memory = [peak_mib(step) for step in contenders]
     return row(backbone.ref.family, f"{case.method} x{PACK}", PACK * case.layout.count, took, memory)
+
+
+def draw(count: int) -> dict[str, Any]:
+    """Drawing positions and initial values over T5-XXL: milliseconds, and MiB at peak (a second drawing's)."""
+    trial = trial_of(backbones.get("t5-xxl"), methods.apet("t5", count))
+    sequence.cache_clear()
+    start = time.perf_counter()
+    given = layout(trial).given
+    took = 1000 * (time.perf_counter() - start)
+    sequence.cache_clear()
+    tracemalloc.start()
+    layout(trial)
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    print(f"t5-xxl, drawing {count} scalars {given}: {took:.0f} ms, {peak:.0f} MiB at peak")
+    found = {"family": "t5", "method": "draw", "count": count, "ours_ms": round(took, 1), "ours_mib": round(peak, 1)}
+    return {**found, "opponent_ms": None, "floor_ms": None}
 
 
 def row(family: str, method: str, count: int, took: list[list[float]], memory: list[float]) -> Row:
@@ -276,13 +216,20 @@ def main() -> None:
     parser.add_argument("--method", action="append")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: where others use the machine too")
+    parser.add_argument("--draw", action="store_true", help="only the time of drawing positions over T5-XXL")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
 
     print_header()
-    print(f"{args.rows} rows of {args.length} tokens, {args.repetitions} repetitions; milliseconds of {args.clock} time a step, MiB at peak")
+    if args.draw:
+        print(json.dumps({"rows": [draw(count) for count in (20_000, 200_000, 2_000_000, 20_000_000)]}))
+        return
+    print(
+        f"{args.rows} rows of {args.length} tokens, {args.repetitions} repetitions; "
+        f"milliseconds of {args.clock} time a step, MiB at peak"
+    )
     print(
         f"{'family':6} {'method':8} {'count':>8} {'ours':>9} {'opponent':>9} {'floor':>9} "
         f"{'ours/opponent':>16} {'ours/floor':>11} {'MiB: ours':>10} {'opponent':>9} {'floor':>7}"

@@ -100,6 +100,44 @@ def lora(backbone: Any, layout: Layout, rank: int, alpha: float) -> Opponent:
     return opponent
 
 
+def prompt(backbone: Any, layout: Layout, tokens: int) -> Opponent:
+    """PEFT's prompt tuning: on the stack below the language-model head, T5: on its encoder's inputs."""
+    family = backbone.ref.family
+    config = peft.PromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM" if family == "t5" else "FEATURE_EXTRACTION",
+        num_virtual_tokens=tokens,
+        num_transformer_submodules=1,
+        token_dim=backbone.ref.shape.d_model,
+    )
+    if family == "t5":
+        wrapped = backbone.model = peft.get_peft_model(backbone.model, config)
+    else:
+        stack = {"bert": "bert", "bloom": "transformer"}[family]
+        wrapped = peft.get_peft_model(getattr(backbone.model, stack), config)
+        setattr(backbone.model, stack, _TextOnly(wrapped, tokens))
+    weight = wrapped.prompt_encoder["default"].embedding.weight
+    nn.init.zeros_(weight)
+    opponent = Opponent(layout)
+    opponent.train(weight)
+    opponent.pieces.append((weight, torch.arange(weight.numel())))
+    return opponent
+
+
+class _TextOnly(nn.Module):
+    """A stack whose outputs at the soft tokens aren't read."""
+
+    def __init__(self, stack: nn.Module, tokens: int) -> None:
+        super().__init__()
+        self.stack = stack
+        self.tokens = tokens
+
+    def forward(self, **inputs: Tensor) -> Any:
+        """The stack's output for the text alone."""
+        out = self.stack(**inputs)
+        out.last_hidden_state = out.last_hidden_state[:, self.tokens :]
+        return out
+
+
 def biases(backbone: Any, layout: Layout) -> Opponent:
     """``requires_grad`` on the biases of every site that ``add`` touches; a linear layer without one gets zeros."""
     opponent = Opponent(layout)

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_for_tests
 import torch
+from tiny_for_tests import FAMILIES
 from torch import Tensor
 
-from trials import backbones
 from trials.positions import Layout, layout
 from trials.sites import linear_kinds, sites
-from workers import weights
+from workers.model import PackModel
 from workers.modules import Modules
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import opponents  # benchmarks is no package
 
-FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
 TOLERANCE = 1e-5
 STEPS = 5
 RATE = 1e-3
@@ -39,14 +38,11 @@ APET: list[dict[str, Any]] = [
 
 def frozen(name: str) -> Any:
     """A tiny backbone whose real biases aren't zero."""
-    ref = backbones.get(name)
-    model = weights._empty(ref)
-    weights._fill(model, ref)
-    for i, (key, p) in enumerate(model.named_parameters()):
+    backbone = tiny_for_tests.frozen(name)
+    for i, (key, p) in enumerate(backbone.model.named_parameters()):
         if key.endswith("bias"):
             p.data += noise(p.numel(), i)
-    model.eval().requires_grad_(False)
-    return SimpleNamespace(ref=ref, model=model, device=torch.device("cpu"))
+    return backbone
 
 
 def noise(n: int, seed: int) -> Tensor:
@@ -139,3 +135,22 @@ def test_bitfit_trains_what_real_biases_would(name: str, trial: Any) -> None:
 @pytest.mark.parametrize("case", APET, ids=lambda c: "-".join(map(str, c.values())))
 def test_apet_is_its_definition(name: str, case: dict[str, Any], trial: Any) -> None:
     compare(name, layout(trial(name, **case)), opponents.plain)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_prompt_is_pefts_prompt_tuning(name: str, trial: Any) -> None:
+    """The benchmark's opponent; ``test_soft_tokens.py`` goes further."""
+    chosen, rows = trial(name, "prompt", tokens=4), tiny_for_tests.batch(name, padded=False)
+    rows.pop("token_type_ids", None)  # PEFT drops them
+    theirs = frozen(name)
+    opponent = opponents.prompt(theirs, layout(chosen), 4)
+    reference = PackModel(theirs, None, label_words=tiny_for_tests.WORDS if name == "tiny-bert" else None)
+    with tiny_for_tests.pack(frozen(name), [chosen]) as (model, modules):
+        theta = modules.thetas[0]
+        theta.data += noise(len(theta), seed=1)
+        opponent.put(theta.detach())
+        losses = (model(rows), reference(rows))
+        for loss in losses:
+            loss.sum().backward()
+        close(*losses)
+        close(theta.grad, opponent.gradient())

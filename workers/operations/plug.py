@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
 
-def delta(f_bsd: Tensor, rows: Tensor) -> Tensor:
-    """The correction of one slice at one place.
+def onto(y_bsd: Tensor, f_bsd: Tensor, rows: Tensor) -> Tensor:
+    """A layer's output and the correction of one slice.
 
     Args:
+        y_bsd: [b, s, d] the output so far.
         f_bsd: [b, s, d] the frozen output of the layer, without any other correction.
         rows: [m, d + 1 + d], a bottleneck unit a row: ``v``, the bias ``c``, then ``u``.
 
@@ -17,6 +19,6 @@ def delta(f_bsd: Tensor, rows: Tensor) -> Tensor:
         [b, s, d]
     """
     d = f_bsd.shape[-1]
-    rows = rows.to(f_bsd.dtype)
-    v_md, c_m, u_md = rows[:, :d], rows[:, d], rows[:, d + 1 :]
-    return gelu(f_bsd @ u_md.T + c_m) @ v_md
+    v_md, c_m1, u_md = torch.split(rows.to(f_bsd.dtype), [d, 1, d], dim=1)
+    units_nm = gelu(torch.addmm(c_m1.flatten(), f_bsd.flatten(0, -2), u_md.T))
+    return torch.addmm(y_bsd.flatten(0, -2), units_nm, v_md).view_as(y_bsd)
