@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from opponents import Opponent
 from torch import Tensor, nn
 
+from trials.counts import unit_size
 from trials.positions import Layout
 from trials.sites import SOFT_TOKENS
 from trials.trial import BackboneRef, Shape, Source
@@ -26,12 +28,13 @@ SHAPES = {  # the layers of BERT-base, BLOOM-560M and T5-base, fewer of them and
     "bloom": Shape(2, 0, 1024, 4096, 16, 64, vocab=2048, positions=0, lm_head=True),
     "t5": Shape(2, 2, 768, 2048, 12, 64, vocab=2048, positions=0, lm_head=True),
 }
+TALL = Shape(12, 0, 384, 1536, 6, 64, vocab=2048, positions=512, lm_head=True)  # 12 blocks, in T5 of each stack
 RATE = 1e-4
 
 
-def backbone_of(family: str, device: str) -> Any:
-    """A frozen backbone of random weights."""
-    ref = BackboneRef(f"bench-{family}", family, "bench", SHAPES[family], Source("random", "bench", "1"))
+def backbone_of(family: str, shape: Shape, device: str) -> Any:
+    """A frozen backbone of random weights, 20 million or more."""
+    ref = BackboneRef(f"bench-{family}", family, "bench", shape, Source("random", "bench", "1"))
     model = weights._empty(ref)
     weights._fill(model, ref)
     model.eval().requires_grad_(False).to(device)
@@ -43,6 +46,16 @@ def another(backbone: Any) -> Any:
     """The same backbone once more: matrices shared, so that nobody's lie better in the cache."""
     memo = {id(p): p for p in backbone.model.parameters() if p.dim() > 1}
     return SimpleNamespace(**{**vars(backbone), "model": copy.deepcopy(backbone.model, memo)})
+
+
+def only_block(layout: Layout, stack: str, block: int) -> Layout:
+    """The complete units of a module that stand in one block."""
+    ops = []
+    for op in layout.ops:
+        groups = tuple(g for g in op.groups if (g.site.stack, g.site.block) == (stack, block))
+        count = sum(len(g.units) * unit_size(op.op, g.site) for g in groups)
+        ops.append(replace(op, groups=groups, count=count, cut=None))
+    return Layout(tuple(ops))
 
 
 def batch_of(family: str, rows: int, length: int, device: str) -> dict[str, Tensor]:

@@ -16,11 +16,11 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from contenders import RATE, SHAPES, another, backbone_of, batch_of, floor, ours, theirs
+from contenders import RATE, SHAPES, TALL, another, backbone_of, batch_of, floor, only_block, ours, theirs
 from machine import print_header
 from opponents import SELF_ATTENTION, Opponent, biases, lora, plain, prompt
 from torch import Tensor
@@ -174,6 +174,21 @@ def pack_row(backbone: Any, case: Case, batch: dict[str, Tensor], args: argparse
     return row(backbone.ref.family, f"{case.method} x{PACK}", PACK * case.layout.count, took, memory)
 
 
+def top_row(family: str, batch: dict[str, Tensor], args: argparse.Namespace) -> Row:
+    """Extra: LoRA in the top block of 12 against LoRA in all; the floor is that of the top block."""
+    tall = replace(TALL, decoder_blocks=TALL.blocks if family == "t5" else 0)
+    backbone = backbone_of(family, tall, args.device)
+    everywhere = layout(trial_of(backbone.ref, methods.named("lora")))
+    top = only_block(everywhere, "encoder" if family == "bert" else "decoder", tall.blocks - 1)
+    contenders = (
+        ours(another(backbone), batch, [top]),
+        ours(another(backbone), batch, [everywhere]),
+        floor(another(backbone), batch, top),
+    )
+    took = times(contenders, args)
+    return row(family, "lora top", top.count, took, [peak_mib(step) for step in contenders])
+
+
 def draw(count: int) -> dict[str, Any]:
     """Drawing positions and initial values over T5-XXL: milliseconds, and MiB at peak (a second drawing's)."""
     trial = trial_of(backbones.get("t5-xxl"), methods.apet("t5", count))
@@ -236,7 +251,7 @@ def main() -> None:
     )
     rows: list[Row] = []
     for family in args.family or SHAPES:
-        backbone = backbone_of(family, args.device)
+        backbone = backbone_of(family, SHAPES[family], args.device)
         batch = batch_of(family, args.rows, args.length, args.device)
         for case in cases(backbone.ref):
             if args.method and case.method not in args.method:
@@ -246,6 +261,9 @@ def main() -> None:
             if case.method == "lora":
                 rows.append(pack_row(backbone, case, batch, args))
                 show(rows[-1])
+        if not args.method or "top" in args.method:
+            rows.append(top_row(family, batch, args))
+            show(rows[-1])
     print(json.dumps({"rows": [asdict(r) for r in rows]}))
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from contenders import only_block
 from torch import Tensor, nn
 
 from trials import backbones
-from trials.positions import Layout, layout
+from trials.positions import layout
 from trials.trial import Shape
 from workers import weights
 from workers.backbone import blocks
@@ -41,16 +42,6 @@ def stacks(backbone: Any) -> dict[tuple[str, int], nn.Module]:
 
 def top_stack(family: str) -> str:
     return "encoder" if family == "bert" else "decoder"
-
-
-def only_block(chosen: Layout, stack: str, block: int) -> Layout:
-    """The part of a module that stands in one block."""
-    ops = []
-    for op in chosen.ops:
-        groups = tuple(g for g in op.groups if (g.site.stack, g.site.block) == (stack, block))
-        row = {"add": 1, "concat": 2 * 16, "plug": 2 * 16 + 1}[op.op]
-        ops.append(replace(op, groups=groups, count=sum(row * len(g.units) for g in groups)))
-    return Layout(tuple(ops))
 
 
 class Watch:

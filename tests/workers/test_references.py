@@ -5,11 +5,10 @@ The second opinions are the opponents of ``benchmarks/modules.py``: what is comp
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import opponents
 import pytest
 import tiny_for_tests
 import torch
@@ -20,9 +19,6 @@ from trials.positions import Layout, layout
 from trials.sites import linear_kinds, sites
 from workers.model import PackModel
 from workers.modules import Modules
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import opponents  # benchmarks is no package
 
 TOLERANCE = 1e-5
 STEPS = 5
