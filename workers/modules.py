@@ -49,21 +49,6 @@ def _width(op: OpLayout, site: Site) -> int:
 
 
 @dataclass
-class _Terms:
-    """What ``concat`` and ``plug`` add to one slice of a layer, as bound.
-
-    Args:
-        components: output sides [r, width of the layer] and input sides [r, d_in]; a fused layer has a pair a site.
-        scale: factor of all of them.
-        units: bottleneck units [m, d + 1 + d].
-    """
-
-    components: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    scale: float = 1.0
-    units: Tensor | None = None
-
-
-@dataclass
 class _Layer:
     """A touched layer, and what is bound to it for the next forward passes.
 
@@ -72,7 +57,8 @@ class _Layer:
         columns: of a fused layer, where each site's output lies, by site index.
         start: first column of the add plane, -1: no add here.
         bias: [K, width], None: no add here in any active slice.
-        terms: by active slice; a slice without any is left out.
+        components: of ``concat``, by active slice; a slice without any is left out.
+        units: of ``plug``, [m, d + 1 + d], likewise.
     """
 
     module: nn.Module
@@ -80,7 +66,8 @@ class _Layer:
     columns: dict[int, Tensor] = field(default_factory=dict)
     start: int = -1
     bias: Tensor | None = None
-    terms: dict[int, _Terms] = field(default_factory=dict)
+    components: dict[int, concat.Components] = field(default_factory=dict)
+    units: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,20 +207,18 @@ class Modules:
             self._prompts[i] = rows
             return
         layer = self._site_layer[site.index]
-        terms = layer.terms.setdefault(i, _Terms())
         if place.op == "plug":
-            terms.units = rows
+            layer.units[i] = rows
             return
         out, in_ = torch.split(rows, [site.d_out, site.d_in], dim=1)
         if site.index in layer.columns:  # zeros for the layer's other sites: one product for all of them
             out = out.new_zeros(len(out), layer.width).index_copy(1, layer.columns[site.index], out)
-        terms.components.append((out, in_))
-        terms.scale = place.scale
+        layer.components.setdefault(i, concat.Components(place.scale)).sides.append((out, in_))
 
     def _unbind(self) -> None:
         self._prompts = [None] * len(self.active)
         for layer in self._layers.values():
-            layer.bias, layer.terms = None, {}
+            layer.bias, layer.components, layer.units = None, {}, {}
 
     def prompts(self) -> list[Tensor | None]:
         """The soft tokens of each active slice as bound, [n, d_model], None where it has none."""
@@ -246,12 +231,17 @@ class Modules:
         return correct
 
     def _correct(self, layer: _Layer, x: Tensor, out: Tensor) -> Tensor:
-        """``out`` [K·b, s, width] with the corrections of all slices: products first, for they read ``out``."""
+        """``out`` [K·b, s, width] with the corrections of all slices.
+
+        ``plug`` comes first: it reads ``out`` and gives a new tensor; the others write into what they get.
+        """
         y, k = out, len(self.active)
-        if layer.terms:
-            x_K, f_K = (_slices(t, k) for t in (x, out))
-            y_K = [_corrected(layer.terms.get(i), x_K[i], f_K[i]) for i in range(k)]
+        if layer.units:
+            f_K = by_slice(out, k).unbind(0) if k > 1 else (out,)  # one alone: backward would copy it
+            y_K = [plug.onto(f, layer.units[i]) if i in layer.units else f for i, f in enumerate(f_K)]
             y = torch.cat(y_K) if k > 1 else y_K[0]
+        if layer.components:
+            y = concat.onto(y, x, k, layer.components)
         return y if layer.bias is None else add.onto(y, layer.bias)
 
     def close(self) -> None:
@@ -265,21 +255,6 @@ class Modules:
 def by_slice(x: Tensor, k: int) -> Tensor:
     """[K·b, …] → [K, b, …]."""
     return x.view(k, -1, *x.shape[1:])
-
-
-def _slices(x: Tensor, k: int) -> Sequence[Tensor]:
-    """[K·b, …] → K of [b, …]; one alone isn't taken apart, for backward would copy it."""
-    return by_slice(x, k).unbind(0) if k > 1 else (x,)
-
-
-def _corrected(terms: _Terms | None, x: Tensor, f: Tensor) -> Tensor:
-    """One slice, by plain products, so that it is bitwise what it is alone."""
-    y = f
-    if terms is not None and terms.components:
-        y = concat.onto(y, x, terms.components, terms.scale)
-    if terms is not None and terms.units is not None:
-        y = plug.onto(y, f, terms.units)
-    return y
 
 
 def _rows(pieces: Sequence[Tensor], place: _Rows) -> Tensor:

@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn.functional import gelu
 
 
-def onto(y_bsd: Tensor, f_bsd: Tensor, rows: Tensor) -> Tensor:
-    """A layer's output and the correction of one slice.
+def onto(f_bsd: Tensor, rows: Tensor) -> Tensor:
+    """A layer's output and the correction of one slice, by plain products, so that it is bitwise what it is alone.
 
     Args:
-        y_bsd: [b, s, d] the output so far.
         f_bsd: [b, s, d] the frozen output of the layer, without any other correction.
         rows: [m, d + 1 + d], a bottleneck unit a row: ``v``, the bias ``c``, then ``u``.
 
@@ -20,5 +19,6 @@ def onto(y_bsd: Tensor, f_bsd: Tensor, rows: Tensor) -> Tensor:
     """
     d = f_bsd.shape[-1]
     v_md, c_m1, u_md = torch.split(rows.to(f_bsd.dtype), [d, 1, d], dim=1)
-    units_nm = gelu(torch.addmm(c_m1.flatten(), f_bsd.flatten(0, -2), u_md.T))
-    return torch.addmm(y_bsd.flatten(0, -2), units_nm, v_md).view_as(y_bsd)
+    f_nd = f_bsd.flatten(0, -2)
+    units_nm = gelu(torch.addmm(c_m1.flatten(), f_nd, u_md.T))
+    return torch.addmm(f_nd, units_nm, v_md).view_as(f_bsd)
