@@ -1,6 +1,6 @@
 """Decides which, where and when, and reads the results.
 
-``from orchestrator import plan, run, resubmit, thresholds, report``: the functions behind the commands of
+``from orchestrator import plan, run, resubmit, thresholds, report, export``: the functions behind the commands of
 the same names. Nothing is imported before it is asked for, so that a command line answers at once.
 """
 
@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.analysis.thresholds import thresholds
     from orchestrator.driver.run import run
+    from orchestrator.export import export
     from orchestrator.plan import plan
     from orchestrator.report import report
     from orchestrator.resubmit import resubmit
 
-__all__ = ["plan", "report", "resubmit", "run", "thresholds"]
+__all__ = ["export", "plan", "report", "resubmit", "run", "thresholds"]
 
 
 class _Function:
     """A function of a module below, imported when it is first asked for.
 
-    ``plan``, ``report`` and ``resubmit`` are also the names of modules: importing one of those would set
+    ``export``, ``plan``, ``report`` and ``resubmit`` are also the names of modules: importing one of those would set
     the attribute of the package to the module, which ``__set__`` therefore ignores. The module itself is
     reached as usual, ``from orchestrator.report import ...``.
     """
@@ -40,6 +41,7 @@ class _Function:
 
 
 class _Package(ModuleType):
+    export = _Function("orchestrator.export", "export")
     plan = _Function("orchestrator.plan", "plan")
     report = _Function("orchestrator.report", "report")
     resubmit = _Function("orchestrator.resubmit", "resubmit")

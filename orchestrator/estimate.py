@@ -83,7 +83,7 @@ def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_numb
         bytes_per_number: 2 for bf16, 4 for fp32.
     """
     shape, settings = trial.backbone.shape, trial.training
-    batch, length = settings.batch_size * pack_size, settings.max_input_length
+    batch, length = settings.batch_size * pack_size, settings.max_input_length + (trial.method.tokens or 0)
     targets = settings.max_generated_length + 1
     width = (32 if trial.method.name == "full" else 18) * shape.d_model
     stacks = ((shape.blocks, length), (shape.decoder_blocks, targets))
@@ -122,7 +122,7 @@ def flops(trial: Trial, parameters: int, row_tokens: int) -> float:
     Args:
         trial: gives steps, batch size and how much is scored.
         parameters: of the backbone.
-        row_tokens: of a typical row, from :func:`tokens_per_row`.
+        row_tokens: of a typical row's text, from :func:`tokens_per_row`; soft tokens come on top.
     """
     shape, settings = trial.backbone.shape, trial.training
     table = 0 if trial.backbone.family == "bloom" else shape.vocab * shape.d_model
@@ -131,7 +131,7 @@ def flops(trial: Trial, parameters: int, row_tokens: int) -> float:
     scored = evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
     scored += sum(task.test_rows or UNKNOWN_ROWS for task in (trial.task, *trial.evaluate_on))
     rows = settings.steps * settings.batch_size * passes + scored
-    return 2.0 * (parameters - table) * rows * row_tokens
+    return 2.0 * (parameters - table) * rows * (row_tokens + (trial.method.tokens or 0))
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator import authors
 from trials import backbones as table
 from trials.errors import ApetError
 
@@ -25,8 +26,13 @@ def about(text: str) -> str:
     return next((line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#")), "")
 
 
-def tasks() -> list[dict[str, Any]]:
-    """Every task: what it is, and ``found``, where its data would come from now."""
+def tasks(overlaps: bool = False) -> list[dict[str, Any]]:
+    """Every task: what it is, and ``found``, where its data would come from now.
+
+    Args:
+        overlaps: also read the data that is here, and count the validation and test rows whose text stands in train:
+            a source's own splits stay as they are. None where the data is on the hub, or can't be used.
+    """
     from trials import tasks as built_in
 
     rows = []
@@ -40,6 +46,7 @@ def tasks() -> list[dict[str, Any]]:
                 "hub": task.hub_id if task.hub_config is None else f"{task.hub_id} {task.hub_config}",
                 "labels": ", ".join(task.labels),
                 "found": _data(name),
+                **({"overlaps": _overlaps(name)} if overlaps else {}),
             }
         )
     return rows
@@ -63,6 +70,9 @@ def backbones() -> list[dict[str, Any]]:
 def counts(**sizes: dict[str, int | float]) -> list[dict[str, Any]]:
     """Tunable parameters of the named methods on every backbone, and how many each operation of ``apet`` holds.
 
+    The last column, ``differs``, has the counts of the study's authors that aren't ours, with the reason:
+    ``{method: {"authors": count, "why": text}}``; a method of another size isn't compared.
+
     Args:
         sizes: other than the default ones, by method: ``lora={"rank": 4}``.
     """
@@ -71,14 +81,18 @@ def counts(**sizes: dict[str, int | float]) -> list[dict[str, Any]]:
     from trials.operations import OPERATIONS
 
     chosen = {name: named(name, **sizes.get(name, {})) for name in COUNTED}
-    return [
-        {
-            "backbone": ref.name,
-            **{name: count_of(method, ref) for name, method in chosen.items()},
-            **{f"{op} holds": held for op, held in capacity(ref, OPERATIONS).items()},
+    rows = []
+    for ref in table.BACKBONES.values():
+        ours = {name: count_of(method, ref) for name, method in chosen.items()}
+        theirs = authors.COUNTS.get(ref.name, {})
+        differs = {
+            name: {"authors": theirs[name], "why": authors.WHY[ref.name, name]}
+            for name in ours
+            if name in theirs and chosen[name] == named(name) and ours[name] != theirs[name]
         }
-        for ref in table.BACKBONES.values()
-    ]
+        held = {f"{op} holds": scalars for op, scalars in capacity(ref, OPERATIONS).items()}
+        rows.append({"backbone": ref.name, **ours, **held, "differs": differs})
+    return rows
 
 
 def _weights(name: str) -> str:
@@ -99,3 +113,19 @@ def _data(name: str) -> str:
         return find_data(name)[1]
     except ApetError as error:
         return f"unusable: {error}"
+
+
+def _overlaps(name: str) -> int | None:
+    """Validation and test rows of a task whose text also stands in train; None where its rows aren't here."""
+    from trials import tasks as built_in
+    from trials.sources import find_data
+    from trials.trial import TaskRef
+    from workers.data import load_rows
+
+    try:
+        source, location = find_data(name)
+        if source.kind == "hub":
+            return None
+        return load_rows(built_in.get(name), TaskRef(name, source), location).overlaps
+    except ApetError:
+        return None

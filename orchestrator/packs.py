@@ -82,11 +82,16 @@ def build(members: Members, pack_id: str, zero_stage: int = 0, offload: bool = F
 
 
 def _groups(todo: Sequence[Todo], pack_size: int) -> list[Members]:
-    """Chunks of at most ``pack_size`` attempts that may share a pack."""
+    """Chunks of at most ``pack_size`` attempts that may share a pack.
+
+    Prompts of one length come together: in a pack every trial's rows are as long as the longest prompt makes them.
+    """
     if pack_size == 1:  # spares the digest of every trial's pack key
         return [(one,) for one in todo]
     alike: dict[tuple[str, str, str], list[Todo]] = defaultdict(list)
     for one in todo:
         places = {"weights": one.sources.weights, "data": one.sources.data, "targets": dict(one.sources.targets)}
         alike[one.trial.pack_key, canonical(places), one.sweep].append(one)
+    for some in alike.values():
+        some.sort(key=lambda one: one.trial.method.tokens or 0)  # stable
     return [tuple(some[i : i + pack_size]) for some in alike.values() for i in range(0, len(some), pack_size)]

@@ -14,6 +14,7 @@ from trials.errors import ApetError
 
 if TYPE_CHECKING:
     from trials.pack import Pack, Sources
+    from trials.sites import Site
     from trials.store import Store
     from trials.sweep import Sweep
     from trials.trial import Trial
@@ -30,14 +31,15 @@ class Trains:
     Args:
         count: tunable scalars; for ``full`` the backbone's parameters.
         sites: how many sites carry something, and of how many; both None for ``full``.
-        operations, blocks, kinds: scalars of each operation, block and kind of site.
+        operations: scalars of each operation.
+        blocks, kinds: scalars of each operation in each block, and at each kind of site.
     """
 
     count: int
     sites: tuple[int, int] | None
     operations: Mapping[str, int]
-    blocks: Mapping[str, int]
-    kinds: Mapping[str, int]
+    blocks: Mapping[str, Mapping[str, int]]
+    kinds: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -116,23 +118,28 @@ def trains(trial: Trial) -> Trains:
     from trials.positions import layout
 
     placed = layout(trial)
-    blocks: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
+    blocks: dict[str, Counter[str]] = {}
+    kinds: dict[str, Counter[str]] = {}
     for op in placed.ops:
         held = [(group.site, len(group.units) * unit_size(op.op, group.site)) for group in op.groups]
         held += [(op.cut.site, len(op.cut.order))] if op.cut is not None else []
-        for site, scalars in held:
-            blocks[site.name.rpartition(".")[0]] += scalars
-            kinds[site.kind] += scalars
+        for site, scalars in sorted(held, key=lambda item: item[0].index):
+            blocks.setdefault(_block(site), Counter())[op.op] += scalars
+            kinds.setdefault(site.kind, Counter())[op.op] += scalars
     places = sites(trial.backbone, trial.method.tokens or 0)
-    order = {site.name.rpartition(".")[0]: site.index for site in reversed(places)}
+    order = {name: i for i, name in enumerate(dict.fromkeys(_block(site) for site in places))}
     return Trains(
         count=placed.count,
         sites=(len(placed.touched()), len(places)),
         operations=placed.given,
         blocks=dict(sorted(blocks.items(), key=lambda item: order.get(item[0], -1))),
-        kinds=dict(kinds.most_common()),
+        kinds=dict(sorted(kinds.items(), key=lambda item: -sum(item[1].values()))),
     )
+
+
+def _block(site: Site) -> str:
+    """``encoder.3``, ``decoder.final``."""
+    return site.name.rpartition(".")[0]
 
 
 def pack_of(shown: Shown) -> Pack:
@@ -168,8 +175,10 @@ def _trains_text(shown: Shown) -> str:
     if what.sites is None:
         return f"{head}, all of the backbone"
     lines = [f"{head} at {what.sites[0]} of {what.sites[1]} sites"]
-    for name, scalars in (("operation", what.operations), ("block", what.blocks), ("site", what.kinds)):
-        lines += ["", table([name, "scalars"], list(scalars.items()))]
+    lines += ["", table(["operation", "scalars"], list(what.operations.items()))]
+    for name, places in (("block", what.blocks), ("site", what.kinds)):
+        rows = [[place, sum(n.values()), *(n.get(op) for op in what.operations)] for place, n in places.items()]
+        lines += ["", table([name, "scalars", *what.operations], rows)]
     return "\n".join(lines)
 
 

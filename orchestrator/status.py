@@ -11,7 +11,6 @@ from orchestrator.tables import table
 from trials.store import Store
 from trials.sweep import Sweep
 
-UNKNOWN = "(unknown)"  # of a running trial without a row, where no sweep tells what it is
 _STATES = {"completed": "done", "failed": "failed", "diverged": "diverged"}  # of a visible row: as counted
 
 
@@ -88,7 +87,7 @@ def _of_store(store: Store) -> Iterator[tuple[tuple[str, str], str]]:
     for trial_id, backbone, task, state in zip(*columns, strict=True):
         yield (backbone, task), _state(state, running.pop(trial_id, None) is not None)
     for beat in running.values():  # first attempts
-        yield (beat.get("backbone", UNKNOWN), beat.get("task", UNKNOWN)), "running"
+        yield (beat["backbone"], beat["task"]), "running"
 
 
 def _state(state: str, running: bool) -> str:

@@ -66,9 +66,8 @@ def _operations(trials: Sequence[Trial]) -> float:
 
     alike: dict[object, list[Trial]] = defaultdict(list)
     for trial in trials:
-        alike[trial.backbone.name, trial.task, trial.training, trial.evaluate_on, trial.method.name == "full"].append(
-            trial
-        )
+        method = (trial.method.name == "full", trial.method.tokens)
+        alike[trial.backbone.name, trial.task, trial.training, trial.evaluate_on, method].append(trial)
     total = 0.0
     for group in alike.values():
         first = group[0]

@@ -54,14 +54,21 @@ def file_digest(path: Path) -> str:
     raise ApetError(f"{path}: it changed while it was read; wait until it is written, then try again")
 
 
-def _entry(path: Path) -> Path | None:
-    """Where the cache keeps a file's digest; None where there is no home to keep it in."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
+def cache_folder() -> Path | None:
+    """What may be deleted at any time: ``$APET_CACHE``, ``$XDG_CACHE_HOME/apet``, ``~/.cache/apet``; None: no home."""
+    own, shared = os.environ.get("APET_CACHE", ""), os.environ.get("XDG_CACHE_HOME", "")
+    if own:
+        return Path(own)
     try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
+        return (Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".cache") / "apet"
     except RuntimeError:
         return None
-    return root / "apet" / "digests" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
+
+
+def _entry(path: Path) -> Path | None:
+    """Where the cache keeps a file's digest."""
+    root = cache_folder()
+    return root and root / "digests" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
 
 
 def _read(entry: Path | None, identity: list[object]) -> str | None:

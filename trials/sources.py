@@ -67,7 +67,7 @@ def find_data(task_name: str, data_dir: Path | None = None) -> tuple[Source, str
     if data_dir is None and shared and (Path(shared) / task_name).is_dir():
         data_dir = Path(shared) / task_name
     if data_dir is not None:
-        files = data_files(data_dir, (*task.columns, task.label_column), f"task {task_name}")
+        files = data_files(data_dir, task.needed, f"task {task_name}")
         return Source("folder", SCHEME, folder_digest(files.values())), f"folder:{data_dir.resolve()}"
     if task_name in REVIEW_TASKS:
         version = package_version(REVIEWS)

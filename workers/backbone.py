@@ -19,6 +19,7 @@ from trials.backbones import loaded_parameters, parameters
 from trials.errors import ApetError
 from trials.sites import Site
 from trials.trial import BackboneRef, Shape
+from workers import tokenizer as tokenizers
 from workers import weights
 
 # Path of a slot's layer inside its block, per family
@@ -89,6 +90,7 @@ def load(
     found = weights.read(ref, location, dtype)
     model = found.model.to(device=device, dtype=dtype)
     _check(model, ref, location)
+    tokenizers.check(found.tokenizer, ref, location)
     model.eval()
     model.requires_grad_(False)
     return Backbone(
@@ -130,16 +132,20 @@ def find_module(backbone: Backbone, site: Site) -> tuple[nn.Module, torch.Tensor
         the module and, where the site is a part of a fused layer, the int64 indices of its output columns
         (in the site's own order); None where it is the whole output.
     """
-    family, root = backbone.ref.family, _root(backbone)
-    if site.slot in ("norm_embedding", "norm_final"):
-        return root.get_submodule(_ENDS[family, site.slot].format(stack=site.stack)), None
-    block = blocks(backbone, site.stack)[site.block]
-    if family == "t5":
-        return block.get_submodule(_t5_path(site)), None
-    module = block.get_submodule((BERT if family == "bert" else BLOOM)[site.slot])
-    if family == "bloom" and site.slot in FUSED:
+    module = backbone.model.get_submodule(layer_path(backbone.ref, site))
+    if backbone.ref.family == "bloom" and site.slot in FUSED:
         return module, fused_columns(backbone.ref.shape, FUSED.index(site.slot)).to(backbone.device)
     return module, None
+
+
+def layer_path(ref: BackboneRef, site: Site) -> str:
+    """Dotted path, in the model that :func:`load` gives, of the layer whose output a site corrects."""
+    family = ref.family
+    root = _BELOW_HEAD if family == "bert" and ref.shape.lm_head else ""
+    if site.slot in ("norm_embedding", "norm_final"):
+        return root + _ENDS[family, site.slot].format(stack=site.stack)
+    path = _t5_path(site) if family == "t5" else (BERT if family == "bert" else BLOOM)[site.slot]
+    return f"{root}{_STACKS[family].format(stack=site.stack)}.{site.block}.{path}"
 
 
 def fused_columns(shape: Shape, third: int) -> torch.Tensor:
@@ -148,6 +154,7 @@ def fused_columns(shape: Shape, third: int) -> torch.Tensor:
     return columns[:, third].reshape(-1).clone()
 
 
+_BELOW_HEAD = "bert."  # where a BERT with its language-model head keeps the encoder
 _STACKS = {"bert": "encoder.layer", "bloom": "transformer.h", "t5": "{stack}.block"}
 _ENDS = {
     ("bert", "norm_embedding"): "embeddings.LayerNorm",

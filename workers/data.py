@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,8 @@ from workers import readers
 CUT_ROWS = 1000  # of train become validation, at most, where the source has none
 CUT_SHARE = 10  # one in so many rows, at most
 
+Answer = int | tuple[str, ...]  # a class, an index into ``task.labels``; or the texts that are right, best first
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -30,26 +31,26 @@ class Rows:
 
     Args:
         texts: per row the text columns, in the task's order.
-        labels: per row the class, an index into ``task.labels``.
+        answers: per row the class, or the texts that are right.
     """
 
     texts: Sequence[tuple[str, ...]]
-    labels: Sequence[int]
+    answers: Sequence[Answer]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.answers)
 
     @cached_property
     def digest(self) -> str:
-        """20 hex digits of the sha256 over texts and labels, in order."""
+        """20 hex digits of the sha256 over texts and answers, in order."""
         state = hashlib.sha256()
-        for texts, label in zip(self.texts, self.labels, strict=True):
-            state.update(f"{canonical([*texts, label])}\n".encode())
+        for texts, answer in zip(self.texts, self.answers, strict=True):
+            state.update(f"{canonical([*texts, answer])}\n".encode())
         return state.hexdigest()[:20]
 
     def take(self, indices: Sequence[int]) -> Rows:
         """The rows at some indices, in that order."""
-        return Rows([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+        return Rows([self.texts[i] for i in indices], [self.answers[i] for i in indices])
 
 
 @dataclass(frozen=True)
@@ -58,34 +59,19 @@ class Splits:
 
     Args:
         overlaps: validation and test rows whose text also stands in train (before row limits).
+        empty: rows of the hub that have no text or no answer, and were left out.
     """
 
     train: Rows
     validation: Rows
     test: Rows
     overlaps: int
-
-    @cached_property
-    def digest(self) -> str:
-        """20 hex digits over the rows of the three splits."""
-        parts = [self.train.digest, self.validation.digest, self.test.digest]
-        return hashlib.sha256(canonical(parts).encode()).hexdigest()[:20]
-
-    @property
-    def majority(self) -> float:
-        """Share of the most frequent class among the test rows, own labels."""
-        return majority(self.test.labels)
+    empty: int
 
 
-def majority(labels: Sequence[int]) -> float:
-    """Share of the most frequent label: the score of a constant answer."""
-    return max(Counter(labels).values()) / len(labels)
-
-
-def class_labels(task: Task, rows: Rows, labels: str) -> list[int]:
-    """Per row the index of the right answer among ``own`` or ``unified`` labels."""
-    assert labels in ("own", "unified"), labels
-    return list(rows.labels) if labels == "own" else [task.unified[label] for label in rows.labels]
+def splits_digest(train: str, validation: str, test: str) -> str:
+    """20 hex digits over the digests of the rows of three splits: a row's ``data_digest``."""
+    return hashlib.sha256(canonical([train, validation, test]).encode()).hexdigest()[:20]
 
 
 def load_rows(task: Task, ref: TaskRef, location: str) -> Splits:
@@ -101,14 +87,20 @@ def load_rows(task: Task, ref: TaskRef, location: str) -> Splits:
             or a split that is empty.
     """
     assert ref.name == task.name, f"{ref.name} is not {task.name}"
-    found = {split: _rows(task, table, where) for split, (table, where) in readers.read(task, location).items()}
+    tables = readers.read(task, location)
+    # nobody can mend the hub's rows (SAMSum has a chat without a word): they are left out there, an error elsewhere
+    kept = {
+        split: _with_text(task, table) if location.startswith("hub:") else table for split, (table, _) in tables.items()
+    }
+    found = {split: _rows(task, kept[split], where) for split, (_, where) in tables.items()}
+    empty = sum(len(table[task.answer_column]) - len(found[split]) for split, (table, _) in tables.items())
     cut = _cut(found)
     for split, rows in cut.items():
         if not len(rows):
             raise ApetError(f"task {task.name}: {location} leaves no row for {split}; it needs 10 rows or more")
     limits = {"train": ref.train_rows, "validation": ref.validation_rows, "test": ref.test_rows}
     used = {split: _limit(rows, split, limits[split]) for split, rows in cut.items()}
-    return Splits(used["train"], used["validation"], used["test"], _overlaps(cut))
+    return Splits(used["train"], used["validation"], used["test"], _overlaps(cut), empty)
 
 
 def text_key(texts: Sequence[str]) -> str:
@@ -116,9 +108,20 @@ def text_key(texts: Sequence[str]) -> str:
     return "\n".join(re.sub(r"[\W_]+", "", text.lower()) for text in texts)
 
 
+def _with_text(task: Task, table: readers.Table) -> readers.Table:
+    """The rows of a table that have a text, and an answer that isn't empty."""
+    columns = [table[name] for name in task.needed if name in table]
+    kept = [
+        i
+        for i, (*texts, answer) in enumerate(zip(*columns, strict=True))
+        if any(isinstance(text, str) and text.strip() for text in texts) and (task.labels or answer)
+    ]
+    return {name: [column[i] for i in kept] for name, column in table.items()}
+
+
 def _rows(task: Task, table: readers.Table, where: str) -> Rows:
     """Check one table, row by row."""
-    missing = [name for name in (*task.columns, task.label_column) if name not in table]
+    missing = [name for name in task.needed if name not in table]
     if missing:
         raise ApetError(
             f"{where}: no column {', '.join(missing)}, needed by task {task.name}; found: {', '.join(table)}; "
@@ -131,8 +134,20 @@ def _rows(task: Task, table: readers.Table, where: str) -> Rows:
                 raise ApetError(f"{where}, row {number}, column {name}: {text!r} is no text; remove the row or fill it")
         if not any(text.strip() for text in row):
             raise ApetError(f"{where}, row {number}, column {task.columns[0]}: no text; remove the row or fill it")
-    labels = [_label(task, label, where, i) for i, label in enumerate(table[task.label_column], start=1)]
-    return Rows(texts, labels)
+    check = _label if task.labels else _targets
+    return Rows(texts, [check(task, answer, where, i) for i, answer in enumerate(table[task.answer_column], start=1)])
+
+
+def _targets(task: Task, answer: object, where: str, number: int) -> tuple[str, ...]:
+    """The texts that are right: one, or a list of them."""
+    found = (answer,) if isinstance(answer, str) else tuple(answer) if isinstance(answer, list | tuple) else ()
+    for text in found or (answer,):
+        if not isinstance(text, str) or not text.strip():
+            raise ApetError(
+                f"{where}, row {number}, column {task.answer_column}: {answer!r} holds no answer; {task.name} needs a "
+                "text, or a list of texts: remove the row or fill it"
+            )
+    return found
 
 
 def _label(task: Task, label: object, where: str, number: int) -> int:
@@ -141,7 +156,7 @@ def _label(task: Task, label: object, where: str, number: int) -> int:
         return int(label)  # type: ignore[call-overload, no-any-return]
     valid = ", ".join(f"{i} ({name})" for i, name in enumerate(task.labels))
     raise ApetError(
-        f"{where}, row {number}, column {task.label_column}: unknown label {label!r}; labels of {task.name}: {valid}"
+        f"{where}, row {number}, column {task.answer_column}: unknown label {label!r}; labels of {task.name}: {valid}"
     )
 
 

@@ -108,13 +108,13 @@ class PackModel(nn.Module):
     def _label_scores(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
         """[K, b, c]: label words at the mask, or the head on the mean of the text tokens."""
         inputs, before = self._inputs(batch, k)
+        encoder = getattr(self.backbone, "bert", self.backbone)  # below the language-model head, if there is one
+        hidden = _text(encoder(**inputs).last_hidden_state, before)
         if self.label_words is not None:
-            hidden = _text(self.backbone.bert(**inputs).last_hidden_state, before)  # type: ignore[operator]
             rows = torch.arange(len(hidden), device=hidden.device)
             logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
             return by_slice(logits[:, self.label_words].float(), k)
         assert self.heads is not None, "an encoder has a head"
-        hidden = _text(self.backbone(**inputs).last_hidden_state, before)
         weight = _repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
         mean_Kbd = by_slice(((hidden * weight).sum(1) / weight.sum(1)).float(), k)
         return torch.stack([m_bd @ self.heads[i].T for i, m_bd in zip(self.active, mean_Kbd.unbind(0), strict=True)])

@@ -32,19 +32,19 @@ def read(task: Task, location: str) -> dict[str, tuple[Table, str]]:
         ApetError: nothing there, a file that can't be read, a hub that can't be reached.
     """
     kind, _, name = location.partition(":")
-    columns = (*task.columns, task.label_column)
     if kind == "hub":
         hub_id, _, revision = name.partition("@")
         return _hub(task, hub_id, revision or task.revision)
     if kind == "package":
         return {"train": _reviews(task, name)}
     folder = Path(name if kind == "folder" else location)
-    files = data_files(folder, columns, f"task {task.name}")
-    return {split: (_file(path, columns), str(path)) for split, path in files.items()}
+    files = data_files(folder, task.needed, f"task {task.name}")
+    classes = task.answer_column if task.labels else None
+    return {split: (_file(path, task.needed, classes), str(path)) for split, path in files.items()}
 
 
-def _file(path: Path, columns: Sequence[str]) -> Table:
-    """One local file: the columns that a task needs, the label last."""
+def _file(path: Path, columns: Sequence[str], classes: str | None) -> Table:
+    """One local file: the columns that a task needs; ``classes`` is the one with whole numbers, if any."""
     from datasets import Dataset, Features, Value
 
     with _quiet() as cache:
@@ -63,8 +63,8 @@ def _file(path: Path, columns: Sequence[str]) -> Table:
         except Exception as error:  # datasets wraps what its readers raise in types of its own
             raise ApetError(f"{path}: {_why(path, error)}") from error
         table = {name: found[name][:] for name in found.column_names if name in columns}
-    if path.suffix == ".csv":
-        table[columns[-1]] = [int(label) if label.strip().isdigit() else label for label in table[columns[-1]]]
+    if path.suffix == ".csv" and classes:
+        table[classes] = [int(label) if label.strip().isdigit() else label for label in table[classes]]
     return table
 
 
@@ -94,7 +94,7 @@ def _reviews(task: Task, package: str) -> tuple[Table, str]:
     if package != REVIEWS:
         raise ApetError(f"package:{package} holds no rows of {task.name}; the package with film reviews is {REVIEWS}")
     path = package_folder(package, REVIEWS_FILE) / REVIEWS_FILE
-    table = _file(path, ("text", "source", "label"))
+    table = _file(path, ("text", "source", "label"), "label")
     mine = [i for i, source in enumerate(table["source"]) if source == task.name]
     if not mine:
         raise ApetError(f"package {package} holds no rows of {task.name}; it has {sorted(set(table['source']))}")
@@ -105,7 +105,6 @@ def _hub(task: Task, hub_id: str, revision: str) -> dict[str, tuple[Table, str]]
     """The labelled splits of a hub data set."""
     from datasets import load_dataset
 
-    columns = (*task.columns, task.label_column)
     found: dict[str, tuple[Table, str]] = {}
     for split, hub_split in task.splits.items():
         if hub_split is None:
@@ -121,7 +120,7 @@ def _hub(task: Task, hub_id: str, revision: str) -> dict[str, tuple[Table, str]]
                 f"{type(error).__name__}: {said[0] if said else ''}; with no network, give a local folder: "
                 f"{{name: {task.name}, data_dir: PATH}}, or set APET_DATA to a folder that holds {task.name}/"
             ) from error
-        found[split] = {name: rows[name][:] for name in rows.column_names if name in columns}, where
+        found[split] = {name: rows[name][:] for name in rows.column_names if name in task.needed}, where
     return found
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from trials.pack import Member, Pack
 from trials.positions import layout
 from trials.record import Record, new_attempt_id, record
-from workers.checkpoint import Checkpoint
 from workers.course import Course
 from workers.environment import environment, peak_memory_bytes
+from workers.module_file import ModuleFile
 from workers.progress import Ended
 
 if TYPE_CHECKING:
@@ -92,13 +92,14 @@ class Report:
         return Ended(trial_id, state, given.get("test_score"), given.get("error_message"), wall_s, load_s, attempt_id)
 
     def _module(self, course: Course) -> str | None:
-        """The trained module of the best step; its header holds the spec, so that it can be loaded on its own."""
+        """The trained module of the best step: θ, and the head if it was trained."""
         trial = course.member.trial
         if trial.method.name == "full" or not course.best:
             return None
-        saved = Checkpoint(trial.trial_id, course.best_step or 0, course.best, [], facts={"spec": trial.spec})
-        uri: str = self.store.save_module(trial.trial_id, self.attempts[trial.trial_id], saved.to_bytes())
-        return uri
+        assert course.best_step is not None, "a best step has its tensors"
+        digest, precision = self.facts["weights_digest"], self.facts["precision"]
+        saved = ModuleFile(trial, course.best_step, digest, precision, *course.best)
+        return self.store.save_module(trial.trial_id, self.attempts[trial.trial_id], saved.to_bytes())
 
     def _row(self, member: Member, columns: Record) -> Record:
         shared: Record = {

@@ -1,17 +1,19 @@
-"""A pack's rows, read, encoded and kept warm: the next pack on the same task starts at once."""
+"""A pack's rows, read or found in the cache, and kept warm: the next pack on the same task starts at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trials import tasks
+from trials.folders import SPLITS
 from trials.pack import Pack
 from trials.record import Record
 from trials.tasks.spec import Task
 from trials.trial import TaskRef, Trial
-from workers import data
+from workers import cache, data
 from workers.backbone import Backbone
-from workers.batches import Dataset, encode
+from workers.encode import Dataset, Encoding, encode
 
 KEPT = 4  # tasks in memory
 
@@ -56,31 +58,49 @@ class Rows:
 
 
 def _read(trial: Trial, pack: Pack, backbone: Backbone) -> PackData:
-    task = tasks.get(trial.task.name)
-    splits = data.load_rows(task, trial.task, pack.sources.data)
-    train, validation, test = (
-        _encode(trial, task, x, backbone) for x in (splits.train, splits.validation, splits.test)
-    )
+    task, how = _encoding(trial, trial.task, backbone)
+    train, validation, test = splits(task, trial.task, pack.sources.data, how)
     targets = {ref.name: _target(trial, ref, pack.sources.targets[ref.name], backbone) for ref in trial.evaluate_on}
     columns: Record = {
-        "data_digest": splits.digest,
+        "data_digest": data.splits_digest(train.rows.digest, validation.rows.digest, test.rows.digest),
         "train_rows": len(train),
         "validation_rows": len(validation),
         "test_rows": len(test),
-        "truncated_rows": sum(x.truncated for x in (train, validation, test)),
+        "truncated_rows": train.rows.truncated_in_training + validation.rows.truncated + test.rows.truncated,
         "metric": test.metric,
-        "chance": 1 / len(test.label_texts) if trial.backbone.family == "bert" else 0.0,
-        "majority": data.majority(test.labels),
+        "chance": 1 / len(how.label_texts) if how.family == "bert" else 0.0,
+        "majority": test.majority,
     }
     return PackData(task, train, validation, test, targets, columns)
 
 
 def _target(trial: Trial, ref: TaskRef, location: str, backbone: Backbone) -> Dataset:
-    task = tasks.get(ref.name)
-    return _encode(trial, task, data.load_rows(task, ref, location).test, backbone)
+    """The test rows of another task, encoded as for a trial that trains on it: zero-shot scores compare with those."""
+    task, how = _encoding(trial, ref, backbone)
+    return splits(task, ref, location, how, ("test",))[0]
 
 
-def _encode(trial: Trial, task: Task, rows: data.Rows, backbone: Backbone) -> Dataset:
-    training = trial.training
-    family, lengths = trial.backbone.family, (training.max_input_length, training.max_generated_length)
-    return encode(rows, task, family, backbone.tokenizer, trial.labels, lengths[0], trial.head, lengths[1])
+def _encoding(trial: Trial, ref: TaskRef, backbone: Backbone) -> tuple[Task, Encoding]:
+    task, settings = tasks.get(ref.name), trial.training
+    if ref == trial.task:
+        lengths = settings.max_input_length, settings.max_generated_length
+    else:
+        lengths = task.max_input_length, task.max_generated_length
+    return task, Encoding(task, trial.backbone.family, backbone.tokenizer, trial.labels, trial.head, *lengths)
+
+
+def splits(task: Task, ref: TaskRef, location: str, how: Encoding, names: Sequence[str] = SPLITS) -> list[Dataset]:
+    """Encoded splits, from the cache where all of them are there.
+
+    Raises:
+        ApetError: rows that can't be read or encoded.
+    """
+    keys = {name: cache.key(ref, task, location, name, how) for name in names}
+    found = {name: encoded for name, key in keys.items() if (encoded := cache.load(key))}
+    if len(found) < len(keys):
+        rows = data.load_rows(task, ref, location)
+        for name, key in keys.items():
+            found[name] = encode(getattr(rows, name), how)
+            if key == cache.key(ref, task, location, name, how):  # the files are still those that the key is of
+                cache.save(key, found[name])
+    return [Dataset(found[name], how) for name in names]

@@ -51,29 +51,23 @@ class Template:
         values = dict(zip(self.task.columns, fields, strict=True))
         return (self.task.prompt[self.family].format(**values, mask=self.tokenizer.mask_token),)
 
-    def encode(self, rows: Sequence[tuple[str, ...]]) -> tuple[list[Tokens], int]:
-        """The inputs of some rows, and how many of them were cut.
+    def encode(self, rows: Sequence[tuple[str, ...]]) -> tuple[list[Tokens], set[int]]:
+        """The inputs of some rows, and which of them were cut.
 
         Raises:
             ApetError: ``max_length`` has no room beside the prompt.
         """
         tokens: list[Tokens] = []
-        truncated = 0
+        truncated: set[int] = set()
         for start in range(0, len(rows), _CHUNK):
-            fields = [tuple(self._safe(text) for text in row) for row in rows[start : start + _CHUNK]]
+            fields = [tuple(_safe(self.tokenizer, text) for text in row) for row in rows[start : start + _CHUNK]]
             chunk = self._tokenise(fields)
             long = [i for i, t in enumerate(chunk) if len(t.ids) > self.max_length]
-            truncated += len(long)
+            truncated.update(start + i for i in long)
             for i, cut in zip(long, self._shorten([fields[i] for i in long]), strict=True):
                 chunk[i] = cut
             tokens += chunk
         return tokens, truncated
-
-    def _safe(self, text: str) -> str:
-        """A text that can't spell a special token, such as another mask."""
-        for special in self.tokenizer.all_special_tokens:
-            text = text.replace(special, f"{special[0]} {special[1:]}")
-        return text
 
     def _tokenise(self, rows: Sequence[Sequence[str]]) -> list[Tokens]:
         if not rows:
@@ -113,6 +107,31 @@ class Template:
             out = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
             columns.append([[start for start, _ in offsets] for offsets in out["offset_mapping"]])
         return [list(row) for row in zip(*columns, strict=True)]
+
+
+def target_tokens(
+    texts: Sequence[str], family: str, tokenizer: Any, max_length: int
+) -> tuple[list[list[int]], set[int]]:
+    """What a family is to generate for some texts, and which of them were cut.
+
+    Args:
+        texts: the targets.
+        family: bloom, whose text follows its prompt after a space, or t5, whose tokenizer puts one there.
+        tokenizer: the family's.
+        max_length: tokens; a text that fits is closed by EOS beyond them, a text that is cut goes on, so it isn't.
+    """
+    prefix = " " if family == "bloom" else ""
+    given = [prefix + _safe(tokenizer, text).strip() for text in texts]
+    ids: list[list[int]] = tokenizer(given, add_special_tokens=False, verbose=False)["input_ids"] if given else []
+    cut = {i for i, row in enumerate(ids) if len(row) > max_length}
+    return [row[:max_length] if i in cut else [*row, tokenizer.eos_token_id] for i, row in enumerate(ids)], cut
+
+
+def _safe(tokenizer: Any, text: str) -> str:
+    """A text that can't spell a special token, such as another mask."""
+    for special in tokenizer.all_special_tokens:
+        text = text.replace(special, f"{special[0]} {special[1:]}")
+    return text
 
 
 def _less(keep: Sequence[int], excess: int) -> list[int]:

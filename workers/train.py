@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from trials.trial import Training
-from workers.batches import Batch, Dataset, stream
+from workers.batches import Batch, stream
 from workers.course import Course, finite
+from workers.encode import Dataset
 from workers.engines import Engine
 from workers.evaluate import Scores, evaluate
 from workers.model import PackModel

@@ -33,11 +33,16 @@ def sweeps(
         say("\n`apet sweeps NAME > mine.yaml` is a file to edit; `apet plan NAME` says what it costs.")
 
 
-def tasks(as_json: Json = False) -> None:
+def tasks(
+    overlaps: Annotated[
+        bool, typer.Option("--overlaps", help="Read the data that is here; count the rows whose text stands in train.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the tasks and where their data would be found now."""
     from orchestrator import listing
 
-    _print(listing.tasks(), as_json)
+    _print(listing.tasks(overlaps), as_json)
 
 
 def backbones(
@@ -49,7 +54,28 @@ def backbones(
     """List the backbones, where their weights are, their counts."""
     from orchestrator import listing
 
-    _print(listing.counts() if counts else listing.backbones(), as_json)
+    if counts:
+        _print_counts(listing.counts(), as_json)
+    else:
+        _print(listing.backbones(), as_json)
+
+
+def _print_counts(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """The counts; as a table, those of the study's authors stand beside ours where they differ, and why below."""
+    from orchestrator.tables import cell
+
+    if as_json:
+        print_json(rows)
+        return
+    beside = [", ".join(f"{name} {cell(it['authors'])}" for name, it in row["differs"].items()) for row in rows]
+    _print([{**row, "differs": text or None} for row, text in zip(rows, beside, strict=True)], as_json=False)
+    why: dict[str, list[str]] = {}
+    for row in rows:
+        for name, it in row["differs"].items():
+            why.setdefault(it["why"], []).append(f"{row['backbone']} {name}")
+    say("\ndiffers: the count of the study's authors, where it isn't ours")
+    for reason, places in why.items():
+        say(f"  {', '.join(places)}: {reason}")
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands that read a store: show, query, thresholds, report."""
+"""Commands that read a store: show, query, thresholds, report, export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, MaybeStoreUri, StoreUri, Where, load_sweep, print_json
+from orchestrator.commands.common import Json, MaybeStoreUri, StoreUri, Where, load_sweep, print_json, say
 
 
 class Format(StrEnum):
@@ -20,6 +20,13 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+class ModuleFormat(StrEnum):
+    """What a trained module is exported as."""
+
+    safetensors = "safetensors"
+    peft = "peft"
+
+
 class Floor(StrEnum):
     """What a low threshold has to be above."""
 
@@ -29,12 +36,15 @@ class Floor(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (show, query, thresholds, report):
+    for command in (show, query, thresholds, report, export):
         app.command()(command)
 
 
+TrialId = Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or the beginning of it.")]
+
+
 def show(
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or the beginning of it.")],
+    trial: TrialId,
     store: MaybeStoreUri = None,
     sweep: Annotated[
         str | None, typer.Option(metavar="SWEEP", help="Look in a sweep: a file, or a built-in one.")
@@ -117,3 +127,26 @@ def report(
     from trials.store import Store
 
     typer.echo(str(write(Store(store), out)))
+
+
+def export(
+    trial: TrialId,
+    store: StoreUri,
+    form: Annotated[
+        ModuleFormat,
+        typer.Option("--format", help="safetensors: the store's own file; peft: an adapter for Hugging Face PEFT."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
+) -> None:
+    """Take a trained module out of the store.
+
+    Every method but full as safetensors, which apet loads again; lora and prompt also as adapters that PEFT loads.
+    """
+    from orchestrator.export import export as write
+    from trials.store import Store
+
+    done = write(trial, Store(store), form.value, out)
+    for path in done.files:
+        typer.echo(str(path))
+    for note in done.notes:
+        say(note)

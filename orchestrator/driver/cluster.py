@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -11,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from orchestrator.driver.guardian import guarded, marked
 from orchestrator.driver.rows import Rows
 from trials.errors import ApetError
 from trials.store import Store
 
 PREFIX = "apet-"
-LOCK = "driver.lock"
 PRINTS = "_worker_logs_enabled"  # of ray._private.worker
 PROBE_S = 120.0  # a node may have to start a process first
 OBJECT_STORE_BYTES = 128 * 2**20  # packs and reports are a few kilobytes
@@ -142,14 +141,15 @@ def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concu
                 "`ray start --head`, or leave out --address to run on this machine"
             ) from None
         return
-    ray.init(
-        address="local",
-        num_cpus=max(1, min(cpus(), packs, max_concurrent or packs)),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(directory),
-        **common,
-    )
+    with marked(directory):
+        ray.init(
+            address="local",
+            num_cpus=max(1, min(cpus(), packs, max_concurrent or packs)),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(directory),
+            **common,
+        )
 
 
 def _capacity(
@@ -171,40 +171,16 @@ def _capacity(
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """A temporary directory; those of drivers that were killed are removed first.
-
-    A driver holds a lock on its own, which ends with it however it ends.
-    """
+    """A temporary directory, removed at the end, whether we or our guardian live to see it."""
     base = Path(tempfile.gettempdir())
     if len(str(base)) > 30:  # Ray puts sockets below, whose paths have at most 107 bytes
         base = Path("/tmp")
-    for old in base.glob(f"{PREFIX}*/{LOCK}"):
-        with _locked(old) as stale:
-            if stale:
-                shutil.rmtree(old.parent, ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    try:
-        with _locked(directory / LOCK):
-            yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[IO[str] | None]:
-    """The open file while we hold its lock, None when another process does or it isn't ours."""
-    try:
-        file = path.open("a")
-    except OSError:
-        yield None
-        return
-    with file:
+    with guarded(directory):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield None
-            return
-        yield file
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -82,9 +82,17 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             return
         pack = Pack.from_json(config[PACK])
         self.open = {member.trial.trial_id for member in pack.members}
-        self.beat = {"pack_id": pack.pack_id, "sweep": pack.sweep, "trials": sorted(self.open), "since": time.time()}
+        first = pack.members[0].trial  # all of a pack agree in backbone and task
+        self.beat = {
+            "pack_id": pack.pack_id,
+            "sweep": pack.sweep,
+            "backbone": first.backbone.name,
+            "task": first.task.name,
+            "trials": sorted(self.open),
+            "since": time.time(),
+        }
         self.progress = self.worker.run(pack, self.heart.should_stop)
-        self._beat(0, pack.members[0].trial.training.steps)
+        self._beat(0, first.training.steps)
 
     def _beat(self, step: int, steps: int) -> None:
         self.heart.say({**self.beat, "step": step, "steps": steps}, now=step == 0)

@@ -15,7 +15,13 @@ from trials.record import SCHEMA_VERSION
 
 READS_SWEEP = [("plan",), ("run", "--store", "STORE"), ("status", "--store", "STORE")]
 LOCAL = SMALL.replace("rte", "rotten_tomatoes")  # from a package: no hub is asked
+VERBALIZER = SMALL.replace("[tiny-bert, tiny-t5]", "[quickstart-l3]") + "head: verbalizer\n"
 READS_STORE = [("status",), ("resubmit",), ("show", "ab"), ("query", "select 1 from trials"), ("thresholds",)]
+
+
+def mixed(operations: str, sites: str = "{}") -> str:
+    """The small sweep with other operations and sites of ``apet``."""
+    return SMALL.replace("counts: [10", f"operations: {operations}, sites: {sites}, counts: [10")
 
 
 def entries(folder: Path) -> list[str]:
@@ -52,6 +58,21 @@ def test_a_sweep_that_is_not_there(command: tuple[str, ...], tmp_path: Path) -> 
         (SMALL.replace("[10, 100]", "[-5]"), ["small.yaml:8:", "-5"]),
         (SMALL.replace("[10, 100]", "[1.5]"), ["small.yaml:8:", "1.5"]),
         (SMALL.replace("[10, 100]", "[99999999]"), ["small.yaml:8:", "99999999", "add", "concat", "plug"]),
+        (mixed("{add: 0}"), ["small.yaml:8:", "operations.add", "0"]),
+        (mixed("{add: -2}"), ["small.yaml:8:", "operations.add", "-2"]),
+        (mixed("{add: 1.5}"), ["small.yaml:8:", "operations.add", "1.5"]),
+        (mixed("{add: much}"), ["small.yaml:8:", "operations.add", "much"]),
+        (mixed("{}"), ["small.yaml:8:", "operations"]),
+        (mixed("{pulg: 1}"), ["small.yaml:8:", "pulg", "did you mean plug?"]),
+        (mixed("{add: 1}", "{add: [gate]}"), ["gate", "on bert", "q, k, v, o, up, down"]),
+        (mixed("{concat: 1}", "{concat: [norm]}"), ["norm", "concat can't stand there"]),
+        (mixed("{plug: 1}", "{plug: [q]}"), ["'q'", "plug can't stand there", "o, down"]),
+        (mixed("{add: 1}", "{add: [soft_tokens]}"), ["soft_tokens", "add can't stand there"]),
+        (mixed("{add: 1}", "{plug: [o]}"), ["plug", "no weight"]),
+        (mixed("{add: 1}").replace("[10, 100]", "[9999]"), ["small.yaml:8:", "9999", "tiny-bert: add 768 scalars"]),
+        (SMALL.replace("rank: 2", "rank: 65"), ["small.yaml:7:", "rank 65", "tiny-bert", "64 units"]),
+        (VERBALIZER, ["small.yaml:11:", "verbalizer", "quickstart-l3 has no masked-language-model head"]),
+        (SMALL + "head: frozen\n", ["small.yaml:11:", "frozen", "tiny-t5 generates"]),
         (SMALL.replace("steps: 4", "steps: four"), ["small.yaml:10:", "steps", "four"]),
         (SMALL.replace("steps: 4, ", ""), ["steps"]),
         (SMALL.replace("[1.0e-3]", "[]"), ["learning_rates"]),

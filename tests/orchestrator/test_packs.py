@@ -56,6 +56,13 @@ def test_every_trial_is_in_one_pack_of_those_that_may_share_one() -> None:
         build(group, "p")  # refuses trials that can't share
 
 
+def test_prompts_of_one_length_come_together_and_leave_the_others_short() -> None:
+    methods = [Method("prompt", tokens=n) if n else Method("bitfit") for n in (0, 9, 5, 0, 9, 0, 5, 0)]
+    found = packs([todo(0, method=method, learning_rate=0.1 + i) for i, method in enumerate(methods)], pack_size=2)
+    lengths = [[one.trial.method.tokens for one in group] for group in found]
+    assert lengths == [[9, 9], [5, 5], [None, None], [None, None]]  # the longest cost most
+
+
 def test_a_pack_is_what_a_worker_reads() -> None:
     group = (todo(3).again(),)
     pack = build(group, "run-7", zero_stage=2, offload=True)
@@ -74,5 +81,6 @@ def test_cost_grows_with_steps_rows_and_parameters() -> None:
     assert cost(trial(steps=200)) > 1.5 * cost(plain)
     assert cost(trial(steps=100, backbone="quickstart-l6")) > 10 * cost(plain)
     assert cost(trial(steps=100, method=Method("full"))) > cost(plain)
+    assert cost(trial(steps=100, method=Method("prompt", tokens=100))) > 1.5 * cost(plain)
     assert cost(trial(steps=0)) > 0
     assert weight((todo(0), todo(1))) == 2 * cost(trial())

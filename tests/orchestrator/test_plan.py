@@ -92,6 +92,8 @@ def test_memory_is_weights_and_sixteen_bytes_a_trained_scalar() -> None:
     assert (needed.weights, needed.state) == (2000, 3 * 10 * 16)
     block = 96 * 128 * (18 * 768 + 2 * 12 * 128)  # sequences, tokens, bytes of a frozen block
     assert needed.saved == 12 * block
+    prompt = estimate.need(replace(one, method=named("prompt", tokens=100)), 1000, 10, 3, 2)
+    assert prompt.saved == 12 * 96 * 228 * (18 * 768 + 2 * 12 * 228)  # soft tokens are positions too
     full = estimate.need(trial("bert-base", "full", batch_size=32), 1000, 1000, 1, bytes_per_number=4)
     assert full.saved == 2 * 12 * 32 * 128 * (32 * 768 + 2 * 12 * 128)
 

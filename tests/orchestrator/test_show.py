@@ -9,8 +9,12 @@ import pytest
 from shell import apet, refused, row, small, stored
 
 from orchestrator.show import pack_of, show, trains
+from orchestrator.tables import cell
 from trials.errors import ApetError
+from trials.methods import count_of
 from trials.pack import Pack
+from trials.positions import layout
+from trials.sites import sites
 from trials.store import Store
 from trials.sweep import Sweep
 
@@ -25,12 +29,12 @@ def test_from_a_sweep_it_says_what_trains_and_where(tmp_path: Path) -> None:
     found = json.loads(apet("show", trial.trial_id, "--sweep", path, "--json").stdout)
     assert found["trial_id"] == trial.trial_id
     assert json.dumps(found["spec"], sort_keys=True, separators=(",", ":"), ensure_ascii=False) == trial.spec
-    for part in ("operations", "blocks", "kinds"):
-        assert sum(found["trains"][part].values()) == 100
+    for part in ("blocks", "kinds"):
+        assert sum(n for held in found["trains"][part].values() for n in held.values()) == 100
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bloom", "tiny-t5"])
-def test_scalars_add_up_for_every_method(backbone: str) -> None:
+def test_scalars_add_up_for_every_method_from_a_sweep_and_a_store(backbone: str, tmp_path: Path) -> None:
     text = f"""\
 backbones: [{backbone}]
 tasks: [rte]
@@ -39,18 +43,37 @@ training: {{steps: 1}}
 methods: [prompt, bitfit, lora, adapter, {{method: apet, counts: [1, 333], placement: [discrete, adjacent]}}]
 """
     mixed = "{method: apet, counts: [700], sites: {concat: [soft_tokens, q]}, tokens: 3, operations: {concat: 1}}"
-    for trial in Sweep.parse(text.replace("methods: [", f"methods: [{mixed}, ")).trials():
+    text = text.replace("methods: [", f"methods: [{mixed}, ")
+    store = Store(tmp_path / "store", create=True)
+    for trial in Sweep.parse(text).trials():
+        store.append(row(trial))
         what = trains(trial)
-        assert what.sites is not None
-        assert what.count == sum(what.operations.values()) == sum(what.blocks.values()) == sum(what.kinds.values())
-        assert 1 <= what.sites[0] <= what.sites[1]
+        places, every = layout(trial).touched(), sites(trial.backbone, trial.method.tokens or 0)
+        assert what.sites == (len(places), len(every))
+        assert what.count == sum(what.operations.values()) == count_of(trial.method, trial.backbone)
+        assert list(what.blocks) == list(dict.fromkeys(site.name.rpartition(".")[0] for site in places))
+        assert what.kinds.keys() == {site.kind for site in places}
+        for op, scalars in what.operations.items():
+            for parts in (what.blocks, what.kinds):
+                assert sum(held.get(op, 0) for held in parts.values()) == scalars
+        shown = [
+            apet("show", trial.trial_id, *place).stdout
+            for place in (("--store", store.uri), ("--sweep", small(tmp_path, text)))
+        ]
+        head = f"{what.count:,} tunable parameters at {len(places)} of {len(every)} sites"
+        for page in shown:
+            assert head in page
+            for place, held in {**what.blocks, **what.kinds}.items():
+                line = next(line.split() for line in page.splitlines() if line.startswith(f"{place} "))
+                cells = [sum(held.values()), *(held.get(op) for op in what.operations)]
+                assert line[1:] == [cell(n) for n in cells]
 
 
 def test_lora_sits_on_queries_and_values(tmp_path: Path) -> None:
     trial = next(t for t in Sweep.load(small(tmp_path)).trials() if t.method.name == "lora")
     what = trains(trial)
-    assert what.kinds == {"q": 512, "v": 512}
-    assert what.blocks == {"encoder.0": 512, "encoder.1": 512}
+    assert what.kinds == {"q": {"concat": 512}, "v": {"concat": 512}}
+    assert what.blocks == {"encoder.0": {"concat": 512}, "encoder.1": {"concat": 512}}
     assert what.sites is not None
     assert what.sites[0] == 4
 
@@ -64,8 +87,8 @@ training: {steps: 1}}
     what = trains(trial)
     assert (what.operations, what.kinds, what.blocks) == (
         {"concat": 192},
-        {"soft_tokens": 192},
-        {"encoder.input": 192},
+        {"soft_tokens": {"concat": 192}},
+        {"encoder.input": {"concat": 192}},
     )
     assert what.sites is not None
     assert what.sites[0] == 1

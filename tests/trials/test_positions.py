@@ -217,6 +217,18 @@ def test_axes_never_couple() -> None:
     assert scalars(same) == scalars(other)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(TINY), SHARES, st.sampled_from(PLACEMENTS), st.integers(0, 5), st.integers(1, 900))
+def test_an_operation_stands_where_it_stands_alone_whatever_the_train_seed(
+    name: str, shares: dict[str, int], placement: str, seed: int, count: int
+) -> None:
+    mixed = lay(name, min(count, 256 * len(shares)), shares, placement, seed, train_seed=1)
+    for op in mixed.ops:
+        if op.count:
+            (alone,) = lay(name, op.count, {op.op: 1}, placement, seed, train_seed=2).ops
+            assert list(scalars(alone)) == list(scalars(op))
+
+
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_seeds_differ(placement: str) -> None:
     found = {frozenset(scalars(lay("tiny-t5", 40, {"add": 1}, placement, seed).ops[0])) for seed in range(6)}

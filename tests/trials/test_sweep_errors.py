@@ -112,7 +112,7 @@ def test_keys_and_types(keys: dict[str, Any], parts: list[str]) -> None:
     ("keys", "parts"),
     [
         ({"backbones": ["tiny-brt"]}, ["backbones.0", "did you mean tiny-bert?", "quickstart-l6"]),
-        ({"tasks": ["nq_open"]}, ["tasks.0", "'nq_open' is unknown", "rotten_tomatoes"]),
+        ({"tasks": ["cola"]}, ["tasks.0", "'cola' is unknown", "rotten_tomatoes"]),
         ({"tasks": [{"name": "rtee"}]}, ["tasks.0.name", "did you mean rte?"]),
         ({"evaluate_on": ["rtee"]}, ["evaluate_on.0", "did you mean rte?"]),
         ({"methods": ["prefix"]}, ["methods.0", "'prefix' is unknown", "full, prompt, bitfit, lora, adapter, apet"]),

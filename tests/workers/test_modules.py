@@ -137,12 +137,14 @@ def test_a_slice_may_leave_the_pack(name: str, trial: Any) -> None:
     assert torch.equal(two[1], all_four[3])
 
 
-def test_bloom_value_gets_its_own_branch_and_not_the_querys(trial: Any) -> None:
+@pytest.mark.parametrize("part", ["q", "k", "v"])
+def test_a_branch_of_blooms_fused_layer_is_its_own_and_no_others(part: str, trial: Any) -> None:
+    """The authors' code adds the query's branch to the value too (PAPER.md)."""
     backbone = frozen("tiny-bloom")
     seen: dict[str, Tensor] = {}
     layer = backbone.model.transformer.h[0].self_attention.query_key_value
-    kinds = {"concat": ("v",)}
-    modules = Modules(backbone, [layout(trial("tiny-bloom", operations={"concat": 1}, sites=kinds, count=2 * 128))])
+    kinds = {"concat": (part,)}
+    modules = Modules(backbone, [layout(trial("tiny-bloom", operations={"concat": 1}, sites=kinds, count=40 * 128))])
     randomised(modules)
     layer.register_forward_hook(
         lambda m, a, out: seen.update(out=out, plain=torch.nn.functional.linear(a[0], m.weight, m.bias))
@@ -150,8 +152,8 @@ def test_bloom_value_gets_its_own_branch_and_not_the_querys(trial: Any) -> None:
     modules.bind()
     logits(backbone)
     difference = (seen["out"] - seen["plain"]).unflatten(-1, (4, 3, 16))
-    changed = [bool((difference[..., part, :].abs() > 1e-6).any()) for part in range(3)]
-    assert changed[:2] == [False, False]
+    changed = [bool((difference[..., third, :].abs() > 1e-6).any()) for third in range(3)]
+    assert changed == [part == kind for kind in "qkv"]
 
 
 def test_initial_theta_is_zero_on_output_sides_and_drawn_on_input_sides(trial: Any) -> None:

@@ -10,12 +10,19 @@ from typing import Any
 import pytest
 import torch
 
+from trials import backbones
 from trials.pack import Member, Pack, Sources
 from trials.store import Store
 from trials.trial import Training, Trial
+from workers import readout
+from workers.backbone import digest
+from workers.evaluate import evaluate
+from workers.model import PackModel
+from workers.module_file import ModuleFile
 from workers.worker import Worker
 
 FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
+HEADED = ("tiny-bert", "bitfit")  # with a trained head
 GOOD = ("a fine film", "a warm and funny story", "great acting", "it is a joy to watch")
 BAD = ("a dull film", "a cold and boring story", "bad acting", "it is a pain to watch")
 
@@ -69,8 +76,35 @@ def test_a_family_learns_sixteen_rows_and_its_row_says_so(name: str, folder: Pat
     assert row["load_s"] > 0
     curve = store.curves().to_pylist()
     assert [point["step"] for point in curve] == [30, 60, 90, 120]
-    module = store.load_module(row["module_uri"])
-    assert one.spec.encode()[:40] in module.replace(b"\\\\\\", b"").replace(b"\\", b"")
+    module = ModuleFile.from_bytes(store.load_module(row["module_uri"]))
+    assert (module.trial, module.best_step) == (one, row["best_step"])
+    assert (module.weights_digest, module.precision) == (row["weights_digest"], row["precision"])
+    assert module.theta.any()
+
+
+@pytest.mark.parametrize(("name", "method"), [*zip(FAMILIES, ("prompt", "lora", "apet"), strict=True), HEADED])
+def test_a_module_file_gives_the_score_of_its_row_again(
+    name: str, method: str, folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    """On a backbone loaded anew, with the head of the file where one was trained."""
+    training = Training(steps=60, batch_size=16, eval_every=20)
+    fields = {"training": training, "learning_rate": 1e-2}
+    if (name, method) == HEADED:
+        fields |= {"head": "trained", "backbone": replace(backbones.get(name), head_scale=0.3)}
+    sizes = {"prompt": {"tokens": 3}, "apet": {"count": 4000}}
+    one = trial(name, method=method, trial=fields, **sizes.get(method, {}))
+    store, pack = Store(tmp_path / "store", create=True), pack_of(folder, one)
+    run(Worker(store, threads=1), pack)
+    row = rows_of(store)[one.trial_id]
+    module = ModuleFile.from_bytes(store.load_module(row["module_uri"]))
+    worker = Worker(store, threads=1)
+    backbone = worker.backbone(pack)
+    rows = worker.rows(pack, backbone)
+    read = readout.make(one, rows.task, backbone, 1)
+    weights = [module.head] if module.head is not None else read.weights or None
+    model = PackModel(backbone, module.onto(backbone), weights, read.label_words)
+    (scores,) = evaluate(model, rows.test, 16)
+    assert scores.score == row["test_score"] > 0.6
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -126,6 +160,7 @@ def test_full_leaves_the_next_trial_as_on_a_fresh_worker(name: str, folder: Path
     run(Worker(fresh, threads=1), pack_of(folder, after))
     assert scores(warm, after) == scores(fresh, after)
     row = rows_of(warm)[full.trial_id]
+    assert digest(worker.backbone(pack_of(folder, after)).model) == row["weights_digest"]
     assert row["state"] == "completed"
     assert row["count_actual"] == sum(p.numel() for p in worker.backbone(pack_of(folder, after)).model.parameters())
     assert [r["load_s"] > 0 for r in sorted(warm.attempts().to_pylist(), key=lambda r: r["started_at"])] == [

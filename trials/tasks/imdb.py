@@ -9,7 +9,7 @@ TASK = Task(
     hub_config="plain_text",
     revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
     columns=("text",),
-    label_column="label",
+    answer_column="label",
     labels=("neg", "pos"),
     words={
         "bert": ("terrible", "great"),

@@ -9,7 +9,7 @@ TASK = Task(
     hub_config="mnli",
     revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     columns=("premise", "hypothesis"),
-    label_column="label",
+    answer_column="label",
     labels=("entailment", "neutral", "contradiction"),
     words={
         "bert": ("yes", "maybe", "no"),

@@ -9,7 +9,7 @@ TASK = Task(
     hub_config="mrpc",
     revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     columns=("sentence1", "sentence2"),
-    label_column="label",
+    answer_column="label",
     labels=("not_equivalent", "equivalent"),
     words={
         "bert": ("no", "yes"),

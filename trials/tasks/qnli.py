@@ -9,7 +9,7 @@ TASK = Task(
     hub_config="qnli",
     revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     columns=("question", "sentence"),
-    label_column="label",
+    answer_column="label",
     labels=("entailment", "not_entailment"),
     words={
         "bert": ("yes", "no"),

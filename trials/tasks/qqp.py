@@ -9,7 +9,7 @@ TASK = Task(
     hub_config="qqp",
     revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     columns=("question1", "question2"),
-    label_column="label",
+    answer_column="label",
     labels=("not_duplicate", "duplicate"),
     words={
         "bert": ("no", "yes"),

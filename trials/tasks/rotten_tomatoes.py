@@ -9,7 +9,7 @@ TASK = Task(
     hub_config=None,
     revision="aa13bc287fa6fcab6daf52f0dfb9994269ffea28",
     columns=("text",),
-    label_column="label",
+    answer_column="label",
     labels=("neg", "pos"),
     words={
         "bert": ("terrible", "great"),

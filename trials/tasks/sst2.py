@@ -9,7 +9,7 @@ TASK = Task(
     hub_config="sst2",
     revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
     columns=("sentence",),
-    label_column="label",
+    answer_column="label",
     labels=("negative", "positive"),
     words={
         "bert": ("terrible", "great"),
