@@ -4,8 +4,10 @@ Memory of a step: the weights in their precision, 16 bytes for every trained sca
 of AdamW in float32), and what is saved for the backward pass. The last follows the account of Korthikanti et al. 2022
 (arXiv 2205.05198) without dropout: at 2 bytes a number, a block of sequence length s, batch b, width h and a heads
 saves 2·a·s²·b of attention and 32·s·b·h of the rest, of which frozen linear layers, whose inputs nobody needs, save
-only 18·s·b·h. Logits over the vocabulary come on top for families that generate. Sequences count at their maximum
-length, so this is an upper estimate; buffers of a library are not in it. The ranks of a gang share the batch.
+only 18·s·b·h; ``apet`` reads the layers that it touches, anywhere. Logits over the vocabulary come on top for families
+that generate. Sequences count at their maximum length, so this is an upper estimate of what is needed at once; what
+libraries keep is not in it: processes on a CPU were seen at two to three times as much. The ranks of a gang share the
+batch.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ CARD_FLOPS = 1e14  # sustained by such a card in bf16, about a third of its peak
 USABLE = 0.9  # of a card's memory
 GANGS = (1, 2, 4, 8)
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
+ROW_TOKENS = {
+    **{"sst2": 29, "rotten_tomatoes": 31, "imdb": 125},
+    **{"mnli": 54, "qnli": 65, "rte": 82, "mrpc": 68, "qqp": 45},
+    **{"nq_open": 20, "samsum": 153, "multi_news": 320},
+}
+"""Mean tokens of a row, prompt and answer included, cut at the task's limits: 500 rows of each, by BERT's tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,9 @@ class Need:
         return weights + state + saved
 
 
-def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int) -> Need:
+def need(
+    trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int, micro_batch: int | None = None
+) -> Need:
     """Memory of a pack of trials like this one.
 
     Args:
@@ -81,11 +91,13 @@ def need(trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_numb
         trained: scalars of one trial of the pack.
         pack_size: trials in the pack.
         bytes_per_number: 2 for bf16, 4 for fp32.
+        micro_batch: rows of a batch in memory at once, None for all of them.
     """
     shape, settings = trial.backbone.shape, trial.training
-    batch, length = settings.batch_size * pack_size, settings.max_input_length + (trial.method.tokens or 0)
+    rows = min(micro_batch or settings.batch_size, settings.batch_size)
+    batch, length = rows * pack_size, settings.max_input_length + (trial.method.tokens or 0)
     targets = settings.max_generated_length + 1
-    width = (32 if trial.method.name == "full" else 18) * shape.d_model
+    width = (32 if trial.method.name in ("full", "apet") else 18) * shape.d_model
     stacks = ((shape.blocks, length), (shape.decoder_blocks, targets))
     numbers = sum(blocks * batch * s * (width + 2 * shape.heads * s) for blocks, s in stacks) // 2
     if trial.backbone.family != "bert":
@@ -113,47 +125,59 @@ def fit(needed: Need, gpus: int | None, zero_stage: int | None, offload: bool | 
     return next((option for option in options if option.fits), options[-1])
 
 
-def flops(trial: Trial, parameters: int, row_tokens: int) -> float:
+def flops(trial: Trial, parameters: int) -> float:
     """Floating-point operations of a trial: 2 a weight and token forward, 2 back, 2 more for ``full``.
 
     Evaluation is a forward pass on validation at every evaluation, and once on the test rows of every task that is
-    scored. The input embedding is a look-up and costs nothing, but on BLOOM, where it is the output layer too.
+    scored. The input embedding is a look-up and costs nothing, but on BLOOM, where it is the output layer too. Soft
+    tokens lengthen every row.
 
     Args:
         trial: gives steps, batch size and how much is scored.
         parameters: of the backbone.
-        row_tokens: of a typical row's text, from :func:`tokens_per_row`; soft tokens come on top.
     """
     shape, settings = trial.backbone.shape, trial.training
     table = 0 if trial.backbone.family == "bloom" else shape.vocab * shape.d_model
     passes = 3 if trial.method.name == "full" else 2  # forward, back, and the gradients of weights
     evaluations = ceil(settings.steps / settings.eval_every) if settings.eval_every else 1
-    scored = evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
-    scored += sum(task.test_rows or UNKNOWN_ROWS for task in (trial.task, *trial.evaluate_on))
-    rows = settings.steps * settings.batch_size * passes + scored
-    return 2.0 * (parameters - table) * rows * (row_tokens + (trial.method.tokens or 0))
+    soft = trial.method.tokens or 0
+    rows = settings.steps * settings.batch_size * passes + evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
+    tokens = rows * (row_tokens(trial.task.name) + soft)
+    for task in (trial.task, *trial.evaluate_on):
+        tokens += (task.test_rows or UNKNOWN_ROWS) * (row_tokens(task.name) + soft)
+    return 2.0 * (parameters - table) * tokens
 
 
 @cache
-def tokens_per_row(task: str, longest: int) -> int:
-    """Tokens of a typical row: one and a third for each word of the task's worked example, at most ``longest``."""
+def row_tokens(task: str) -> int:
+    """Tokens of a typical row: measured, or for a new task one and a third for each word of its worked example."""
     from trials import tasks
 
-    example = tasks.get(task).example
-    words = sum(len(str(value).split()) for value in example.values())
-    return min(longest, max(8, ceil(words * 4 / 3)))
+    if task in ROW_TOKENS:
+        return ROW_TOKENS[task]
+    words = sum(len(str(value).split()) for value in tasks.get(task).example.values())
+    return max(8, ceil(words * 4 / 3))
 
 
 @cache
 def measured_flops() -> float:
-    """Operations a second of this machine's CPU in float32, from a matrix product of a few milliseconds."""
+    """Operations a second of this machine's CPU in float32: one core's rate in matrix products, times the cores.
+
+    The products are so small that libraries take one thread for them, and are timed by what the thread itself ran:
+    a few milliseconds, and the same on a busy machine as on a quiet one.
+    """
     import numpy as np
 
-    n = 768
-    a = np.ones((n, n), dtype=np.float32)
-    a @ a  # threads start, pages are touched
-    best = min(_timed(lambda: a @ a) for _ in range(5))
-    return 2.0 * n**3 / best
+    n, products = 64, 64
+    a, b = np.ones((products, n, n), dtype=np.float32), np.ones((n, n), dtype=np.float32)
+    out = a @ b  # pages are touched
+    best = min(_timed(lambda: np.matmul(a, b, out=out)) for _ in range(20))
+    return 2.0 * n**3 * products / best * cores()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_bytes() -> int:
@@ -175,6 +199,6 @@ def card_bytes() -> int | None:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.thread_time() - start

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.estimate import flops, tokens_per_row
+from orchestrator.estimate import flops
 from trials.backbones import parameters
 from trials.pack import Member, Pack, Sources
 from trials.trial import Trial, canonical
@@ -59,8 +59,7 @@ def packs(todo: Iterable[Todo], pack_size: int = PACK_SIZE) -> list[Members]:
 
 def cost(trial: Trial) -> float:
     """Work of a trial relative to others: floating-point operations, by arithmetic on shapes."""
-    tokens = tokens_per_row(trial.task.name, trial.training.max_input_length)
-    return flops(trial, parameters(trial.backbone), tokens)
+    return flops(trial, parameters(trial.backbone))
 
 
 def weight(members: Members) -> float:
@@ -68,7 +67,9 @@ def weight(members: Members) -> float:
     return sum(cost(todo.trial) for todo in members)
 
 
-def build(members: Members, pack_id: str, zero_stage: int = 0, offload: bool = False) -> Pack:
+def build(
+    members: Members, pack_id: str, zero_stage: int = 0, offload: bool = False, micro_batch: int | None = None
+) -> Pack:
     """The pack that a worker gets."""
     first = members[0]
     return Pack(
@@ -78,6 +79,7 @@ def build(members: Members, pack_id: str, zero_stage: int = 0, offload: bool = F
         sweep=first.sweep,
         zero_stage=zero_stage,
         offload=offload,
+        micro_batch=micro_batch,
     )
 
 

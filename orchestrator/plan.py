@@ -197,17 +197,15 @@ def _place(
     from orchestrator import estimate
 
     def largest(on_gpu: bool) -> tuple[str, Need]:
-        needs = {
-            label: estimate.need(
-                group[0],
-                parameters,
-                max(counted(t.method, t.backbone, parameters) for t in group),
-                1 if group[0].method.name == "full" else pack_size,
-                number_bytes(group[0].training.precision, on_gpu),
-            )
-            for label, group in groups.items()
-        }
-        return max(needs.items(), key=lambda item: item[1].total)
+        needs = []
+        for label, group in groups.items():
+            most = max(counted(t.method, t.backbone, parameters) for t in group)
+            together = 1 if group[0].method.name == "full" else pack_size
+            for one in {t.training: t for t in group}.values():  # tasks differ in length
+                size = number_bytes(one.training.precision, on_gpu)
+                needed = estimate.need(one, parameters, most, together, size, _given(wanted.micro_batch))
+                needs.append((label, needed))
+        return max(needs, key=lambda item: item[1].total)
 
     asked = wanted.gpus not in ("auto", 0) or wanted.zero_stage not in ("auto", 0)
     card = None if wanted.gpus == 0 else estimate.card_bytes()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trials.store import Store
     from trials.trial import Trial
 
-CPU_SHARE = 0.5  # of the rate of a large matrix product, reached by training small models
+CPU_SHARE = 0.5  # of the rate of matrix products, reached by a run of small models from its start to its end
 Key = tuple[str, str, bool]  # backbone, task, whether all of the backbone trains
 
 
@@ -47,12 +47,13 @@ def total(trials: Sequence[Trial], gpus: int, known: Mapping[Key, float]) -> tup
 
 def _rate(gpus: int) -> tuple[float, str]:
     """Operations a second, and the words for it."""
-    from orchestrator.estimate import CARD_FLOPS, measured_flops
+    from orchestrator.estimate import CARD_FLOPS, cores, measured_flops
 
     if gpus:
         return gpus * CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
     rate = measured_flops() * CPU_SHARE
-    return rate, f"arithmetic, half of this CPU's matrix product measured now: {rate:.1e} operations/s"
+    on = f"{cores()} cores" if cores() > 1 else "one core"
+    return rate, f"arithmetic, half of what matrix products reach on {on} of this CPU, if idle: {rate:.1e} operations/s"
 
 
 def _key(trial: Trial) -> Key:
@@ -61,16 +62,11 @@ def _key(trial: Trial) -> Key:
 
 def _operations(trials: Sequence[Trial]) -> float:
     """Floating-point operations of all, computed once for those that cost the same."""
-    from orchestrator.estimate import flops, tokens_per_row
+    from orchestrator.estimate import flops
     from trials.backbones import parameters
 
     alike: dict[object, list[Trial]] = defaultdict(list)
     for trial in trials:
-        method = (trial.method.name == "full", trial.method.tokens)
+        method = trial.method.name == "full", trial.method.tokens
         alike[trial.backbone.name, trial.task, trial.training, trial.evaluate_on, method].append(trial)
-    total = 0.0
-    for group in alike.values():
-        first = group[0]
-        row = tokens_per_row(first.task.name, first.training.max_input_length)
-        total += len(group) * flops(first, parameters(first.backbone), row)
-    return total
+    return sum(len(group) * flops(group[0], parameters(group[0].backbone)) for group in alike.values())

@@ -39,6 +39,8 @@ class Pack:
     Args:
         device: auto, cpu or cuda.
         zero_stage: DeepSpeed's stage, 0 to 3.
+        micro_batch: rows of a batch that go through the backbone at once at most, None for all that fit; the
+            gradients add up to those of the whole batch.
     """
 
     pack_id: str
@@ -48,6 +50,7 @@ class Pack:
     device: str = "auto"
     zero_stage: int = 0
     offload: bool = False
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         keys = {m.trial.pack_key for m in self.members}

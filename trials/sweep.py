@@ -28,6 +28,8 @@ class Resources:
         zero_stage: DeepSpeed's stage, 0 to 3.
         offload: to CPU memory.
         pack_size: trials per pack.
+        micro_batch: rows of a batch in memory at once, at most: the numbers are the same; ``auto``: all, and fewer
+            when memory runs out.
         retries: new attempts per run after a failure of infrastructure.
     """
 
@@ -35,6 +37,7 @@ class Resources:
     zero_stage: int | Auto = "auto"
     offload: bool | Auto = "auto"
     pack_size: int | Auto = "auto"
+    micro_batch: int | Auto = "auto"
     retries: int = 2
 
 

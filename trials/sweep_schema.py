@@ -201,6 +201,10 @@ class Resources(Model):
     zero_stage: Annotated[Annotated[int, Field(ge=0, le=3)] | Literal["auto"], _auto("0, 1, 2 or 3")] = "auto"
     offload: Annotated[bool | Literal["auto"], _auto("true or false")] = "auto"
     pack_size: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], _auto("or a whole number, 1 or more")] = "auto"
+    micro_batch: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], _auto("or a whole number, 1 or more")] = (
+        "auto"
+    )
+    """Rows of a batch in memory at once, at most; the numbers are the same."""
     retries: Seed = 2
     """New attempts per run after a failure of infrastructure."""
 

@@ -56,6 +56,19 @@ def stream(data: Dataset, train_seed: int, batch_size: int, start: int = 0) -> I
         epoch, skip = epoch + 1, 0
 
 
+def parts(batch: Batch, rows: int) -> list[tuple[dict[str, Tensor], float]]:
+    """A batch in parts of at most ``rows`` rows, padding kept, each with its share of what a loss is the mean over.
+
+    The losses are means over rows, or over target tokens where there are targets: with these shares as factors the
+    parts' losses, and their gradients, add up to those of the whole batch.
+    """
+    asked = batch.tensors["labels"].ne(IGNORED).sum(1) if "labels" in batch.tensors else torch.ones(len(batch.rows))
+    cuts = [slice(at, at + rows) for at in range(0, len(batch.rows), rows)]
+    return [
+        ({name: x[cut] for name, x in batch.tensors.items()}, float(asked[cut].sum() / asked.sum())) for cut in cuts
+    ]
+
+
 def eval_batches(data: Dataset, batch_size: int) -> Iterator[Batch]:
     """Every row once, sorted by length; ``Batch.rows`` says which. BLOOM's inputs are the prompts alone."""
     order = np.argsort(data.rows.inputs.lengths, kind="stable").tolist()

@@ -10,6 +10,7 @@ import torch
 
 from workers.batches import eval_batches
 from workers.encode import Dataset
+from workers.heads import label_word_ids
 from workers.metrics import LABELS, TEXTS, normalise_label
 from workers.model import PackModel
 
@@ -27,15 +28,18 @@ def evaluate(model: PackModel, data: Dataset, batch_size: int) -> list[Scores]:
     """One score per active trial, in the order of ``model.active``.
 
     Encoders answer with their best label, others with greedy text. Where the task has labels it must be the label's
-    text: anything else is wrong, so a guess scores 0 there and 1 / labels here.
+    text: anything else is wrong, so a guess scores 0 there and 1 / labels here. A verbalizer answers in the label
+    words of the task that is scored, trained on or not.
     """
+    how = data.how
+    words = label_word_ids(how.task, how.labels, how.family, how.tokenizer) if model.label_words else None
     right: list[Any] = []
     answers: list[list[Any]] = [[] for _ in model.active]
     for batch in eval_batches(data, batch_size):
         tensors = {name: x.to(model.device) for name, x in batch.tensors.items()}
         right += [data.rows.answers[i] for i in batch.rows]
         if model.family == "bert":
-            given: list[list[Any]] = model.predict(tensors).tolist()
+            given: list[list[Any]] = model.predict(tensors, words).tolist()
         else:
             given = model.generate(tensors, data.how.max_generated_length)
         for mine, new in zip(answers, given, strict=True):

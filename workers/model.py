@@ -67,9 +67,14 @@ class PackModel(nn.Module):
         return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
 
     @torch.no_grad()
-    def predict(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Encoders: the best label of every row, [K, b]."""
-        return self._label_scores(batch, self._bind()).argmax(-1)
+    def predict(self, batch: Mapping[str, Tensor], label_words: Sequence[int] | None = None) -> Tensor:
+        """Encoders: the best label of every row, [K, b].
+
+        Args:
+            batch: tensors of b rows.
+            label_words: a verbalizer's, of the task that is scored; by default those it trains with.
+        """
+        return self._label_scores(batch, self._bind(), label_words).argmax(-1)
 
     @torch.no_grad()
     def generate(self, batch: Mapping[str, Tensor], max_tokens: int) -> list[list[str]]:
@@ -105,7 +110,7 @@ class PackModel(nn.Module):
             return inputs, 0
         return soft_tokens.enter(inputs, prompts_K, self.backbone, self.family)
 
-    def _label_scores(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
+    def _label_scores(self, batch: Mapping[str, Tensor], k: int, label_words: Sequence[int] | None = None) -> Tensor:
         """[K, b, c]: label words at the mask, or the head on the mean of the text tokens."""
         inputs, before = self._inputs(batch, k)
         encoder = getattr(self.backbone, "bert", self.backbone)  # below the language-model head, if there is one
@@ -113,7 +118,7 @@ class PackModel(nn.Module):
         if self.label_words is not None:
             rows = torch.arange(len(hidden), device=hidden.device)
             logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
-            return by_slice(logits[:, self.label_words].float(), k)
+            return by_slice(logits[:, list(label_words or self.label_words)].float(), k)
         assert self.heads is not None, "an encoder has a head"
         weight = _repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
         mean_Kbd = by_slice(((hidden * weight).sum(1) / weight.sum(1)).float(), k)

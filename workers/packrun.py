@@ -119,6 +119,7 @@ class PackRun:
             targets=data.targets,
             save=lambda courses: self._save(engine, courses),
             should_stop=should_stop,
+            micro_batch=self.pack.micro_batch,
         )
 
     def _train(self, job: Job) -> Iterator[Progress]:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from trials.trial import Training
-from workers.batches import Batch, stream
+from workers.batches import Batch, parts, stream
 from workers.course import Course, finite
 from workers.encode import Dataset
 from workers.engines import Engine
 from workers.evaluate import Scores, evaluate
+from workers.memory import Room
 from workers.model import PackModel
 
 CLIP = 1.0  # gradient norm per trial (PAPER, where the paper is silent)
@@ -37,6 +38,7 @@ class Job:
         train, validation, test: encoded rows.
         targets: encoded test rows of other tasks, for zero-shot scores.
         save: writes the checkpoint of the trials that still train.
+        micro_batch: rows of a batch that go through at once at most, None for all of them; the numbers are the same.
     """
 
     model: PackModel
@@ -50,6 +52,12 @@ class Job:
     targets: Mapping[str, Dataset] = field(default_factory=dict)
     save: Callable[[Sequence[Course]], None] = lambda courses: None
     should_stop: Callable[[], bool] = lambda: False
+    micro_batch: int | None = None
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = self.training.batch_size
+        self.room = Room(min(self.micro_batch or size, size))
 
     @property
     def active(self) -> list[Course]:
@@ -91,9 +99,7 @@ def _step(job: Job, step: int, batch: Batch) -> None:
     start = time.perf_counter()
     active = job.active
     _use(job, active)
-    losses_K = job.engine.losses(to_device(batch.tensors, job.model.device))
-    job.engine.backward(losses_K.sum())
-    losses = losses_K.detach().tolist()
+    losses = job.room.fit(lambda rows: _gradients(job, batch, rows), undo=lambda: _forget(active))
     for course, loss in zip(active, losses, strict=True):
         _count(job, course)
         gradients = [p for p in course.params if p.grad is not None]
@@ -105,6 +111,24 @@ def _step(job: Job, step: int, batch: Batch) -> None:
     for course, loss in zip(active, losses, strict=True):
         if course.state is None:
             course.trained(loss, seconds, batch.tokens)
+
+
+def _gradients(job: Job, batch: Batch, rows: int) -> list[float]:
+    """Every active trial's loss on the whole batch, and its gradients, from parts of at most ``rows`` rows."""
+    total_K, shares = torch.zeros(len(job.active)), parts(batch, rows)
+    for number, (tensors, share) in enumerate(shares, start=1):
+        losses_K = job.engine.losses(to_device(tensors, job.model.device)) * share
+        job.engine.backward(losses_K.sum(), last=number == len(shares))
+        total_K += losses_K.detach().cpu()
+    losses: list[float] = total_K.tolist()
+    return losses
+
+
+def _forget(courses: Sequence[Course]) -> None:
+    """Clear the gradients that a pass which failed left."""
+    for course in courses:
+        for p in course.params:
+            p.grad = None
 
 
 def _count(job: Job, course: Course) -> None:
@@ -124,7 +148,7 @@ def _evaluate(job: Job, step: int) -> list[Course]:
     if active:
         start = time.perf_counter()
         _use(job, active)
-        scores = evaluate(job.model, job.validation, job.training.batch_size)
+        scores = _scores(job, job.validation)
         seconds = (time.perf_counter() - start) / len(active)
         for course, score in zip(active, scores, strict=True):
             course.evaluated(step, score.score, job.validation.metric, seconds)
@@ -147,15 +171,19 @@ def _test(job: Job, courses: Sequence[Course]) -> None:
         for course in courses:
             for p, best in zip(course.params, course.best, strict=True):
                 p.copy_(best)
-    for course, scores in zip(courses, evaluate(job.model, job.test, job.training.batch_size), strict=True):
+    for course, scores in zip(courses, _scores(job, job.test), strict=True):
         course.test_score, course.metrics = scores.score, scores.metrics
     for task, target in job.targets.items():
-        results: list[Scores] = evaluate(job.model, target, job.training.batch_size)
-        for course, scores in zip(courses, results, strict=True):
+        for course, scores in zip(courses, _scores(job, target), strict=True):
             course.transfer[task] = scores.score
     seconds = (time.perf_counter() - start) / len(courses)
     for course in courses:
         course.eval_s += seconds
+
+
+def _scores(job: Job, data: Dataset) -> list[Scores]:
+    """One score per trial in use."""
+    return job.room.fit(lambda rows: evaluate(job.model, data, rows))
 
 
 def _use(job: Job, courses: Sequence[Course]) -> None:

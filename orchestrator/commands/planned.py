@@ -104,7 +104,7 @@ def _notes(plan: Plan) -> list[str]:
     for (on_gpu, held), names in devices.items():
         where = f"GPUs of {size(held)}" if on_gpu else f"this machine's CPU, memory {size(held)}"
         lines.append(f"planned for {where}: {', '.join(names)}")
-    lines.append("memory: an upper estimate, of the pack that needs the most")
+    lines.append("memory: by arithmetic, of the pack that needs the most; what libraries keep comes on top")
     lines.append(f"time for what is to do, one worker: {_time(plan.backbones)}")
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:

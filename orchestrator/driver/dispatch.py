@@ -60,7 +60,7 @@ class Dispatch:
         give_up: writes a failed row for an attempt whose worker was lost, with the reason.
         on_start, on_report, on_end, on_over: told of every pack handed out, of every report, of every trial
             that ends and of every pack that no longer runs (by its id), for the display.
-        zero_stage, offload: of every pack.
+        zero_stage, offload, micro_batch: of every pack.
     """
 
     groups: Iterable[Members]
@@ -75,6 +75,7 @@ class Dispatch:
     on_over: Callable[[str], None] = lambda pack_id: None
     zero_stage: int = 0
     offload: bool = False
+    micro_batch: int | None = None
     stopping: bool = False
     counts: Counts = field(default_factory=Counts)
     running: dict[str, Running] = field(default_factory=dict)
@@ -100,7 +101,8 @@ class Dispatch:
         members = queue.popleft()
         if not queue:
             del self._queues[warmth]
-        pack = build(members, f"{self.run_id}-{next(self._numbers)}", self.zero_stage, self.offload)
+        pack_id = f"{self.run_id}-{next(self._numbers)}"
+        pack = build(members, pack_id, self.zero_stage, self.offload, self.micro_batch)
         self.running[pack.pack_id] = Running(members, {todo.trial.trial_id: todo for todo in members})
         self.on_start(pack)
         return pack

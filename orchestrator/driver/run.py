@@ -113,6 +113,7 @@ def run(
         pack_size=PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
         zero_stage=0 if resources.zero_stage == "auto" else resources.zero_stage,
         offload=resources.offload is True,
+        micro_batch=None if resources.micro_batch == "auto" else resources.micro_batch,
         quiet=quiet,
     )
 
@@ -157,6 +158,7 @@ def execute(
     pack_size: int = PACK_SIZE,
     zero_stage: int = 0,
     offload: bool = False,
+    micro_batch: int | None = None,
     quiet: bool = False,
     worker: str = WORKER,
 ) -> Summary:
@@ -188,7 +190,15 @@ def execute(
             before = asked - len(todo)
             groups = packs(todo, pack_size)
             dispatch = Dispatch(
-                groups, run_id, retries, rows.state, rows.stored, rows.give_up, zero_stage=zero_stage, offload=offload
+                groups,
+                run_id,
+                retries,
+                rows.state,
+                rows.stored,
+                rows.give_up,
+                zero_stage=zero_stage,
+                offload=offload,
+                micro_batch=micro_batch,
             )
             _show(dispatch, Tally(groups, before, place.workers or 1), show)
             launch = Launch(rows.uri, run_id, worker, place.device, place.threads)

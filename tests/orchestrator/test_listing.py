@@ -37,7 +37,8 @@ def test_sweeps_are_listed_printed_and_valid(tmp_path: Path) -> None:
     assert all(row["about"] and row["trials"] for row in rows)
     text = apet("sweeps", "quickstart").stdout
     (tmp_path / "mine.yaml").write_text(text)
-    assert len(Sweep.load(tmp_path / "mine.yaml").trials()) == rows[0]["trials"]
+    listed = {row["name"]: row["trials"] for row in rows}
+    assert len(Sweep.load(tmp_path / "mine.yaml").trials()) == listed["quickstart"]
 
 
 def test_the_schema_knows_the_keys_of_a_sweep_file() -> None:

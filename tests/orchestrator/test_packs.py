@@ -65,8 +65,9 @@ def test_prompts_of_one_length_come_together_and_leave_the_others_short() -> Non
 
 def test_a_pack_is_what_a_worker_reads() -> None:
     group = (todo(3).again(),)
-    pack = build(group, "run-7", zero_stage=2, offload=True)
+    pack = build(group, "run-7", zero_stage=2, offload=True, micro_batch=8)
     assert (pack.pack_id, pack.sweep, pack.zero_stage, pack.offload) == ("run-7", "test", 2, True)
+    assert Pack.from_json(pack.to_json()).micro_batch == 8
     assert [(m.trial.trial_id, m.attempt) for m in pack.members] == [(group[0].trial.trial_id, 1)]
     assert Pack.from_json(pack.to_json()) == pack
 

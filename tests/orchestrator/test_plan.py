@@ -12,6 +12,7 @@ from shell import PER_BACKBONE, SMALL, apet, row, small, stored
 from orchestrator import estimate
 from orchestrator.plan import plan
 from orchestrator.times import measured, total
+from trials import tasks
 from trials.backbones import get, loaded_parameters
 from trials.methods import named
 from trials.store import Store
@@ -98,6 +99,24 @@ def test_memory_is_weights_and_sixteen_bytes_a_trained_scalar() -> None:
     assert full.saved == 2 * 12 * 32 * 128 * (32 * 768 + 2 * 12 * 128)
 
 
+def test_a_micro_batch_saves_memory_of_its_rows_alone() -> None:
+    one = trial("bert-base", batch_size=32)
+    whole, parts = (estimate.need(one, 1000, 10, 1, 4, micro_batch) for micro_batch in (None, 8))
+    assert (parts.saved * 4, parts.state, parts.weights) == (whole.saved, whole.state, whole.weights)
+    assert estimate.need(one, 1000, 10, 1, 4, 99) == whole
+    sweeps = [Sweep.parse(SMALL + f"resources: {{gpus: 1, micro_batch: {rows}}}\n") for rows in ("auto", 1)]
+    sizes = [plan(sweep).backbones[0].bytes_per_device for sweep in sweeps]
+    assert sizes[0] > sizes[1]
+
+
+def test_the_longest_task_decides_about_memory() -> None:
+    """RTE's pairs are cut at 256 tokens, SST-2's phrases at 128, whatever is first."""
+    sweeps = [Sweep.parse(SMALL.replace("[rte]", f"[{tasks}]")) for tasks in ("sst2", "sst2, rte", "rte, sst2", "rte")]
+    short, *with_rte = [plan(sweep).backbones[0].bytes_per_device for sweep in sweeps]
+    assert len(set(with_rte)) == 1
+    assert short < with_rte[0]
+
+
 def test_the_largest_backbones_need_the_cards_that_they_need() -> None:
     """T5-XXL's LoRA fits one 80 GiB card whole; its full fine-tuning takes a gang that shares the weights."""
     xxl = trial("t5-xxl", batch_size=32, max_input_length=256)
@@ -121,10 +140,28 @@ def test_nothing_that_is_given_is_changed_even_if_it_does_not_fit() -> None:
 
 
 def test_operations_count_forward_backward_and_evaluation() -> None:
-    """By hand: 10 steps of 32 rows, 1 000 rows scored twice (validation, test), 50 tokens a row."""
+    """By hand: 10 steps of 32 rows, 1 000 rows scored twice (validation, test), 82 tokens a row."""
     one, full = trial("bloom-560m"), trial("bloom-560m", "full")
-    assert estimate.flops(one, 1000, 50) == 2 * 1000 * 50 * (10 * 32 * 2 + 2000)
-    assert estimate.flops(full, 1000, 50) == 2 * 1000 * 50 * (10 * 32 * 3 + 2000)
+    assert estimate.flops(one, 1000) == 2 * 1000 * 82 * (10 * 32 * 2 + 2000)
+    assert estimate.flops(full, 1000) == 2 * 1000 * 82 * (10 * 32 * 3 + 2000)
+    soft = replace(one, method=named("prompt"))
+    assert estimate.flops(soft, 1000) == 2 * 1000 * (82 + 100) * (10 * 32 * 2 + 2000)
+    target = replace(one.task, name="sst2", test_rows=300)
+    assert estimate.flops(replace(one, evaluate_on=(target,)), 1000) - estimate.flops(one, 1000) == 2000 * 29 * 300
+
+
+def test_every_task_has_its_length_within_its_limits() -> None:
+    for name in tasks.names():
+        task = tasks.get(name)
+        assert 0 < estimate.ROW_TOKENS[name] <= task.max_input_length + task.max_generated_length, name
+
+
+def test_the_quickstart_takes_minutes_on_cores_of_a_known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured: 0.65 of a core's rate in matrix products, 44 trials in some 13 minutes on two cores of 1.2e11."""
+    monkeypatch.setattr(estimate, "card_bytes", lambda: None)
+    monkeypatch.setattr(estimate, "measured_flops", lambda: 2.4e11)
+    seconds = sum(one.worker_s for one in plan(Sweep.load("quickstart")).backbones)
+    assert 13 * 60 / 2 < seconds < 13 * 60 * 2
 
 
 def test_time_comes_from_rows_of_the_same_backbone_and_task(tmp_path: Path) -> None:

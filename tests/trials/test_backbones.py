@@ -29,7 +29,12 @@ NAMES = (
         "t5-xxl",
     ),
 )
-PUBLISHED = {  # the hub's own counts (model cards, safetensors headers); BERT: the encoder with its pooler
+# What others publish. Quickstart: sums over the tensors in the packages. BERT: the encoder with its pooler, as the
+# presets bert_{small,base,large}_en_uncased of github.com/keras-team/keras-hub say. BLOOM: the model cards of 1b1 and
+# 3b ("1,065,314,304 parameters"), counts printed for 560m and 7b1; 1b7's card could not be read again, so that only
+# transformers' own model speaks for it. T5 v1.1: KerasHub's t5_1.1_{base,xl,xxl}; printed counts of small and large,
+# and of flan-t5-{small,base,xl}, which have the same shapes.
+PUBLISHED = {
     "quickstart-l3": 17_241_984,
     "quickstart-l6": 22_713_216,
     "bert-small": 28_763_648,

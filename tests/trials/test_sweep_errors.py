@@ -101,6 +101,8 @@ def test_empty_axes(key: str) -> None:
         ({"resources": {"zero_stage": 4}}, ["0, 1, 2 or 3"]),
         ({"resources": {"zero_stage": True}}, ["0, 1, 2 or 3"]),
         ({"resources": {"pack_size": 0}}, ["pack_size: 0"]),
+        ({"resources": {"micro_batch": 0}}, ["micro_batch: 0", "1 or more"]),
+        ({"resources": {"micro_batch": "most"}}, ["micro_batch: most", "auto, or a whole number"]),
         ({"blocks": []}, ["blocks: empty"]),
     ],
 )
@@ -226,15 +228,20 @@ def test_no_verbalizer_without_a_language_model_head(monkeypatch: pytest.MonkeyP
     only(changed(backbones=["quickstart-l3"], head="verbalizer"), "head: verbalizer", "quickstart-l3", "use frozen")
 
 
-def test_a_task_that_a_family_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("task", ["nq_open", "samsum", "multi_news"])
+def test_an_encoder_takes_no_task_whose_answer_is_a_text(task: str) -> None:
+    both = ["tiny-t5", "tiny-bert"]
+    only(changed(backbones=both, tasks=["sst2", task]), f"tasks.1: {task} can't be done by tiny-bert", "bloom, t5")
+    only(
+        changed(backbones=both, tasks=["sst2"], evaluate_on=[task]), f"evaluate_on.0: {task} can't be done by tiny-bert"
+    )
 
-    from trials import tasks
 
-    rte = tasks.get("rte")
-    generated = replace(rte, prompt={family: rte.prompt[family] for family in ("bloom", "t5")})
-    monkeypatch.setattr(tasks, "get", lambda name: generated)
-    only(changed(backbones=["tiny-t5", "tiny-bert"]), "tasks.0: rte can't be done by tiny-bert", "bloom, t5")
+def test_labels_are_unified_only_where_there_are_some() -> None:
+    t5 = {"backbones": ["tiny-t5"], "labels": "unified"}
+    rule = "no labels to unify; use own, or leave the task out"
+    only(changed(**t5, tasks=["sst2", "nq_open"]), "labels: unified, but nq_open has", rule)
+    only(changed(**t5, tasks=["sst2"], evaluate_on=["rte", "samsum"]), "labels: unified, but samsum has", rule)
 
 
 def test_targets_and_labels() -> None:

@@ -29,8 +29,8 @@ class Engine(Protocol):
     def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Forward pass: [K] losses of the active slices."""
 
-    def backward(self, total: Tensor) -> None:
-        """Gradients of the summed loss."""
+    def backward(self, total: Tensor, last: bool = True) -> None:
+        """Add the gradients of the summed loss; ``last`` is False while more of the same step follows."""
 
     def step(self) -> None:
         """Move every group that has gradients, then forget the gradients."""

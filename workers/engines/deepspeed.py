@@ -68,8 +68,9 @@ class DeepSpeedEngine:
         losses: Tensor = self._engine(batch)
         return losses
 
-    def backward(self, total: Tensor) -> None:
+    def backward(self, total: Tensor, last: bool = True) -> None:
         """See the protocol."""
+        self._engine.set_gradient_accumulation_boundary(last)
         self._engine.backward(total)
 
     def step(self) -> None:

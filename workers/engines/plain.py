@@ -46,7 +46,7 @@ class PlainEngine:
         losses: Tensor = self._model(batch)
         return losses
 
-    def backward(self, total: Tensor) -> None:
+    def backward(self, total: Tensor, last: bool = True) -> None:
         """See the protocol."""
         total.backward()  # type: ignore[no-untyped-call]  # torch's own signature
 
