@@ -26,8 +26,13 @@ def about(text: str) -> str:
     return next((line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#")), "")
 
 
-def tasks() -> list[dict[str, Any]]:
-    """Every task: what it is, and ``found``, where its data would come from now."""
+def tasks(overlaps: bool = False) -> list[dict[str, Any]]:
+    """Every task: what it is, and ``found``, where its data would come from now.
+
+    Args:
+        overlaps: also read the data that is here, and count the validation and test rows whose text stands in train:
+            a source's own splits stay as they are. None where the data is on the hub, or can't be used.
+    """
     from trials import tasks as built_in
 
     rows = []
@@ -41,6 +46,7 @@ def tasks() -> list[dict[str, Any]]:
                 "hub": task.hub_id if task.hub_config is None else f"{task.hub_id} {task.hub_config}",
                 "labels": ", ".join(task.labels),
                 "found": _data(name),
+                **({"overlaps": _overlaps(name)} if overlaps else {}),
             }
         )
     return rows
@@ -107,3 +113,19 @@ def _data(name: str) -> str:
         return find_data(name)[1]
     except ApetError as error:
         return f"unusable: {error}"
+
+
+def _overlaps(name: str) -> int | None:
+    """Validation and test rows of a task whose text also stands in train; None where its rows aren't here."""
+    from trials import tasks as built_in
+    from trials.sources import find_data
+    from trials.trial import TaskRef
+    from workers.data import load_rows
+
+    try:
+        source, location = find_data(name)
+        if source.kind == "hub":
+            return None
+        return load_rows(built_in.get(name), TaskRef(name, source), location).overlaps
+    except ApetError:
+        return None

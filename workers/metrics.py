@@ -92,6 +92,6 @@ def _rouge(name: str, given: Sequence[str], right: Sequence[Golds]) -> float:
 
 @cache
 def _scorer(name: str) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # nltk takes a second
+    from rouge_score.rouge_scorer import RougeScorer  # here, for its nltk takes a second
 
     return RougeScorer([name])

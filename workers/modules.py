@@ -49,34 +49,42 @@ def _width(op: OpLayout, site: Site) -> int:
 
 
 @dataclass
-class _Part:
-    """The share of one site in a touched layer; ``columns`` places it in a fused layer's output."""
-
-    d_out: int
-    columns: Tensor | None
-
-
-@dataclass
 class _Layer:
-    """A touched layer: where its columns of the add plane begin, and its sites."""
+    """A touched layer, and what is bound to it for the next forward passes.
+
+    Args:
+        width: of its output.
+        columns: of a fused layer, where each site's output lies, by site index.
+        start: first column of the add plane, -1: no add here.
+        bias: [K, width], None: no add here in any active slice.
+        components: of ``concat``, by active slice; a slice without any is left out.
+        units: of ``plug``, [m, d + 1 + d], likewise.
+    """
 
     module: nn.Module
     width: int
-    start: int = -1  # first column of the add plane, -1: no add here
-    parts: dict[int, _Part] = field(default_factory=dict)  # by site index
+    columns: dict[int, Tensor] = field(default_factory=dict)
+    start: int = -1
+    bias: Tensor | None = None
+    components: dict[int, concat.Components] = field(default_factory=dict)
+    units: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where the rows of one operation on one site lie in a trial's θ: ``n`` complete ones, then maybe a cut one."""
+    """Where the rows of one operation on one site lie in a trial's θ.
+
+    Args:
+        piece: number of θ's piece that holds the complete ones, [n · width]; None: there are none.
+        cut: the piece that holds a cut one [m], the order of its scalars [m], its initial row [width].
+    """
 
     op: str
-    site: int
-    offset: int
-    n: int
+    site: Site
+    piece: int | None
     width: int
     scale: float
-    cut: tuple[int, Tensor, Tensor] | None = None  # offset in θ, order [m], initial row [width]
+    cut: tuple[int, Tensor, Tensor] | None = None
 
 
 class Modules:
@@ -100,13 +108,15 @@ class Modules:
             nn.Parameter(torch.from_numpy(initial_theta(x)).to(self._device)) for x in layouts
         )
         self.active = list(range(len(layouts)))
-        self._adds: list[tuple[int, np.ndarray, list[tuple[int, np.ndarray]]]] = []
+        self._sizes: list[
+            list[int]
+        ] = []  # lengths of θ's pieces: the scalars of add, the groups and cuts of the others
+        self._adds: list[list[tuple[int, np.ndarray]]] = []  # site index and coordinates; they are θ's first piece
         self._rows: list[list[_Rows]] = []
         for layout in layouts:
             self._place(backbone, layout)
         self._lay_out_plane()
-        self._plane: Tensor | None = None
-        self._bound: dict[tuple[str, int], list[tuple[Tensor, float] | None]] = {}
+        self._prompts: list[Tensor | None] = []
         self._handles = [x.module.register_forward_hook(self._hook(x)) for x in self._layers.values()]
 
     def _touch(self, backbone: Backbone, site: Site) -> None:
@@ -115,57 +125,52 @@ class Modules:
             module, columns = find_module(backbone, site)
             width = site.d_out if columns is None else len(FUSED) * site.d_out
             layer = self._layers.setdefault(id(module), _Layer(module, width))
-            layer.parts[site.index] = _Part(site.d_out, None if columns is None else columns.to(self._device))
+            if columns is not None:
+                layer.columns[site.index] = columns.to(self._device)
             self._site_layer[site.index] = layer
 
     def _place(self, backbone: Backbone, layout: Layout) -> None:
         """Note where every scalar of one trial's θ goes."""
-        offset = 0
+        for site in layout.touched():
+            self._touch(backbone, site)
+        sizes: list[int] = []
         rows: list[_Rows] = []
-        added: tuple[int, np.ndarray, list[tuple[int, np.ndarray]]] = (0, np.zeros(0, np.int64), [])
+        added: list[tuple[int, np.ndarray]] = []
         for op in layout.ops:
             if op.op == "add":
-                for group in op.groups:
-                    self._touch(backbone, group.site)
-                added = (offset, np.zeros(0), [(g.site.index, g.units) for g in op.groups])
-                offset += op.count
+                added = [(g.site.index, g.units) for g in op.groups]
+                sizes.append(op.count)
                 continue
             places: dict[int, _Rows] = {}
             for group in op.groups:
-                self._touch(backbone, group.site)
                 width = _width(op, group.site)
-                n = len(group.units)
-                places[group.site.index] = _Rows(op.op, group.site.index, offset, n, width, op.scale)
-                offset += n * width
+                places[group.site.index] = _Rows(op.op, group.site, len(sizes), width, op.scale)
+                sizes.append(len(group.units) * width)
             if op.cut is not None:
-                site, width = op.cut.site, _width(op, op.cut.site)
-                self._touch(backbone, site)
-                cut = (
-                    offset,
-                    torch.as_tensor(op.cut.order).to(self._device),
-                    torch.from_numpy(op.cut.row).to(self._device),
-                )
+                site = op.cut.site
+                order = torch.as_tensor(op.cut.order).to(self._device)
+                cut = (len(sizes), order, torch.from_numpy(op.cut.row).to(self._device))
                 whole = places.get(site.index)
-                at, n = (whole.offset, whole.n) if whole else (offset, 0)
-                places[site.index] = _Rows(op.op, site.index, at, n, width, op.scale, cut)
-                offset += len(op.cut.order)
+                piece = None if whole is None else whole.piece
+                places[site.index] = _Rows(op.op, site, piece, _width(op, site), op.scale, cut)
+                sizes.append(len(order))
             rows += places.values()
-        assert offset == layout.count, f"placed {offset} of {layout.count} scalars"
+        assert sum(sizes) == layout.count, f"placed {sum(sizes)} of {layout.count} scalars"
+        self._sizes.append(sizes)
         self._adds.append(added)
         self._rows.append(rows)
 
     def _lay_out_plane(self) -> None:
         """Give every layer that an ``add`` touches its columns of the plane, and every scalar its column."""
-        touched = {site for _, _, groups in self._adds for site, _ in groups}
+        touched = {id(self._site_layer[site]) for added in self._adds for site, _ in added}
+        self._plane_layers = [layer for layer in self._layers.values() if id(layer) in touched]
         width = 0
-        for layer in self._layers.values():
-            if touched & layer.parts.keys():
-                layer.start = width
-                width += layer.width
-        self._plane_width = width
+        for layer in self._plane_layers:
+            layer.start = width
+            width += layer.width
         self._columns: list[Tensor] = []
-        for _, _, groups in self._adds:
-            columns = [self._plane_columns(site, units) for site, units in groups]
+        for added in self._adds:
+            columns = [self._plane_columns(site, units) for site, units in added]
             self._columns.append(
                 torch.cat(columns) if columns else torch.zeros(0, dtype=torch.int64, device=self._device)
             )
@@ -173,68 +178,78 @@ class Modules:
     def _plane_columns(self, site: int, units: np.ndarray) -> Tensor:
         layer = self._site_layer[site]
         coordinates = torch.as_tensor(units, dtype=torch.int64).to(self._device)
-        columns = layer.parts[site].columns
+        columns = layer.columns.get(site)
         return layer.start + (coordinates if columns is None else columns[coordinates])
 
     def bind(self) -> None:
-        """Take the active θ's as they are now into the next forward passes. Call it after every change of θ."""
-        slices = self.active
-        self._plane = None
-        if any(len(self._columns[k]) for k in slices):
-            values = [self.thetas[k][self._adds[k][0] : self._adds[k][0] + len(self._columns[k])] for k in slices]
-            rows = torch.cat([torch.full_like(self._columns[k], i) for i, k in enumerate(slices)])
-            self._plane = add.plane(values, rows, torch.cat([self._columns[k] for k in slices]), self._plane_width)
-        self._bound = {}
-        for i, k in enumerate(slices):
+        """Take the active θ's as they are now into the next forward passes. Call it after every change of θ.
+
+        θ is split once: backward of a slice of it would make a gradient of θ's full length, for every site anew.
+        """
+        self._unbind()
+        pieces_K = [torch.split(self.thetas[k], self._sizes[k]) for k in self.active]
+        columns = [self._columns[k] for k in self.active]
+        if any(len(x) for x in columns):
+            values = [pieces[0][: len(x)] for pieces, x in zip(pieces_K, columns, strict=True)]
+            rows = torch.cat([torch.full_like(x, i) for i, x in enumerate(columns)])
+            widths = [layer.width for layer in self._plane_layers]
+            plane = add.plane(values, rows, torch.cat(columns), sum(widths))
+            for layer, bias in zip(self._plane_layers, torch.split(plane, widths, dim=1), strict=True):
+                layer.bias = bias
+        for i, k in enumerate(self.active):
             for place in self._rows[k]:
-                at = self._bound.setdefault((place.op, place.site), [None] * len(slices))
-                at[i] = (_rows(self.thetas[k], place), place.scale)
+                self._bind_rows(i, place, _rows(pieces_K[i], place))
+
+    def _bind_rows(self, i: int, place: _Rows, rows: Tensor) -> None:
+        """Put the rows of one operation on one site of slice ``i`` where the forward pass reads them."""
+        site = place.site
+        if site.kind == SOFT_TOKENS:
+            self._prompts[i] = rows
+            return
+        layer = self._site_layer[site.index]
+        if place.op == "plug":
+            layer.units[i] = rows
+            return
+        out, in_ = torch.split(rows, [site.d_out, site.d_in], dim=1)
+        if site.index in layer.columns:  # zeros for the layer's other sites: one product for all of them
+            out = out.new_zeros(len(out), layer.width).index_copy(1, layer.columns[site.index], out)
+        layer.components.setdefault(i, concat.Components(place.scale)).sides.append((out, in_))
+
+    def _unbind(self) -> None:
+        self._prompts = [None] * len(self.active)
+        for layer in self._layers.values():
+            layer.bias, layer.components, layer.units = None, {}, {}
 
     def prompts(self) -> list[Tensor | None]:
         """The soft tokens of each active slice as bound, [n, d_model], None where it has none."""
-        found = self._bound.get(soft_tokens.SITE, [None] * len(self.active))
-        return [bound and bound[0] for bound in found]
+        return self._prompts
 
     def _hook(self, layer: _Layer) -> Any:
-        def correct(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
+        def correct(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
             return self._correct(layer, args[0], out)
 
         return correct
 
-    def _correct(self, layer: _Layer, x: Tensor, out: Tensor) -> Tensor | None:
-        """``out`` [K·b, s, width] with the corrections of all slices."""
-        y = out
-        k = len(self.active)
-        if self._plane is not None and layer.start >= 0:
-            bias_Kw = self._plane[:, layer.start : layer.start + layer.width].to(out.dtype)
-            y = (by_slice(y, k) + bias_Kw[:, None, None]).flatten(0, 1)
-        if not any((op, site) in self._bound for op in ("concat", "plug") for site in layer.parts):
-            return y
-        x_K, f_K, y_K = (by_slice(t, k).unbind(0) for t in (x, out, y))
-        return torch.cat([self._corrected_slice(layer, i, x_K[i], f_K[i], y_K[i]) for i in range(k)])
+    def _correct(self, layer: _Layer, x: Tensor, out: Tensor) -> Tensor:
+        """``out`` [K·b, s, width] with the corrections of all slices.
 
-    def _corrected_slice(self, layer: _Layer, i: int, x: Tensor, f: Tensor, y: Tensor) -> Tensor:
-        """One slice: a plain sum of products, so that it is bitwise what it is alone."""
-        deltas: dict[int, Tensor] = {}
-        for site, part in layer.parts.items():
-            for op in ("concat", "plug"):
-                bound = self._bound.get((op, site), [None] * len(self.active))[i]
-                if bound is None:
-                    continue
-                rows, scale = bound
-                delta = concat.delta(x, rows, part.d_out, scale) if op == "concat" else plug.delta(f, rows)
-                deltas[site] = deltas[site] + delta if site in deltas else delta
-        if not deltas:
-            return y
-        if len(deltas) == 1 and next(iter(layer.parts.values())).columns is None:
-            return y + next(iter(deltas.values()))
-        return y + _fused(layer, deltas, y)
+        ``plug`` comes first: it reads ``out`` and gives a new tensor; the others write into what they get.
+        """
+        y, k = out, len(self.active)
+        if layer.units:
+            f_K = by_slice(out, k).unbind(0) if k > 1 else (out,)  # one alone: backward would copy it
+            y_K = [plug.onto(f, layer.units[i]) if i in layer.units else f for i, f in enumerate(f_K)]
+            y = torch.cat(y_K) if k > 1 else y_K[0]
+        if layer.components:
+            y = concat.onto(y, x, k, layer.components)
+        return y if layer.bias is None else add.onto(y, layer.bias)
 
     def close(self) -> None:
         """Take the hooks off: the backbone is as it was."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._bound, self._plane = [], {}, None
+        self._handles = []
+        self._unbind()
 
 
 def by_slice(x: Tensor, k: int) -> Tensor:
@@ -242,21 +257,12 @@ def by_slice(x: Tensor, k: int) -> Tensor:
     return x.view(k, -1, *x.shape[1:])
 
 
-def _rows(theta: Tensor, place: _Rows) -> Tensor:
+def _rows(pieces: Sequence[Tensor], place: _Rows) -> Tensor:
     """The [r, width] rows of one operation on one site; the cut unit's frozen tail is appended."""
-    whole = theta[place.offset : place.offset + place.n * place.width].view(place.n, place.width)
+    whole = None if place.piece is None else pieces[place.piece].view(-1, place.width)
     if place.cut is None:
+        assert whole is not None, "a site has complete rows or a cut one"
         return whole
-    offset, order, initial = place.cut
-    cut = initial.index_put((order,), theta[offset : offset + len(order)])[None]
-    return torch.cat([whole, cut]) if place.n else cut
-
-
-def _fused(layer: _Layer, deltas: dict[int, Tensor], y: Tensor) -> Tensor:
-    """Deltas of the parts of a fused layer, put where the parts' columns are (BLOOM interleaves them by head)."""
-    delta = torch.zeros_like(y)
-    for site, value in deltas.items():
-        columns = layer.parts[site].columns
-        assert columns is not None, "several sites on one layer: each has its columns"
-        delta = delta.index_copy(-1, columns, value)
-    return delta
+    piece, order, initial = place.cut
+    cut = initial.index_put((order,), pieces[piece])[None]
+    return cut if whole is None else torch.cat([whole, cut])

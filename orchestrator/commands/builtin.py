@@ -33,11 +33,16 @@ def sweeps(
         say("\n`apet sweeps NAME > mine.yaml` is a file to edit; `apet plan NAME` says what it costs.")
 
 
-def tasks(as_json: Json = False) -> None:
+def tasks(
+    overlaps: Annotated[
+        bool, typer.Option("--overlaps", help="Read the data that is here; count the rows whose text stands in train.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the tasks and where their data would be found now."""
     from orchestrator import listing
 
-    _print(listing.tasks(), as_json)
+    _print(listing.tasks(overlaps), as_json)
 
 
 def backbones(

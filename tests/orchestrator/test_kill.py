@@ -14,9 +14,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -50,6 +50,8 @@ if not Path("/proc").is_dir():
 class Driver:
     """A driver in a process of its own, and all processes that come of it."""
 
+    started: ClassVar[list[Driver]] = []
+
     def __init__(self, *command: str, folder: Path) -> None:
         self.mark = secrets.token_hex(8)
         path = os.pathsep.join([str(HERE), str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -62,6 +64,7 @@ class Driver:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a group of its own, as in a terminal
         )
+        self.started.append(self)
 
     def said(self) -> str:
         return Path(self.log.name).read_text()
@@ -100,15 +103,20 @@ class Driver:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A sweep of tiny backbones on a few made-up reviews."""
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A sweep of tiny backbones on a few made-up reviews; drivers of a test that failed are ended."""
     (tmp_path / "data").mkdir()
     words, draw = ("good", "great", "fine", "bad", "dull", "poor", "film", "story", "actor", "slow"), random.Random(0)
     for split, rows in (("train", 64), ("validation", 24), ("test", 24)):
         lines = [{"text": f"{' '.join(draw.choices(words, k=8))} {split} {i}", "label": i % 2} for i in range(rows)]
         (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "killed.yaml").write_text(SWEEP)
-    return tmp_path
+    yield tmp_path
+    while Driver.started:
+        driver = Driver.started.pop()
+        driver.process.kill()
+        driver.process.wait()
+        driver.log.close()
 
 
 def apet_run(folder: Path, store: str) -> Driver:

@@ -67,6 +67,17 @@ def test_data_that_cannot_be_used_is_said_in_its_row(tmp_path: Path) -> None:
     assert found.startswith("unusable: ")
 
 
+def test_tasks_count_the_rows_that_stand_in_train_too(tmp_path: Path) -> None:
+    (tmp_path / "nq_open").mkdir()
+    for split, questions in (("train", "abc"), ("validation", "Ax"), ("test", "b!")):
+        rows = [json.dumps({"question": f"who is {q}", "answer": ["x"]}) for q in questions]
+        (tmp_path / "nq_open" / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
+    result = apet("tasks", "--overlaps", "--json", env={"APET_DATA": str(tmp_path)})
+    found = {row["task"]: row["overlaps"] for row in json.loads(result.stdout)}
+    assert found["nq_open"] == 2  # A and b
+    assert found["rte"] is None
+
+
 def test_backbones_have_their_published_sizes() -> None:
     rows = {row["backbone"]: row for row in json.loads(apet("backbones", "--json").stdout)}
     assert rows.keys() == BACKBONES.keys()

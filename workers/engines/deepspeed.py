@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +20,7 @@ from workers.engines.plain import adamw, group_state, put_state
 
 
 def _one_process_group() -> None:
-    """A process group of one over a file: no port, no launcher."""
+    """A process group of one over a store in memory: no port, no file, no launcher."""
     import torch.distributed as dist
 
     if dist.is_initialized():
@@ -36,8 +34,7 @@ def _one_process_group() -> None:
     if backend == "gloo":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", LOCAL_SIZE="1")
-    meeting = Path(tempfile.mkdtemp(prefix="apet-")) / "store"
-    dist.init_process_group(backend, init_method=f"file://{meeting}", rank=0, world_size=1)
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,3 +23,28 @@ def plane(values_K: Sequence[Tensor], rows: Tensor, columns: Tensor, width: int)
     values = torch.cat(list(values_K))
     empty = torch.zeros(len(values_K), width, dtype=values.dtype, device=values.device)
     return empty.index_put((rows, columns), values)
+
+
+def onto(y: Tensor, bias_Kw: Tensor) -> Tensor:
+    """``y`` [K·b, s, width] plus every slice's own bias, in the memory of ``y``.
+
+    A new tensor would cost as much again as the addition. Whoever saved ``y`` for backward is told by autograd.
+    """
+    shifted: Tensor = _Onto.apply(y, bias_Kw.to(y.dtype))  # type: ignore[no-untyped-call]  # torch's own signature
+    return shifted
+
+
+class _Onto(torch.autograd.Function):
+    """In place, but on no view: torch's own ``add_`` on a layer's output, which is a view, copies its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias_Kw: Tensor) -> Tensor:
+        ctx.k = len(bias_Kw)
+        out = y.detach()
+        out.view(ctx.k, -1, y.shape[-1]).add_(bias_Kw[:, None])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        gradient = gradient.contiguous()  # attention's isn't, and the sum and the layer below would each copy it
+        return gradient, gradient.view(ctx.k, -1, gradient.shape[-1]).sum(1)

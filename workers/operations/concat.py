@@ -2,23 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 from torch import Tensor
 
 
-def delta(x_bsi: Tensor, rows: Tensor, d_out: int, scale: float) -> Tensor:
-    """The correction of one slice at one site.
+@dataclass(frozen=True)
+class Components:
+    """The components of one slice on one layer, a component a row.
 
     Args:
-        x_bsi: [b, s, d_in] the layer's input.
-        rows: [r, d_out + d_in], a component a row: output side ``b``, then input side ``a``.
-        d_out: width of the site's output.
         scale: 1 for ``apet`` at every count, α/r for ``lora``.
-
-    Returns:
-        [b, s, d_out]
+        sides: output sides ``b`` [r, width] and input sides ``a`` [r, d_in]; a fused layer has a pair a site.
     """
-    out_ro, in_ri = rows[:, :d_out].to(x_bsi.dtype), rows[:, d_out:].to(x_bsi.dtype)
-    component_bsr = x_bsi @ in_ri.T
-    if scale != 1.0:
-        component_bsr = component_bsr * scale
-    return component_bsr @ out_ro
+
+    scale: float
+    sides: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+
+def onto(y: Tensor, x: Tensor, k: int, components: Mapping[int, Components]) -> Tensor:
+    """A layer's output with every slice's correction, in the memory of the output (see ``add.onto``).
+
+    A product a slice, in plain shapes, so that it is bitwise what it is alone.
+
+    Args:
+        y: [K·b, s, width] the layer's output.
+        x: [K·b, s, d_in] the layer's input.
+        k: slices.
+        components: by slice; one without any is left out.
+    """
+    sides: list[Tensor] = []
+    for each in components.values():
+        for side in zip(*each.sides, strict=True):
+            sides.append((side[0] if len(side) == 1 else torch.cat(side)).to(x.dtype))
+    scales = {i: each.scale for i, each in components.items()}
+    corrected: Tensor = _Onto.apply(y, x, k, scales, *sides)  # type: ignore[no-untyped-call]  # torch's own signature
+    return corrected
+
+
+class _Onto(torch.autograd.Function):
+    """One node for all slices: taking a tensor apart and together again would copy it, forward and backward.
+
+    Shapes: n positions of a slice, r components, w width of the output, i of the input.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, k: int, scales: Mapping[int, float], *sides: Tensor) -> Tensor:
+        out = y.detach()
+        y_Knw, x_Kni = out.view(k, -1, out.shape[-1]), x.reshape(k, -1, x.shape[-1])
+        components = [x_Kni[i] @ in_ri.T for i, in_ri in zip(scales, sides[1::2], strict=True)]
+        for (i, scale), c_nr, out_rw in zip(scales.items(), components, sides[::2], strict=True):
+            y_Knw[i].addmm_(c_nr, out_rw, alpha=scale)
+        ctx.k, ctx.scales = k, scales
+        ctx.save_for_backward(x, *components, *sides)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, *saved = ctx.saved_tensors
+        m = len(ctx.scales)
+        gradient = gradient.contiguous()
+        g_Knw, x_Kni = (t.reshape(ctx.k, -1, t.shape[-1]) for t in (gradient, x))
+        gx_Kni = None
+        if ctx.needs_input_grad[1]:
+            gx_Kni = torch.empty_like(x_Kni) if m == ctx.k else torch.zeros_like(x_Kni)
+        sides: list[Tensor] = []
+        for (i, scale), c_nr, out_rw, in_ri in zip(
+            ctx.scales.items(), saved[:m], saved[m::2], saved[m + 1 :: 2], strict=True
+        ):
+            gc_nr = (g_Knw[i] @ out_rw.T) * scale
+            sides += [(c_nr.T @ g_Knw[i]) * scale, gc_nr.T @ x_Kni[i]]
+            if gx_Kni is not None:
+                torch.mm(gc_nr, in_ri, out=gx_Kni[i])
+        return gradient, None if gx_Kni is None else gx_Kni.view_as(x), None, None, *sides

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
 
-def delta(f_bsd: Tensor, rows: Tensor) -> Tensor:
-    """The correction of one slice at one place.
+def onto(f_bsd: Tensor, rows: Tensor) -> Tensor:
+    """A layer's output and the correction of one slice, by plain products, so that it is bitwise what it is alone.
 
     Args:
         f_bsd: [b, s, d] the frozen output of the layer, without any other correction.
@@ -17,6 +18,7 @@ def delta(f_bsd: Tensor, rows: Tensor) -> Tensor:
         [b, s, d]
     """
     d = f_bsd.shape[-1]
-    rows = rows.to(f_bsd.dtype)
-    v_md, c_m, u_md = rows[:, :d], rows[:, d], rows[:, d + 1 :]
-    return gelu(f_bsd @ u_md.T + c_m) @ v_md
+    v_md, c_m1, u_md = torch.split(rows.to(f_bsd.dtype), [d, 1, d], dim=1)
+    f_nd = f_bsd.flatten(0, -2)
+    units_nm = gelu(torch.addmm(c_m1.flatten(), f_nd, u_md.T))
+    return torch.addmm(f_nd, units_nm, v_md).view_as(f_bsd)
