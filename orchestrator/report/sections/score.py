@@ -151,9 +151,8 @@ def _levels(ax: Axes, panel: Panel) -> None:
     for name, level in known.items():
         ax.axhline(level, color=draw.BAND, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         where = ax.get_yaxis_transform()
-        ax.text(
-            0.995, level, f"{name} {level:.2f}", transform=where, ha="right", va="bottom", color=draw.SOFT, size=8.5
-        )
+        side = "top" if name == "chance" and len(known) == 2 else "bottom"  # away from the other one's label
+        ax.text(0.995, level, f"{name} {level:.2f}", transform=where, ha="right", va=side, color=draw.SOFT, size=8.5)
 
 
 def _curve(ax: Axes, curve: Curve, fit: Isotonic, colour: str) -> None:
