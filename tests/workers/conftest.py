@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from worker_for_tests import BAD, GOOD
 
 from trials import backbones
 from trials.sites import default_sites
@@ -51,3 +53,14 @@ def make_trial(backbone: str = "tiny-bert", method: str = "apet", *, trial: Any 
 def trial() -> Callable[..., Trial]:
     """The factory :func:`make_trial`."""
     return make_trial
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Sixteen rows, the same in every split: the worker must learn them by heart."""
+    place = tmp_path / "reviews"
+    place.mkdir()
+    rows = [{"text": f"{x} {n}", "label": y} for n in ("one", "two") for y, xs in ((1, GOOD), (0, BAD)) for x in xs]
+    for split in ("train", "validation", "test"):
+        (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return place

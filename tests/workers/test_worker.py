@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from worker_for_tests import BAD, GOOD, pack_of, rows_of, run, scores
 
 from trials import backbones
-from trials.pack import Member, Pack, Sources
+from trials.pack import Sources
 from trials.store import Store
-from trials.trial import Training, Trial
+from trials.trial import Training
 from workers import readout
 from workers.backbone import digest
 from workers.evaluate import evaluate
@@ -23,40 +23,6 @@ from workers.worker import Worker
 
 FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
 HEADED = ("tiny-bert", "bitfit")  # with a trained head
-GOOD = ("a fine film", "a warm and funny story", "great acting", "it is a joy to watch")
-BAD = ("a dull film", "a cold and boring story", "bad acting", "it is a pain to watch")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Sixteen rows, the same in every split: the worker must learn them by heart."""
-    place = tmp_path / "reviews"
-    place.mkdir()
-    rows = [{"text": f"{x} {n}", "label": y} for n in ("one", "two") for y, xs in ((1, GOOD), (0, BAD)) for x in xs]
-    for split in ("train", "validation", "test"):
-        (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return place
-
-
-def pack_of(folder: Path, *trials: Trial, attempt: int = 0) -> Pack:
-    sources = Sources(f"random:{trials[0].backbone.name}", f"folder:{folder}")
-    return Pack("pack", tuple(Member(t, attempt) for t in trials), sources, sweep="test")
-
-
-def rows_of(store: Store) -> dict[str, dict[str, Any]]:
-    return {row["trial_id"]: row for row in store.trials().to_pylist()}
-
-
-def run(worker: Worker, pack: Pack, **kwargs: Any) -> list[Any]:
-    return [ended for progress in worker.run(pack, **kwargs) for ended in progress.ended]
-
-
-SCORES = ("validation_score", "test_score", "best_step", "train_loss", "tokens", "count_actual")
-
-
-def scores(store: Store, trial: Trial) -> dict[str, Any]:
-    row = rows_of(store)[trial.trial_id]
-    return {name: row[name] for name in SCORES}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -270,19 +236,3 @@ def test_zero_shot_scores_of_other_tasks(folder: Path, tmp_path: Path, trial: An
     row = rows_of(store)[one.trial_id]
     assert 0 <= dict(row["transfer"])["sst2"] <= 1
     assert dict(row["transfer_sources"]) == {"sst2": f"folder:{place}"}
-
-
-def test_workers_run_trains_a_pack_with_no_ray(
-    folder: Path, tmp_path: Path, trial: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from workers.run import main
-
-    one = trial("tiny-t5", count=300)
-    file = tmp_path / "pack.json"
-    file.write_text(pack_of(folder, one).to_json())
-    assert main([str(file), "--store", str(tmp_path / "store"), "--threads", "1"]) == 0
-    assert f"{one.trial_id} completed" in capsys.readouterr().out
-    assert rows_of(Store(tmp_path / "store"))[one.trial_id]["state"] == "completed"
-    assert main([str(tmp_path / "none.json"), "--store", str(tmp_path / "new")]) == 2
-    assert not (tmp_path / "new").exists()
-    assert torch.get_num_threads() == 1

@@ -34,7 +34,8 @@ def _one_process_group() -> None:
     if backend == "gloo":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", LOCAL_SIZE="1")
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    meeting = dist.HashStore()  # type: ignore[attr-defined]  # public, but not in torch's own list
+    dist.init_process_group(backend, store=meeting, rank=0, world_size=1)
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
 

@@ -1,0 +1,28 @@
+"""``python -m workers.run``: a pack in a file, no ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from worker_for_tests import pack_of, rows_of
+
+from trials.store import Store
+
+
+def test_workers_run_trains_a_pack_with_no_ray(
+    folder: Path, tmp_path: Path, trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workers.run import main
+
+    one = trial("tiny-t5", count=300)
+    file = tmp_path / "pack.json"
+    file.write_text(pack_of(folder, one).to_json())
+    assert main([str(file), "--store", str(tmp_path / "store"), "--threads", "1"]) == 0
+    assert f"{one.trial_id} completed" in capsys.readouterr().out
+    assert rows_of(Store(tmp_path / "store"))[one.trial_id]["state"] == "completed"
+    assert main([str(tmp_path / "none.json"), "--store", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
+    assert torch.get_num_threads() == 1
