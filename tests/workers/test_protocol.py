@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from trials import backbones
+from trials.pack import Member, Pack, Sources
+from trials.store import Store
+from trials.trial import Training, Trial
 from workers import engines, weights
 from workers.environment import precision_of
+from workers.progress import Ended
 from workers.weights import NO_DROPOUT
+from workers.worker import Worker
 
 
 class Slope(nn.Module):
@@ -52,3 +60,37 @@ def test_bf16_where_the_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert precision_of("auto", "cuda") == ("bf16" if has else "fp32")
     assert precision_of("auto", "cpu") == "fp32"
     assert precision_of("bf16", "cpu") == "bf16"
+
+
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_full_in_bf16_is_close_to_float32_and_leaves_the_next_trial_alone(
+    name: str, tmp_path: Path, trial: Any
+) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        training = Training(steps=10, batch_size=16, precision=precision)
+        fields = {"training": training, "learning_rate": 1e-4}
+        full, after = trial(name, method="full", trial=fields), trial(name, method="lora", trial=fields)
+        store, fresh = Store(tmp_path / precision, create=True), Store(tmp_path / f"{precision}-fresh", create=True)
+        worker = Worker(store, threads=1)
+        ended = [e for one in (full, after) for e in run(worker, one, tmp_path)]
+        assert [(e.state, e.error_message) for e in ended] == [("completed", None)] * 2
+        run(Worker(fresh, threads=1), after, tmp_path)
+        assert train_loss(store, after) == train_loss(fresh, after)
+        losses[precision] = train_loss(store, full)
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
+
+
+def run(worker: Worker, one: Trial, folder: Path) -> list[Ended]:
+    """How a trial on sixteen reviews ended."""
+    rows = [{"text": f"a {word} film number {i}", "label": i % 2} for i, word in enumerate(("dull", "fine") * 8)]
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pack = Pack("pack", (Member(one),), Sources(f"random:{one.backbone.name}", f"folder:{folder}"))
+    return [ended for progress in worker.run(pack) for ended in progress.ended]
+
+
+def train_loss(store: Store, one: Trial) -> float:
+    """Of a trial's last step."""
+    return float(next(r["train_loss"] for r in store.trials().to_pylist() if r["trial_id"] == one.trial_id))

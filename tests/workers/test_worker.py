@@ -108,26 +108,6 @@ def test_prompts_of_any_length_train_in_a_pack(name: str, folder: Path, tmp_path
     assert len({row["tokens"] for row in rows}) == 1  # of the texts: soft tokens aren't counted
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_full_in_bf16_is_close_to_float32_and_leaves_the_next_trial_alone(
-    name: str, folder: Path, tmp_path: Path, trial: Any
-) -> None:
-    losses = {}
-    for precision in ("fp32", "bf16"):
-        training = Training(steps=10, batch_size=16, precision=precision)
-        fields = {"training": training, "learning_rate": 1e-4}
-        full, after = trial(name, method="full", trial=fields), trial(name, method="lora", trial=fields)
-        store, fresh = Store(tmp_path / precision, create=True), Store(tmp_path / f"{precision}-fresh", create=True)
-        worker = Worker(store, threads=1)
-        ended = [e for one in (full, after) for e in run(worker, pack_of(folder, one))]
-        assert [(e.state, e.error_message) for e in ended] == [("completed", None)] * 2
-        run(Worker(fresh, threads=1), pack_of(folder, after))
-        assert scores(store, after) == scores(fresh, after)
-        losses[precision] = scores(store, full)["train_loss"]
-    assert losses["bf16"] != losses["fp32"]
-    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
-
-
 def test_a_prompt_that_does_not_fit_before_the_text_fails_alone(folder: Path, tmp_path: Path, trial: Any) -> None:
     long, short = trial("tiny-bert", method="prompt", tokens=255), trial("tiny-bert", method="prompt", tokens=2)
     store = Store(tmp_path / "store", create=True)
