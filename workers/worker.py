@@ -13,6 +13,7 @@ import torch
 
 from trials.pack import Pack
 from trials.store import Store
+from workers import allocator
 from workers import backbone as backbones
 from workers.backbone import Backbone
 from workers.environment import device_of, precision_of
@@ -42,6 +43,8 @@ class Worker:
             torch.set_num_threads(threads)
         self.store = store
         self.device = device_of(device)
+        if self.device == "cpu":
+            allocator.keep_freed()
         self.engine = engine if engine != "auto" else ("deepspeed" if self.device == "cuda" else "plain")
         self._warm: tuple[tuple[str, str], Backbone] | None = None
         self._rows = Rows()
@@ -74,6 +77,7 @@ class Worker:
         """Let the warm backbone go; the next pack loads its own."""
         self._warm = None
         self._rows.clear()
+        allocator.give_back()
 
     def taken_load_s(self) -> float:
         """Seconds of loading that no row has yet, once."""

@@ -1,0 +1,33 @@
+"""glibc's allocator, told to keep what torch frees on a CPU.
+
+By default it returns the top of the heap, and every block above 32 MiB, to the system at once, so that each step
+faults the same pages in again: 3 to 7 % of a step (``benchmarks/modules.py``). Another C library: nothing happens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
+
+
+@cache
+def _glibc() -> Any:
+    """The C library of this process where it is glibc, else None."""
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+
+
+def keep_freed() -> None:
+    """Keep freed memory for the next allocation, for the rest of this process."""
+    if glibc := _glibc():
+        glibc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+        glibc.mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap too
+
+
+def give_back() -> None:
+    """Return what is free now to the system, as after a backbone that nobody needs any more."""
+    if glibc := _glibc():
+        glibc.malloc_trim(0)
