@@ -290,6 +290,8 @@ def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
         }
         for name, value in values.items():
             found[name][value] = None
+        for target in trial.evaluate_on:
+            found["evaluate_on"][target.name] = None
     return {name: list(values) for name, values in found.items()}
 
 

@@ -191,6 +191,12 @@ def _targets(block: Merged, data: Sequence[Data], finder: Finder) -> list[Data]:
                 block.report.add(path, f"{target.ref.name} is there twice, with other data; keep one")
         elif target and set(by_name) == {target.ref.name}:
             block.report.add(path, f"{target.ref.name} is the task that is trained; name other tasks")
+        elif target and target.ref.name in by_name and target.ref not in [each.ref for each in data]:
+            block.report.add(
+                path,
+                f"{target.ref.name} stands in `tasks` with other data or limits; one name is one set of rows: "
+                f"write {target.ref.name} alone here, and its data there",
+            )
         elif target:
             found[target.ref.name] = target
     return list(found.values())

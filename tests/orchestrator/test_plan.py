@@ -80,6 +80,12 @@ def test_set_changes_the_plan(tmp_path: Path) -> None:
     assert made["trials"] == PER_BACKBONE
 
 
+def test_settings_name_the_targets_of_transfer(tmp_path: Path) -> None:
+    targets = ["--set", "evaluate_on=[sst2, mrpc]", "--set", "labels=unified"]
+    said = apet("plan", small(tmp_path), *targets)
+    assert "  evaluate_on: sst2  mrpc\n" in said.stdout, said.stderr
+
+
 def test_quiet_store_that_is_not_there_yet(tmp_path: Path) -> None:
     result = apet("plan", small(tmp_path), "--store", tmp_path / "new")
     assert result.exit_code == 0

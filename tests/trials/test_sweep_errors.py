@@ -246,6 +246,8 @@ def test_labels_are_unified_only_where_there_are_some() -> None:
 
 def test_targets_and_labels() -> None:
     only(changed(evaluate_on=["rte"]), "evaluate_on.0", "name other tasks")
+    found = changed(tasks=["rte", "mrpc"], evaluate_on=["mnli", {"name": "rte", "test_rows": 5}], labels="unified")
+    only(found, "evaluate_on.1", "rte stands in `tasks` with other data or limits", "write rte alone here")
     found = changed(tasks=["rte"], evaluate_on=["mnli"], head="frozen")
     only(found, "evaluate_on.0", "mnli has 3 labels and rte 2", "labels: unified")
 

@@ -16,8 +16,11 @@ from trials.pack import Member, Pack, Sources
 from trials.store import Store
 from trials.trial import Training, Trial
 from workers import engines, weights
+from workers import train as training_loop
 from workers.environment import precision_of
+from workers.evaluate import Scores
 from workers.progress import Ended
+from workers.train import Job
 from workers.weights import NO_DROPOUT
 from workers.worker import Worker
 
@@ -80,6 +83,32 @@ def test_full_in_bf16_is_close_to_float32_and_leaves_the_next_trial_alone(
         losses[precision] = train_loss(store, full)
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_the_test_is_taken_at_the_best_validation_step(
+    name: str, method: str, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_validation = [0.5, 0.9, 0.1]  # of steps 2, 4 and 6
+    seen: dict[str, list[Tensor]] = {"validation": [], "test": []}
+
+    def scores(job: Job, data: Any) -> list[Scores]:
+        split = "validation" if data is job.validation else "test"
+        seen[split].append(torch.cat([p.detach().flatten().clone() for p in job.courses[0].params]))
+        return [Scores(on_validation[len(seen[split]) - 1] if split == "validation" else 0.7, {})]
+
+    monkeypatch.setattr(training_loop, "_scores", scores)
+    training = Training(steps=6, batch_size=4, eval_every=2)
+    one = trial(name, method=method, trial={"training": training, "learning_rate": 1e-3})
+    store = Store(tmp_path / "store", create=True)
+    assert [e.state for e in run(Worker(store, threads=1), one, tmp_path)] == ["completed"]
+    row = store.trials().to_pylist()[0]
+    assert (row["best_step"], row["validation_score"], row["test_score"]) == (4, 0.9, 0.7)
+    assert len(seen["validation"]) == 3
+    assert len(seen["test"]) == 1
+    assert torch.equal(seen["test"][0], seen["validation"][1])
+    assert not torch.equal(seen["test"][0], seen["validation"][2])
 
 
 def run(worker: Worker, one: Trial, folder: Path) -> list[Ended]:
