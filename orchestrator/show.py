@@ -103,7 +103,7 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) ->
         row=row,
         attempts=tuple(rows),
         log=tuple(log[-LOG_LINES:]),
-        rerun=_rerun(trial, row, store.uri if store is not None else None, name),
+        rerun=_rerun(trial, row, store, sweep, name),
     )
 
 
@@ -231,15 +231,41 @@ def _from_row(row: Mapping[str, Any]) -> tuple[Trial, Sources, str]:
     return Trial.from_spec(row["spec"]), sources, row["sweep"] or ""
 
 
-def _rerun(trial: Trial, row: Mapping[str, Any] | None, store: str | None, sweep: str) -> tuple[str, ...]:
+def _rerun(
+    trial: Trial, row: Mapping[str, Any] | None, store: Store | None, sweep: Sweep | None, name: str
+) -> tuple[str, ...]:
     """Commands, ready for a shell: through the driver, and without it."""
-    from trials.sweep import builtin_names
-
     condition = f"--where \"trial_id = '{trial.trial_id}'\""
-    uri = shlex.quote(store) if store else "URI"
-    where = sweep if sweep in builtin_names() else "SWEEP"
-    look_up = f"--store {uri}" if row else f"--sweep {where}"
+    uri = shlex.quote(store.uri) if store else "URI"
+    failed = row is not None and row["state"] == "failed"
+    source, settings = ("SWEEP", "") if failed else _holder(trial, store, sweep, name)
+    look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
     alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"
-    if row and row["state"] == "failed":
+    if failed:
         return (f"apet resubmit --store {uri} {condition}", alone)
-    return (f"apet run {where} --store {'OTHER' if row else uri} {condition}", alone)
+    return (f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}", alone)
+
+
+def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -> tuple[str, str]:
+    """A sweep that holds the trial, and its ``--set`` options: built in, else the file given, else the store's copy.
+
+    A name alone is no proof: a copy of a built-in sweep that was edited may have kept it.
+    """
+    from pathlib import Path
+
+    from trials.sweep import Sweep, builtin_names
+
+    sources = [name] if name in builtin_names() else []
+    if sweep is not None:
+        sources.append(sweep.where)
+    elif store is not None:
+        sources += sorted(map(str, Path(store.uri, "sweeps").glob("*.yaml")))
+    settings = sweep.settings if sweep is not None else ()
+    for source in sources:
+        try:
+            held = trial in Sweep.load(source).with_(settings).trials()
+        except ApetError:  # moved, or its data is elsewhere now
+            continue
+        if held:
+            return shlex.quote(source), "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    return "SWEEP", ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +51,7 @@ class Sweep:
         where: the file's name in messages.
         folder: that relative paths start from.
         resources: what it may use.
+        settings: of ``--set``, as given.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Sweep:
     folder: Path
     resources: Resources
     _found: Enumerated = field(repr=False)
+    settings: tuple[str, ...] = ()
 
     @staticmethod
     def load(source: str | Path) -> Sweep:
@@ -152,7 +154,7 @@ class Sweep:
             for places in (document.values, document.keys):
                 places.update({p: f"--set {sweep_yaml.dotted(path)}" for p in places if p[: len(path)] == path})
         _check_reaches(document, changes)
-        return _build(document, self.folder)
+        return replace(_build(document, self.folder), settings=(*self.settings, *settings))
 
 
 def builtin_names() -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
-from shell import apet, refused, row, small, stored
+from shell import SMALL, apet, refused, row, small, stored
 
 from orchestrator.show import pack_of, show, trains
 from orchestrator.tables import cell
@@ -116,11 +117,39 @@ def test_the_visible_attempt_is_the_one_shown(tmp_path: Path) -> None:
     assert shown.log == ()
 
 
+def rerun_lists_one(command: str, folder: Path) -> list[object]:
+    """What ``apet run``, as printed, would run."""
+    words = [str(folder / word) if word in ("URI", "OTHER") else word for word in shlex.split(command)]
+    assert words[:2] == ["apet", "run"]
+    result = apet(*words[1:], "--dry-run")
+    assert result.exit_code == 0, result.output
+    return [line.split()[0] for line in result.stdout.splitlines()[1:]]
+
+
 def test_the_command_that_reruns_it_alone_is_real(tmp_path: Path) -> None:
-    path = small(tmp_path)
-    trial = Sweep.load(path).trials()[5]
-    shown = show(trial.trial_id, sweep=Sweep.load(path))
-    assert shown.rerun[0] == f"apet run SWEEP --store URI --where \"trial_id = '{trial.trial_id}'\""
+    """Of an edited copy that kept a built-in name, too, and with ``--set``."""
+    folder = tmp_path / "my sweeps"
+    folder.mkdir()
+    path = small(folder, SMALL.replace("name: small", "name: quickstart"))
+    sweep = Sweep.load(path)
+    trial = sweep.trials()[5]
+    command = show(trial.trial_id, sweep=sweep).rerun[0]
+    assert command == f"apet run '{path}' --store URI --where \"trial_id = '{trial.trial_id}'\""
+    assert rerun_lists_one(command, tmp_path) == [trial.trial_id]
+    changed = sweep.with_(["training.steps=3"])
+    trial = changed.trials()[5]
+    assert rerun_lists_one(show(trial.trial_id, sweep=changed).rerun[0], tmp_path) == [trial.trial_id]
+
+    store = Store(tmp_path / "store", create=True)
+    store.append(row(trial, sweep="quickstart"))
+    assert "apet run SWEEP" in show(trial.trial_id, store).rerun[0]
+    store.save_sweep("quickstart", changed.text)
+    assert rerun_lists_one(show(trial.trial_id, store).rerun[0], tmp_path) == [trial.trial_id]
+
+
+def test_a_built_in_sweep_is_named_where_it_holds_the_trial() -> None:
+    sweep = Sweep.load("count-small")
+    assert show(sweep.trials()[0].trial_id, sweep=sweep).rerun[0].startswith("apet run count-small ")
 
 
 def test_pack_is_one_that_a_worker_reads(tmp_path: Path) -> None:
