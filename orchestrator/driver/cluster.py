@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from trials.store import Store
 
 PREFIX = "apet-"
 PRINTS = "_worker_logs_enabled"  # of ray._private.worker
+KNOCK_S = 5.0
 PROBE_S = 120.0  # a node may have to start a process first
 OBJECT_STORE_BYTES = 128 * 2**20  # packs and reports are a few kilobytes
 
@@ -134,8 +136,9 @@ def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concu
     common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address is not None:
         try:
+            _knock(address)
             ray.init(address=address, **common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ApetError(
                 f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "
                 "`ray start --head`, or leave out --address to run on this machine"
@@ -150,6 +153,18 @@ def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concu
             _temp_dir=str(directory),
             **common,
         )
+
+
+def _knock(address: str) -> None:
+    """Make sure that somebody listens at ``host:port`` or ``ray://host:port``: Ray itself would try for ten minutes.
+
+    Raises:
+        OSError: nobody does, within KNOCK_S.
+    """
+    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), KNOCK_S):
+            pass
 
 
 def _capacity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pyarrow as pa
@@ -234,6 +235,18 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "cache" / "models--bert-base-uncased" / "snapshots" / revision).mkdir(parents=True)
     said = refused("run", path, "--store", tmp_path / "s", env={"APET_DATA": None}, says=["1 error", "nyu-mll/glue"])
     assert "bert-base" not in said
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_where_nobody_listens(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for ten minutes"))
+    with socket.socket() as held:  # bound, but it doesn't listen
+        held.bind(("127.0.0.1", 0))
+        address = address.format(held.getsockname()[1])
+        words = ("run", small(tmp_path, LOCAL), "--store", tmp_path / "s", "--address", address)
+        refused(*words, says=[f"no Ray cluster answers at '{address}'", "ray start --head"])
 
 
 def test_resubmit_refuses_what_is_gone(tmp_path: Path) -> None:
