@@ -29,7 +29,7 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export(trial: str, store: Store, form: str, out: Path) -> Exported:
+def export(trial: str, store: Store, form: str, out: str | Path) -> Exported:
     """Write the trained module of a trial into a new or empty folder.
 
     Args:
@@ -43,6 +43,7 @@ def export(trial: str, store: Store, form: str, out: Path) -> Exported:
         ApetError: no such trial or several, a trial without a module, a damaged module, a format that doesn't hold
             its method, or a folder that isn't empty or can't be written.
     """
+    out = Path(out)
     if form not in FORMATS:
         raise ApetError(f"format {form!r} is unknown; {choices(form, FORMATS)}")
     row = _row(store.resolve(trial), store)

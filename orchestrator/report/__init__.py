@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trials.store import Store
 
 
-def report(store: Store, out: Path) -> Path:
+def report(store: Store, out: str | Path) -> Path:
     """Draw a store's report into a folder, which is made if need be; files of the same names are replaced.
 
     The same rows give the same bytes. An empty store gives a page that says so.

@@ -180,7 +180,7 @@ def test_the_stores_own_file_is_loaded_again(name: str, tmp_path: Path) -> None:
     ours = outputs(backbone.model, batch(backbone.ref.family))
     modules.close()
     store = kept(tmp_path, module)
-    done = orchestrator.export(module.trial.trial_id, store, "safetensors", tmp_path / "out")
+    done = orchestrator.export(module.trial.trial_id, store, "safetensors", str(tmp_path / "out"))
     again = ModuleFile.from_bytes(done.files[0].read_bytes())
     modules = again.onto(backbone)
     assert torch.equal(outputs(backbone.model, batch(backbone.ref.family)), ours)
