@@ -60,10 +60,14 @@ def find_data(task_name: str, data_dir: Path | None = None) -> tuple[Source, str
     Tried in turn: ``data_dir``, ``$APET_DATA/<task>``, the quickstart's package, the hub.
 
     Raises:
-        ApetError: an unknown task, or a folder that lacks a file or a column.
+        ApetError: an unknown task, a folder that lacks a file or a column, or ``APET_DATA`` is no folder.
     """
     task = tasks.get(task_name)
     shared = os.environ.get("APET_DATA", "")
+    if data_dir is None and shared and not Path(shared).is_dir():
+        raise ApetError(
+            f"APET_DATA is {shared!r}, which is no folder; give one with a folder for each task, or unset it"
+        )
     if data_dir is None and shared and (Path(shared) / task_name).is_dir():
         data_dir = Path(shared) / task_name
     if data_dir is not None:

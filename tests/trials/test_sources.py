@@ -114,6 +114,12 @@ def test_apet_data_is_looked_at_before_packages_and_hub(tmp_path: Path, monkeypa
     assert sources.find_data("rotten_tomatoes", tmp_path / "mine")[1] == f"folder:{tmp_path / 'mine'}"
 
 
+def test_apet_data_that_is_no_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APET_DATA", str(tmp_path / "dta"))
+    with pytest.raises(ApetError, match=r"APET_DATA is '.*dta', which is no folder"):
+        sources.find_data("imdb")
+
+
 def test_a_missing_column_is_named_beside_those_found(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "train.jsonl", [{"text": "a film", "stars": 3}])
     with pytest.raises(
