@@ -46,6 +46,19 @@ class Variant:
     too_large: str = ""
 
 
+def known(entry: Any, path: Path, report: Report) -> bool:
+    """Whether a method entry names a method and holds what it needs; a bare name that doesn't is reported."""
+    if entry == "apet":
+        report.add(path, "apet, needs counts; write {method: apet, counts: [100, 1000]}")
+        return False
+    try:
+        methods.rule(entry if isinstance(entry, str) else entry.method)
+    except ApetError as error:
+        report.add(path, str(error))
+        return False
+    return True
+
+
 def variants(entry: Any, ref: BackboneRef, path: Path, report: Report) -> list[Variant]:
     """The variants of a method entry of a sweep file on a backbone; problems are reported.
 
@@ -59,9 +72,6 @@ def variants(entry: Any, ref: BackboneRef, path: Path, report: Report) -> list[V
         return _apet(entry, ref, path, report)
     sizes: dict[str, int | float] = {}
     name = entry if isinstance(entry, str) else entry.method
-    if name == "apet":
-        report.add(path, "apet, needs counts; write {method: apet, counts: [100, 1000]}")
-        return []
     if isinstance(entry, Lora):
         sizes = {"rank": entry.rank, "alpha": entry.alpha}
     elif isinstance(entry, Adapter):

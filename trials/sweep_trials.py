@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from trials.sweep_axes import Variant, rates, seeds, variants
+from trials.sweep_axes import Variant, known, rates, seeds, variants
 from trials.sweep_block import Data, Finder, Merged, resolve_head, training_of
 from trials.sweep_check import Report
 from trials.sweep_rules import BROKEN
@@ -125,8 +125,9 @@ def _block(block: Merged, finder: Finder) -> list[_Grid]:
     if block.get("labels")[0] == "unified":
         _check_unified(block, [*data, *targets])
     settings = block.training()
-    entries = block.items("methods")
-    if not entries and block.get("learning_rates")[0] is None:
+    entries = [item for item in block.items("methods") if known(*item, block.report)]  # without a backbone, too
+    rated = [_has_rates(block, *item) for item in entries]
+    if not (rated and all(rated)) and block.get("learning_rates")[0] is None:
         block.require("learning_rates")
     return [grid for ref in refs for grid in _grids(block, ref, entries, data, targets, settings, finder)]
 
@@ -150,7 +151,7 @@ def _grids(
     for entry, path in entries:
         own = getattr(entry, "train_seeds", None)
         found = variants(entry, ref, path, block.report)
-        methods.append((found, _rates(block, entry, ref, path), seeds(block_seeds if own is None else own)))
+        methods.append((found, _rates(block, entry, ref), seeds(block_seeds if own is None else own)))
     for each in data if settings is not None else ():
         common = {
             "backbone": ref,
@@ -164,14 +165,18 @@ def _grids(
             yield _Grid(common, *method)
 
 
-def _rates(block: Merged, entry: Any, ref: BackboneRef, path: Path) -> Sequence[float]:
-    """The method's own learning rates, else the block's; none is reported."""
+def _has_rates(block: Merged, entry: Any, path: Path) -> bool:
+    """Whether a method has learning rates of its own, those that were reported and left out included."""
+    written = (*path, "learning_rates") in block.report.document.values
+    return written or getattr(entry, "learning_rates", None) is not None
+
+
+def _rates(block: Merged, entry: Any, ref: BackboneRef) -> Sequence[float]:
+    """The method's own learning rates, else the block's; () where there are none, which was reported."""
     value = getattr(entry, "learning_rates", None)
     if value is None:
         value, _ = block.get("learning_rates")
     if value is None:
-        if (*path, "learning_rates") not in block.report.document.values:
-            block.require("learning_rates")
         return ()
     return rates(value, ref, entry if isinstance(entry, str) else entry.method)
 

@@ -40,10 +40,22 @@ training: {steps: -1, batch_size: 1.5}
         "f.yaml:2:9:tasks.0",
         "f.yaml:4:20:methods.0.rnk",
         "f.yaml:5:29:methods.1.counts.0",
+        "f.yaml:6:5:methods.2",
         "f.yaml:7:18:learning_rates.0",
         "f.yaml:8:1:hed",
         "f.yaml:9:19:training.steps",
         "f.yaml:9:35:training.batch_size",
+    ]
+
+
+@pytest.mark.parametrize("backbones", ["", "backbones: [tiny-brt]\n"])
+def test_methods_and_rates_are_checked_without_a_backbone(backbones: str) -> None:
+    rest = "tasks: [rte]\nmethods: [apt, lora, apet]\ntraining: {steps: 1}\n"
+    found = [problem.split(": ", 1)[1] for problem in problems(backbones + rest)]
+    assert sorted(text.partition(":")[0] for text in found if not text.startswith("backbones")) == [
+        "learning_rates",
+        "methods.0",
+        "methods.2",
     ]
 
 
