@@ -104,7 +104,10 @@ def thresholds(
         chosen = keep(table, where)
     found = curves(chosen, full=table, trained_heads=trained_heads)
     judged = tuple(_judge(curve, alpha, margin, floor) for curve in found)
-    return Thresholds(judged, alpha, margin, floor, _notes(chosen, judged, trained_heads))
+    notes = _notes(chosen, judged, trained_heads)
+    if where is not None and table.num_rows and not chosen.num_rows:
+        notes = (f"condition {where!r}: no trial of {table.num_rows} fulfils it",)
+    return Thresholds(judged, alpha, margin, floor, notes)
 
 
 def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: bool) -> tuple[str, ...]:

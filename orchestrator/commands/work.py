@@ -22,6 +22,7 @@ from orchestrator.commands.common import (
 if TYPE_CHECKING:
     from orchestrator.driver.run import Summary
     from trials.store import Store
+    from trials.sweep import Sweep
     from trials.trial import Trial
 
 Address = Annotated[
@@ -60,6 +61,7 @@ def plan(
         say(f"no store at {store} yet: everything is to do")
         known = None
     if trials:
+        _say_skipped(loaded)
         every = loaded.trials()
         _print_trials(every, states_of(every, known), as_json)
         return
@@ -93,6 +95,9 @@ def run(
     from trials.store import Store
 
     loaded, known = load_sweep(sweep, settings), Store(store)
+    _say_skipped(loaded)
+    if loaded.skipped and not loaded.trials():
+        return
     if dry_run:
         asked, to_do = missing(loaded, known, where, limit)
         _print_trials([todo.trial for todo in to_do], {}, as_json=False)
@@ -150,6 +155,14 @@ def resubmit(
         say(f"nothing to do: no failed trial in {store}{' fulfils the condition' if where else ''}")
         return
     _finish(summary, known, known.visible())
+
+
+def _say_skipped(sweep: Sweep) -> None:
+    """What ``over_capacity: skip`` left out, in one line; `plan` has it in full."""
+    if sweep.skipped:
+        what, why = sweep.skipped[0]
+        who = f"{len(sweep.skipped)} trials skipped" if sweep.trials() else f"all {len(sweep.skipped)} were skipped"
+        say(f"{who} (over_capacity: skip); the first: {what}: {why}; `apet plan -v` lists them")
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:

@@ -90,7 +90,7 @@ def run(
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: a wrong condition, a hub that can't be reached, a store that can't be written or that not every
+        ApetError: a condition that is wrong or that no trial fulfils, a hub that can't be reached, a store that can't be written or that not every
             node sees, no cluster.
     """
     asked, todo = missing(sweep, store, where, limit)
@@ -122,7 +122,7 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
     """How many trials were asked for, and those of them that have no row.
 
     Raises:
-        ApetError: a wrong condition, or a limit below 1.
+        ApetError: a condition that is wrong or that no trial fulfils, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise ApetError(f"limit {limit}: at least 1, or none for all trials")
@@ -131,6 +131,10 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
         from orchestrator.query import select_trials
 
         trials = tuple(select_trials(trials, where))
+        if not trials:
+            raise ApetError(
+                f"condition {where!r}: no trial of {len(sweep.trials())} fulfils it; `apet plan SWEEP --trials` lists them"
+            )
     states = store.visible() if store.exists() else {}
     todo = [Todo(t, sweep.sources(t), sweep=sweep.name) for t in trials if t.trial_id not in states]
     left_out = len(todo[limit:]) if limit is not None else 0

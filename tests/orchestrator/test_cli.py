@@ -181,6 +181,32 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_condition_that_nothing_fulfils_is_said(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    said = [f"no trial of {len(trials)} fulfils it", "apet plan"]
+    for more in ((), ("--dry-run",)):
+        refused("run", small(tmp_path), "--store", store.uri, "--where", "backbone = 'x'", *more, says=said)
+    result = apet("thresholds", "--store", store.uri, "--where", "backbone = 'x'")
+    assert result.exit_code == 0
+    assert "no trial of 2 fulfils it" in result.stdout  # the failed one is no result
+    assert "run a sweep" not in result.stdout
+
+
+@pytest.mark.parametrize("words", [("plan", "--trials"), ("run", "--dry-run")])
+def test_what_was_skipped_is_said(words: tuple[str, ...], tmp_path: Path) -> None:
+    skip = SMALL.replace("counts: [10, 100]", "counts: [10, 99999999], over_capacity: skip")
+    words = (*words, "--store", str(tmp_path / "s"))
+    result = apet(words[0], small(tmp_path, skip), *words[1:])
+    assert len(result.stdout.splitlines()) == 1 + 2 * (2 + 2)
+    assert "4 trials skipped (over_capacity: skip)" in result.stderr
+    assert "count 99999999" in result.stderr
+    every = skip.replace("[10, ", "[").replace("  - full\n  - {method: lora, rank: 2}\n", "")
+    result = apet(words[0], small(tmp_path, every), *words[1:])
+    assert "all 4 were skipped" in result.stderr
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "0 " not in result.stderr.split("; the first")[0]
+
+
 def test_a_finished_store_starts_no_worker(tmp_path: Path) -> None:
     store, trials = stored(tmp_path)
     for trial in (trials[1], *trials[3:]):
