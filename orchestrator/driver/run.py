@@ -90,8 +90,8 @@ def run(
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: a condition that is wrong or that no trial fulfils, a hub that can't be reached, a store that can't be written or that not every
-            node sees, no cluster.
+        ApetError: a condition that is wrong or that no trial fulfils, a hub that can't be reached, a store that can't
+            be written or that not every node sees, no cluster.
     """
     asked, todo = missing(sweep, store, where, limit)
     before = asked - len(todo)
@@ -132,8 +132,9 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
 
         trials = tuple(select_trials(trials, where))
         if not trials:
+            every = len(sweep.trials())
             raise ApetError(
-                f"condition {where!r}: no trial of {len(sweep.trials())} fulfils it; `apet plan SWEEP --trials` lists them"
+                f"condition {where!r}: no trial of {every} fulfils it; `apet plan SWEEP --trials` lists them"
             )
     states = store.visible() if store.exists() else {}
     todo = [Todo(t, sweep.sources(t), sweep=sweep.name) for t in trials if t.trial_id not in states]
