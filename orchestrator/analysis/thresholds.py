@@ -96,7 +96,7 @@ def thresholds(
         raise ApetError(f"margin {margin}: a difference of scores is between 0 and 1, both excluded; 0.02 is 2 points")
     if floor not in FLOORS:
         raise ApetError(f"floor {floor!r}: {choices(floor, FLOORS)}")
-    table = store.selected() if hasattr(store, "selected") else store
+    table: pa.Table = store.selected() if hasattr(store, "selected") else store
     chosen = table
     if where is not None:
         from orchestrator.query import where as keep
