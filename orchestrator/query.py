@@ -35,8 +35,9 @@ def query(store: Store, sql: str) -> pa.Table:
     """The result of one SELECT over the views of a store; only those that it names are read.
 
     Raises:
-        ApetError: the SQL is wrong, more than one statement, writes, or reads anything but the views.
+        ApetError: no store; the SQL is wrong, more than one statement, writes, or reads anything but the views.
     """
+    store.check()
     with _connection() as connection:
         tables: dict[str, pa.Table] = {}
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,6 +30,16 @@ class Reader:
         """Whether there is a store: any of its folders."""
         return not self._files.folders().isdisjoint(FOLDERS)
 
+    def check(self) -> None:
+        """Make sure that there is a store.
+
+        Raises:
+            ApetError: there is none.
+        """
+        if not self.there():
+            uri = self._files.uri
+            raise ApetError(f"no store at {uri}; `apet run SWEEP --store {shlex.quote(uri)}` makes one")
+
     def table(self, folder: str, schema: pa.Schema, *, single: bool = False) -> pa.Table:
         """All rows below a folder, those of one attempt from one file.
 
@@ -44,8 +55,8 @@ class Reader:
         key = (folder, len(schema))
         for _ in range(_LISTINGS):
             listed = frozenset(e for e in self._files.listing(folder) if e.path.endswith(".parquet"))
-            if not listed and not self.there():
-                raise ApetError(f"no store at {self._files.uri}; `apet run SWEEP --store {self._files.uri}` makes one")
+            if not listed:
+                self.check()
             known, table = self._kept.get(key, (frozenset(), schema.empty_table()))
             if not known <= listed:  # merged into a larger file, or deleted
                 known, table = frozenset(), schema.empty_table()

@@ -65,6 +65,14 @@ class Store:
         """Whether there is a store; reading one that isn't there is an error."""
         return self._reader.there()
 
+    def check(self) -> None:
+        """Make sure that there is a store.
+
+        Raises:
+            ApetError: there is none.
+        """
+        self._reader.check()
+
     # Rows.
 
     def append(self, row: Record, curve: list[dict[str, Any]] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -196,7 +197,8 @@ def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
     visible = store.visible() if store.exists() else {}
     failed = sum(state == "failed" for trial_id, (state, _) in visible.items() if trial_id in trial_ids)
     if failed:
-        say(f"{failed} failed: `apet show TRIAL` says why, `apet resubmit --store {store.uri}` makes new attempts")
+        again = f"apet resubmit --store {shlex.quote(store.uri)}"
+        say(f"{failed} failed: `apet show TRIAL` says why, `{again}` makes new attempts")
     if summary.stopped:
         raise typer.Exit(130)
     if failed:

@@ -154,11 +154,11 @@ def test_run_hands_its_options_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_failed_trials_are_exit_1_and_name_resubmit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, trials = stored(tmp_path)
+    store, trials = stored(tmp_path / "my studies")
     monkeypatch.setattr(driver, "run", Driver(Summary(12, 3, completed=9)))
     result = apet("run", small(tmp_path), "--store", store.uri)
     assert result.exit_code == 1
-    assert f"apet resubmit --store {store.uri}" in result.stderr
+    assert f"apet resubmit --store '{store.uri}'" in result.stderr
     store.append(row(trials[1], attempt=1))
     assert apet("run", small(tmp_path), "--store", store.uri).exit_code == 0  # diverged is a result
     monkeypatch.setattr(driver, "run", Driver(Summary(12, 3, completed=1, stopped=True)))
