@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.commands.common import Json, print_json, say
+from orchestrator.commands.common import Json, one_of, print_json, say
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,8 @@ def sweeps(
     from orchestrator import listing
     from trials.sweep import builtin_text, json_schema
 
+    for option, given in (("--schema", schema), ("--json", as_json)):
+        one_of({f"NAME {name}": name is not None, option: given})
     if schema:
         print_json(json_schema())
     elif name is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from trials.errors import ApetError
 
 if TYPE_CHECKING:
     from trials.sweep import Sweep
@@ -37,6 +40,20 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def one_of(options: Mapping[str, object]) -> None:
+    """Refuse options of which only one can hold.
+
+    Args:
+        options: by how they are written, true where given.
+
+    Raises:
+        ApetError: more than one is given.
+    """
+    given = [name for name, value in options.items() if value]
+    if len(given) > 1:
+        raise ApetError(f"{' and '.join(given)} exclude each other; give one of them")
+
+
 def load_sweep(name: str, settings: list[str] | None = None) -> Sweep:
     """A sweep from a file or a built-in name, with ``--set`` applied.
 
@@ -46,3 +63,16 @@ def load_sweep(name: str, settings: list[str] | None = None) -> Sweep:
     from trials.sweep import Sweep
 
     return Sweep.load(name).with_(settings or [])
+
+
+def maybe_sweep(name: str | None, settings: list[str] | None) -> Sweep | None:
+    """A sweep where one is named, as :func:`load_sweep` gives it.
+
+    Raises:
+        ApetError: as :func:`load_sweep`, or ``--set`` without a sweep.
+    """
+    if name is not None:
+        return load_sweep(name, settings)
+    if settings:
+        raise ApetError(f"--set {settings[0]}: it changes a sweep, and none is given; name one")
+    return None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, MaybeStoreUri, StoreUri, Where, load_sweep, print_json, say
+from orchestrator.commands.common import Json, MaybeStoreUri, Set, StoreUri, Where, maybe_sweep, one_of, print_json, say
 
 
 class Format(StrEnum):
@@ -49,6 +49,7 @@ def show(
     sweep: Annotated[
         str | None, typer.Option(metavar="SWEEP", help="Look in a sweep: a file, or a built-in one.")
     ] = None,
+    settings: Set = None,
     pack: Annotated[
         bool, typer.Option("--pack", help="Print the pack of this trial alone, for `python -m workers.run`.")
     ] = False,
@@ -62,7 +63,8 @@ def show(
     from orchestrator.show import show as look
     from trials.store import Store
 
-    found = look(trial, Store(store) if store is not None else None, load_sweep(sweep) if sweep is not None else None)
+    one_of({"--pack": pack, "--json": as_json})
+    found = look(trial, Store(store) if store is not None else None, maybe_sweep(sweep, settings))
     if pack:
         typer.echo(pack_of(found).to_json())
     elif as_json:
@@ -86,6 +88,7 @@ def query(
     from orchestrator.query import query as ask
     from trials.store import Store
 
+    one_of({f"--format {form.value}": form in (Format.csv, Format.parquet), "--json": as_json})
     write(ask(Store(store), sql), "json" if as_json else form.value)
 
 

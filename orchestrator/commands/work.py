@@ -16,6 +16,7 @@ from orchestrator.commands.common import (
     SweepName,
     Where,
     load_sweep,
+    maybe_sweep,
     print_json,
     say,
 )
@@ -120,6 +121,7 @@ def status(
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Also say what is missing of it.")] = None,
     *,
     store: StoreUri,
+    settings: Set = None,
     as_json: Json = False,
 ) -> None:
     """Count trials: done, failed, diverged, running, missing.
@@ -129,7 +131,7 @@ def status(
     from orchestrator.status import status as look
     from trials.store import Store
 
-    found = look(Store(store), load_sweep(sweep) if sweep is not None else None)
+    found = look(Store(store), maybe_sweep(sweep, settings))
     if as_json:
         print_json(found.to_dict())
     else:

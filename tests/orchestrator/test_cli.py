@@ -15,6 +15,7 @@ from shell import SMALL, apet, refused, row, small, stored
 
 import orchestrator.driver.run as driver
 from orchestrator.driver.run import Summary
+from trials.store import Store
 from trials.sweep import Sweep
 
 COMMANDS = [
@@ -91,6 +92,20 @@ def test_status_with_and_without_the_sweep(tmp_path: Path) -> None:
     assert "missing" not in apet("status", "--store", store.uri).stdout
 
 
+def test_status_and_show_take_the_settings_of_a_run(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    changed = ("--set", "training.steps=3")
+    trial = Sweep.load(path).with_(changed[1:]).trials()[0]
+    store = Store(tmp_path / "store", create=True)
+    store.append(row(trial))
+    total = json.loads(apet("status", path, *changed, "--store", store.uri, "--json").stdout)["total"]
+    assert (total["done"], total["missing"]) == (1, total["trials"] - 1)
+    shown = apet("show", trial.trial_id, "--sweep", path, *changed).stdout
+    assert f"apet run {path} --set training.steps=3 --store URI" in shown
+    refused("show", trial.trial_id, "--sweep", path, says=["no trial"])
+    refused("status", *changed, "--store", store.uri, says=["--set training.steps=3", "none is given"])
+
+
 def test_query_formats_agree(tmp_path: Path) -> None:
     import io
 
@@ -107,6 +122,17 @@ def test_query_formats_agree(tmp_path: Path) -> None:
     table = apet("query", sql, "--store", store.uri).stdout.splitlines()
     assert table[0].split() == ["trial_id", "state", "test_score", "attempt"]
     assert len(table) == 4
+
+
+def test_options_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    for form in ("csv", "parquet"):
+        words = ("query", "from trials", "--store", store.uri, "--format", form, "--json")
+        refused(*words, says=[f"--format {form} and --json exclude each other"])
+    assert apet("query", "from trials", "--store", store.uri, "--format", "json", "--json").exit_code == 0
+    refused("show", trials[0].trial_id, "--store", store.uri, "--pack", "--json", says=["--pack and --json"])
+    refused("sweeps", "quickstart", "--schema", says=["NAME quickstart and --schema"])
+    refused("sweeps", "quickstart", "--json", says=["NAME quickstart and --json"])
 
 
 def test_maps_are_json_in_csv(tmp_path: Path) -> None:
