@@ -59,6 +59,11 @@ def where(table: pa.Table, condition: str) -> pa.Table:
     return table.take(pa.array(_kept(table, condition), pa.int64()))
 
 
+def nothing(condition: str, trials: int) -> str:
+    """What is said of a condition that none of so many trials fulfils."""
+    return f"condition {condition!r}: no trial of {trials} fulfils it"
+
+
 def select_trials(trials: Sequence[Trial], condition: str) -> list[Trial]:
     """The trials for which a SQL condition over their identity columns holds, in their order.
 

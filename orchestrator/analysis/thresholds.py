@@ -97,17 +97,16 @@ def thresholds(
     if floor not in FLOORS:
         raise ApetError(f"floor {floor!r}: {choices(floor, FLOORS)}")
     table: pa.Table = store.selected() if hasattr(store, "selected") else store
-    chosen = table
+    chosen, said = table, ""
     if where is not None:
+        from orchestrator.query import nothing
         from orchestrator.query import where as keep
 
         chosen = keep(table, where)
+        said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
     found = curves(chosen, full=table, trained_heads=trained_heads)
     judged = tuple(_judge(curve, alpha, margin, floor) for curve in found)
-    notes = _notes(chosen, judged, trained_heads)
-    if where is not None and table.num_rows and not chosen.num_rows:
-        notes = (f"condition {where!r}: no trial of {table.num_rows} fulfils it",)
-    return Thresholds(judged, alpha, margin, floor, notes)
+    return Thresholds(judged, alpha, margin, floor, (said,) if said else _notes(chosen, judged, trained_heads))
 
 
 def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: bool) -> tuple[str, ...]:

@@ -92,16 +92,17 @@ def query(
     write(ask(Store(store), sql), "json" if as_json else form.value)
 
 
+Alpha = Annotated[float, typer.Option(help="Level of each one-sided test.")]
+Margin = Annotated[float, typer.Option(help="How far below full fine-tuning still equals it, as a fraction.")]
+FloorRule = Annotated[Floor, typer.Option(help="majority: also above a constant answer; chance: the paper's rule.")]
+
+
 def thresholds(
     store: StoreUri,
     where: Where = None,
-    alpha: Annotated[float, typer.Option(help="Level of each one-sided test.")] = 0.05,
-    margin: Annotated[
-        float, typer.Option(help="How far below full fine-tuning still equals it, as a fraction.")
-    ] = 0.02,
-    floor: Annotated[
-        Floor, typer.Option(help="majority: also above a constant answer; chance: the paper's rule.")
-    ] = Floor.majority,
+    alpha: Alpha = 0.05,
+    margin: Margin = 0.02,
+    floor: FloorRule = Floor.majority,
     as_json: Json = False,
 ) -> None:
     """Bracket the thresholds of every count curve.
@@ -124,12 +125,16 @@ def thresholds(
 def report(
     store: StoreUri,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG and CSV.")],
+    where: Where = None,
+    alpha: Alpha = 0.05,
+    margin: Margin = 0.02,
+    floor: FloorRule = Floor.majority,
 ) -> None:
     """Write figures and tables as one self-contained HTML page."""
     from orchestrator.report import report as write
     from trials.store import Store
 
-    typer.echo(str(write(Store(store), out)))
+    typer.echo(str(write(Store(store), out, where=where, alpha=alpha, margin=margin, floor=floor.value)))
 
 
 def export(

@@ -128,14 +128,11 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
         raise ApetError(f"limit {limit}: at least 1, or none for all trials")
     trials = sweep.trials()
     if where is not None:
-        from orchestrator.query import select_trials
+        from orchestrator.query import nothing, select_trials
 
         trials = tuple(select_trials(trials, where))
         if not trials:
-            every = len(sweep.trials())
-            raise ApetError(
-                f"condition {where!r}: no trial of {every} fulfils it; `apet plan SWEEP --trials` lists them"
-            )
+            raise ApetError(f"{nothing(where, len(sweep.trials()))}; `apet plan SWEEP --trials` lists them")
     states = store.visible() if store.exists() else {}
     todo = [Todo(t, sweep.sources(t), sweep=sweep.name) for t in trials if t.trial_id not in states]
     left_out = len(todo[limit:]) if limit is not None else 0

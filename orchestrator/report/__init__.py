@@ -11,26 +11,39 @@ if TYPE_CHECKING:
     from trials.store import Store
 
 
-def report(store: Store, out: str | Path) -> Path:
+def report(
+    store: Store,
+    out: str | Path,
+    *,
+    where: str | None = None,
+    alpha: float = 0.05,
+    margin: float = 0.02,
+    floor: str = "majority",
+) -> Path:
     """Draw a store's report into a folder, which is made if need be; files of the same names are replaced.
 
     The same rows give the same bytes. An empty store gives a page that says so.
+
+    Args:
+        store: what to draw.
+        out: the folder.
+        where, alpha, margin, floor: as of :func:`orchestrator.report.study.read`.
 
     Returns:
         The path of ``index.html``.
 
     Raises:
-        ApetError: there is no store, or ``out`` can't be written.
+        ApetError: there is no store, a wrong condition, a rule out of range, or ``out`` can't be written.
     """
     from orchestrator.report.page import page
     from orchestrator.report.sections import sections
     from orchestrator.report.study import read
     from trials.errors import ApetError
 
-    study = read(store)
+    study = read(store, where, alpha, margin, floor)
     made = [module.section(study) for module in sections()]
     files = {name: text for s in made for e in s.exhibits for name, text in e.files().items()}
-    files["index.html"] = page(f"Report on {study.name}", _subtitle(study), _points(study), made)
+    files["index.html"] = page(f"Report on {study.name}", _subtitle(study, where), _points(study), made)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -43,12 +56,13 @@ def report(store: Store, out: str | Path) -> Path:
     return out / "index.html"
 
 
-def _subtitle(study: Study) -> str:
+def _subtitle(study: Study, where: str | None) -> str:
     if not study.cells:
         return "No results yet."
     backbones = list(dict.fromkeys(c.backbone for c in sorted(study.cells, key=lambda c: c.parameters)))
+    of = f" Only trials where {where}." if where else ""
     return (
-        f"{study.trials.num_rows} trials of {', '.join(backbones)} on {', '.join(study.tasks)}. Scores are "
+        f"{study.trials.num_rows} trials of {', '.join(backbones)} on {', '.join(study.tasks)}.{of} Scores are "
         "test scores as fractions of 1."
     )
 

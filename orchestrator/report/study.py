@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+
 from orchestrator.analysis.curves import differences, operations_label, setting, variants
 from orchestrator.analysis.thresholds import CurveThresholds, Thresholds, thresholds
+from trials.errors import ApetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,15 +130,35 @@ class Study:
         return Panel(first.backbone, first.task, title, group, tuple(beside))
 
 
-def read(store: Store) -> Study:
+def read(
+    store: Store, where: str | None = None, alpha: float = 0.05, margin: float = 0.02, floor: str = "majority"
+) -> Study:
     """Everything a report needs, read once.
 
+    Args:
+        store: what to read.
+        where: SQL condition over the columns of ``trials``: only those trials; full fine-tuning, which thresholds are
+            compared with, is looked for in the whole store.
+        alpha, margin, floor: as of :func:`orchestrator.analysis.thresholds.thresholds`.
+
     Raises:
-        ApetError: there is no store, or a file in it that isn't ours.
+        ApetError: there is no store, a file in it that isn't ours, a condition that is wrong or that no trial fulfils,
+            or a rule out of range.
     """
-    selected = store.selected()
+    selected, trials = store.selected(), store.trials()
+    found = thresholds(selected, where=where, alpha=alpha, margin=margin, floor=floor)
+    tables = [store.attempts(), trials, store.curves(), selected]
+    if where is not None:
+        from orchestrator.query import nothing
+        from orchestrator.query import where as keep
+
+        ids = keep(trials, where)["trial_id"].combine_chunks()
+        if not len(ids):
+            raise ApetError(nothing(where, len(trials)))
+        tables = [table.filter(pc.is_in(table["trial_id"], value_set=ids)) for table in tables]
+    attempts, trials, curves, selected = tables
     name = str(store.uri).rstrip("/").rpartition("/")[2]
-    return Study(name, store.attempts(), store.trials(), store.curves(), thresholds(selected), cells(selected))
+    return Study(name, attempts, trials, curves, found, cells(selected))
 
 
 def cells(selected: pa.Table) -> tuple[Cell, ...]:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+import shell
 from study_rows import apet, curve, full, learning_curve, row, study, trial
 
 from orchestrator.analysis.thresholds import thresholds
@@ -84,6 +85,23 @@ def test_the_table_of_thresholds_is_that_of_thresholds(drawn: tuple[Store, Path]
     expected = thresholds(store).to_arrow().to_pandas()
     shown = pd.read_csv(out / "thresholds.csv")
     pd.testing.assert_frame_equal(shown, expected, check_dtype=False)
+
+
+def test_a_report_on_some_trials_by_other_rules(drawn: tuple[Store, Path], tmp_path: Path) -> None:
+    store, _ = drawn
+    words = ("--where", "task = 'mrpc' and method = 'apet'", "--alpha", 0.01, "--margin", 0.1, "--floor", "chance")
+    result = shell.apet("report", "--store", store.uri, "--out", tmp_path, *words)
+    assert result.exit_code == 0, result.output
+    expected = thresholds(store, where=words[1], alpha=0.01, margin=0.1, floor="chance").to_arrow().to_pandas()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "thresholds.csv"), expected, check_dtype=False)
+    assert expected["full_runs"].min() > 0  # the reference stays
+    seen = pd.read_csv(tmp_path / "overview.csv")
+    assert (set(seen["task"]), set(seen["method"])) == ({"mrpc"}, {"apet"})
+    text = (tmp_path / "index.html").read_text()
+    assert "Only trials where task = &#x27;mrpc&#x27;" in text
+    assert "α = 0.01" in text
+    assert not (tmp_path / "score-rotten_tomatoes.csv").exists()
+    shell.refused("report", "--store", store.uri, "--out", tmp_path, "--where", "task = 'x'", says=["no trial of"])
 
 
 class Page(HTMLParser):
