@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator import reachable
-from orchestrator.driver.run import Summary, execute, make
+from orchestrator.driver.run import Summary, check_limit, execute, make
 from orchestrator.packs import Todo
 from trials.errors import ApetError, Problems
 from trials.pack import Sources
@@ -24,6 +24,7 @@ def resubmit(
     store: Store,
     *,
     where: str | None = None,
+    limit: int | None = None,
     address: str | None = None,
     max_concurrent: int | None = None,
     quiet: bool = False,
@@ -33,15 +34,16 @@ def resubmit(
     Args:
         store: has the rows, and gets the new ones.
         where: SQL condition over the columns of ``trials``: only those failed trials.
+        limit: at most so many, the first by id.
         address: of a running Ray cluster; None runs on this machine.
         max_concurrent: packs at a time at most.
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: no store, a wrong condition, weights or data that are gone, out of reach or not what a trial was
-            given.
+        ApetError: no store, a wrong condition or limit, weights or data that are gone, out of reach or not what a trial
+            was given.
     """
-    todo = failed(store, where)
+    todo = failed(store, where, limit)
     if not todo:
         return Summary(0, 0)
     if address is None:
@@ -50,12 +52,13 @@ def resubmit(
     return execute(todo, store, address=address, max_concurrent=max_concurrent, quiet=quiet)
 
 
-def failed(store: Store, where: str | None = None) -> list[Todo]:
+def failed(store: Store, where: str | None = None, limit: int | None = None) -> list[Todo]:
     """The next attempt at every failed trial, its sources checked.
 
     Raises:
         ApetError: as :func:`resubmit`.
     """
+    check_limit(limit)
     rows = store.trials()
     rows = rows.filter(pc.equal(rows["state"], "failed"))
     if where is not None:
@@ -63,7 +66,7 @@ def failed(store: Store, where: str | None = None) -> list[Todo]:
 
         rows = choose(rows, where)
     highest = _highest_attempts(store.attempts())
-    todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.select(COLUMNS).to_pylist()]
+    todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.slice(0, limit).select(COLUMNS).to_pylist()]
     _check(todo)
     return todo
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.tables import cell, duration, size, table
+from orchestrator.tables import cell, duration, number, size, table
 from trials.errors import ApetError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def text(shown: Shown) -> str:
     """All of it for a person."""
     trial, row = shown.trial, shown.row
     state = row["state"] if row else "not run"
-    parts = [f"trial {trial.trial_id}  {state}, {len(shown.attempts)} attempts", "", _trains_text(shown)]
+    parts = [f"trial {trial.trial_id}  {state}, {number(len(shown.attempts), 'attempt')}", "", _trains_text(shown)]
     if row:
         parts += ["", _outcome_text(row)]
     if row and row["error_message"]:

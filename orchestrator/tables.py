@@ -42,6 +42,15 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def number(count: int, what: str) -> str:
+    """So many of something.
+
+    >>> number(1, "trial"), number(2, "trial")
+    ('1 trial', '2 trials')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 

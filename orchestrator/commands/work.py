@@ -20,6 +20,7 @@ from orchestrator.commands.common import (
     print_json,
     say,
 )
+from trials.errors import ApetError
 
 if TYPE_CHECKING:
     from orchestrator.driver.run import Summary
@@ -31,7 +32,9 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="ADDR", help="A running Ray cluster; without it one starts here."),
 ]
-MaxConcurrent = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trials trained at a time, at most.")]
+MaxConcurrent = Annotated[int | None, typer.Option(metavar="N", min=1, help="Packs trained at a time, at most.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many trials, the first ones.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would run, and run nothing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -79,13 +82,12 @@ def run(
     sweep: SweepName,
     store: StoreUri,
     where: Where = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="At most so many trials, the first ones.")
-    ] = None,
+    limit: Limit = None,
     settings: Set = None,
     address: Address = None,
     max_concurrent: MaxConcurrent = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would run, and run nothing.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Run what the store lacks of a sweep.
 
@@ -94,16 +96,19 @@ def run(
     """
     from orchestrator.driver.run import missing
     from orchestrator.driver.run import run as drive
+    from orchestrator.tables import number
     from trials.store import Store
 
+    _only_with_dry_run(dry_run, as_json)
     loaded, known = load_sweep(sweep, settings), Store(store)
     _say_skipped(loaded)
     if loaded.skipped and not loaded.trials():
+        _print_trials([], {}, as_json)
         return
     if dry_run:
         asked, to_do = missing(loaded, known, where, limit)
-        _print_trials([todo.trial for todo in to_do], {}, as_json=False)
-        say(f"{len(to_do)} of {asked} trials would run; nothing was run")
+        _print_trials([todo.trial for todo in to_do], {}, as_json)
+        say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")
         return
     summary = drive(
         loaded,
@@ -142,18 +147,31 @@ def resubmit(
     context: typer.Context,
     store: StoreUri,
     where: Where = None,
+    limit: Limit = None,
     address: Address = None,
     max_concurrent: MaxConcurrent = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Make new attempts at failed trials.
 
     Straight from the store: the sweep file isn't needed.
     """
+    from orchestrator.resubmit import failed
     from orchestrator.resubmit import resubmit as again
+    from orchestrator.tables import number
     from trials.store import Store
 
+    _only_with_dry_run(dry_run, as_json)
     known = Store(store)
-    summary = again(known, where=where, address=address, max_concurrent=max_concurrent, quiet=context.obj.quiet)
+    if dry_run:
+        to_do = failed(known, where, limit)
+        _print_trials([todo.trial for todo in to_do], {todo.trial.trial_id: "failed" for todo in to_do}, as_json)
+        say(f"{number(len(to_do), 'failed trial')} would run again; nothing was run")
+        return
+    summary = again(
+        known, where=where, limit=limit, address=address, max_concurrent=max_concurrent, quiet=context.obj.quiet
+    )
     if summary.asked == 0:
         say(f"nothing to do: no failed trial in {store}{' fulfils the condition' if where else ''}")
         return
@@ -162,10 +180,28 @@ def resubmit(
 
 def _say_skipped(sweep: Sweep) -> None:
     """What ``over_capacity: skip`` left out, in one line; `plan` has it in full."""
+    from orchestrator.tables import number
+
     if sweep.skipped:
         what, why = sweep.skipped[0]
-        who = f"{len(sweep.skipped)} trials skipped" if sweep.trials() else f"all {len(sweep.skipped)} were skipped"
+        who = (
+            f"{number(len(sweep.skipped), 'trial')} skipped"
+            if sweep.trials()
+            else f"all {len(sweep.skipped)} were skipped"
+        )
         say(f"{who} (over_capacity: skip); the first: {what}: {why}; `apet plan -v` lists them")
+
+
+def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:
+    """A run prints no table: its results are in the store.
+
+    Raises:
+        ApetError: JSON is asked for, and there is nothing to print.
+    """
+    if as_json and not dry_run:
+        raise ApetError(
+            "--json goes with --dry-run; what a run did is in the store: `apet query`, `apet status --json`"
+        )
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:

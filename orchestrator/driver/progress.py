@@ -13,6 +13,7 @@ from rich.text import Text
 
 from orchestrator.driver.messages import Ended
 from orchestrator.driver.tally import Tally, describe, duration
+from orchestrator.tables import number
 from trials.trial import Trial
 
 SHOWN = 8  # running packs in the live display
@@ -72,7 +73,8 @@ class Lines(Quiet):
         """What will be done."""
         self.tally = tally
         before = f", {tally.before} done before" if tally.before else ""
-        self.note(f"{tally.total} trials to run{before}, {tally.workers} at a time")
+        at_a_time = number(tally.workers, "pack")
+        self.note(f"{number(tally.total, 'trial')} to run{before}, {at_a_time} at a time")
 
     def ended(self, trial: Trial, ended: Ended) -> None:
         """How far, which, how it ended, what is left."""

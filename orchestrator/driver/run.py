@@ -59,7 +59,8 @@ class Summary:
         if not self.asked:
             return "nothing to do: no trial was asked for"
         if self.asked == self.before:
-            return f"nothing to do: all {self.asked} trials have their rows"
+            one = self.asked == 1
+            return f"nothing to do: {'the trial has its row' if one else f'all {self.asked} trials have their rows'}"
         done = f"{self.completed} completed, {self.diverged} diverged, {self.failed} failed in {duration(self.wall_s)}"
         before = f"; {self.before} done before" if self.before else ""
         left = f"; {self.remaining} remain: run the same command again to go on" if self.remaining else ""
@@ -124,8 +125,7 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
     Raises:
         ApetError: a condition that is wrong or that no trial fulfils, or a limit below 1.
     """
-    if limit is not None and limit < 1:
-        raise ApetError(f"limit {limit}: at least 1, or none for all trials")
+    check_limit(limit)
     trials = sweep.trials()
     if where is not None:
         from orchestrator.query import nothing, select_trials
@@ -137,6 +137,16 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
     todo = [Todo(t, sweep.sources(t), sweep=sweep.name) for t in trials if t.trial_id not in states]
     left_out = len(todo[limit:]) if limit is not None else 0
     return len(trials) - left_out, todo[:limit]
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that isn't positive.
+
+    Raises:
+        ApetError: it is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ApetError(f"limit {limit}: at least 1, or none for all trials")
 
 
 def make(store: Store) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.tables import number
+
 if TYPE_CHECKING:
     from orchestrator.analysis.sequence import Threshold
     from orchestrator.report.study import Study
@@ -62,8 +64,8 @@ def _subtitle(study: Study, where: str | None) -> str:
     backbones = list(dict.fromkeys(c.backbone for c in sorted(study.cells, key=lambda c: c.parameters)))
     of = f" Only trials where {where}." if where else ""
     return (
-        f"{study.trials.num_rows} trials of {', '.join(backbones)} on {', '.join(study.tasks)}.{of} Scores are "
-        "test scores as fractions of 1."
+        f"{number(study.trials.num_rows, 'trial')} of {', '.join(backbones)} on {', '.join(study.tasks)}.{of} "
+        "Scores are test scores as fractions of 1."
     )
 
 

@@ -207,6 +207,17 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_dry_run_as_json(tmp_path: Path) -> None:
+    words = ("run", small(tmp_path), "--store", tmp_path / "new", "--json")
+    rows = json.loads(apet(*words, "--dry-run", "--limit", 3).stdout)
+    assert [one["trial_id"] for one in rows] == [t.trial_id for t in Sweep.load(small(tmp_path)).trials()[:3]]
+    refused(*words, says=["--json goes with --dry-run"])
+    refused("resubmit", *words[2:], says=["--json goes with --dry-run"])
+    every = SMALL.replace("[10, 100]", "[99999999], over_capacity: skip")
+    every = every.replace("  - full\n  - {method: lora, rank: 2}\n", "")
+    assert apet(words[0], small(tmp_path, every), *words[2:], "--dry-run").stdout == "[]\n"
+
+
 def test_a_condition_that_nothing_fulfils_is_said(tmp_path: Path) -> None:
     store, trials = stored(tmp_path)
     said = [f"no trial of {len(trials)} fulfils it", "apet plan"]

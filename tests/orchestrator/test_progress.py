@@ -96,7 +96,7 @@ def test_a_pipe_gets_one_plain_line_per_finished_trial() -> None:
     show.ended(trial(1), end(made, todo(1), 12.0, state="diverged"))
     show.close()
     first, second, third = stream.getvalue().splitlines()
-    assert first == "2 trials to run, 5 done before, 1 at a time"
+    assert first == "2 trials to run, 5 done before, 1 pack at a time"
     described = f"{trial(0).trial_id[:8]} tiny-bert rotten_tomatoes bitfit s0 0.001"
     assert second == f"[1/2] {described}: completed, test 0.750, 12 s, 12 s left"
     assert third.startswith("[2/2]")

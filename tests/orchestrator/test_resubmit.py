@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shell
 from fake_worker import trial
 
 from orchestrator import resubmit as exported
@@ -57,6 +59,20 @@ def test_where_chooses_among_the_failed(store: Store, reviews: TaskRef, tmp_path
     assert {one.trial.train_seed for one in failed(store, "error_class = 'OSError'")} == {1, 2}
     with pytest.raises(ApetError):
         failed(store, "no_such_column = 1")
+
+
+def test_a_limit_and_a_dry_run(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
+    for seed in range(3):
+        add(store, trial(seed, task=reviews), "failed", tmp_path)
+    every = [one.trial.trial_id for one in failed(store)]
+    assert [one.trial.trial_id for one in failed(store, limit=2)] == every[:2]
+    with pytest.raises(ApetError, match="limit 0"):
+        resubmit(store, limit=0)
+    before = sorted(tmp_path.rglob("*"))
+    result = shell.apet("resubmit", "--store", store.uri, "--limit", 2, "--dry-run", "--json")
+    assert [(one["trial_id"], one["state"]) for one in json.loads(result.stdout)] == [(i, "failed") for i in every[:2]]
+    assert "nothing was run" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_changed_content_is_refused(store: Store, reviews: TaskRef, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:
     completed = apet("show", trials[0].trial_id[:8], "--store", store.uri).stdout
     assert "completed" in completed
     assert "0.625" in completed
+    assert "completed, 1 attempt\n" in completed
     assert "all of the backbone" in completed
     failed = apet("show", trials[1].trial_id[:8], "--store", store.uri).stdout
     assert "ValueError: no such luck" in failed
