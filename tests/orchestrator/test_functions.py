@@ -1,0 +1,32 @@
+"""The functions behind the commands, as a notebook imports them."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from pathlib import Path
+
+import pytest
+from shell import stored
+
+import orchestrator
+
+COMMANDS = ("export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_computes_is_a_function(name: str) -> None:
+    """Also once a module of the same name is imported."""
+    if importlib.util.find_spec(f"orchestrator.{name}"):
+        importlib.import_module(f"orchestrator.{name}")
+    function = getattr(orchestrator, name)
+    assert inspect.isfunction(function)
+    assert function.__name__ == name
+    assert name in orchestrator.__all__
+
+
+def test_sql_status_and_a_trial_in_a_notebook(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    assert orchestrator.query(store, "select count(*) as n from attempts").to_pylist() == [{"n": 3}]
+    assert orchestrator.status(store).total.failed == 1
+    assert orchestrator.show(trials[0].trial_id, store).trial == trials[0]
