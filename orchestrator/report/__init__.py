@@ -22,7 +22,8 @@ def report(
     margin: float = 0.02,
     floor: str = "majority",
 ) -> Path:
-    """Draw a store's report into a folder, which is made if need be; files of the same names are replaced.
+    """Draw a store's report into a folder, which is made if need be; what an
+    earlier report left there goes, and files of the same names are replaced.
 
     The same rows give the same bytes. An empty store gives a page that says so.
 
@@ -49,6 +50,8 @@ def report(
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in _earlier(out):
+            (out / name).unlink(missing_ok=True)
         for name, text in files.items():
             (out / name).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -56,6 +59,14 @@ def report(
             f"can't write the report to {out} ({error.strerror}); give --out a folder that can be made"
         ) from None
     return out / "index.html"
+
+
+def _earlier(out: Path) -> list[str]:
+    """The files that an earlier report wrote into a folder, those that its page names."""
+    from orchestrator.report.page import beside
+
+    page = out / "index.html"
+    return beside(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else []
 
 
 def _subtitle(study: Study, where: str | None) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 from orchestrator.report.style import CSS
 
+MARK = '<meta name="generator" content="apet report">'
+
 
 @dataclass(frozen=True)
 class Exhibit:
@@ -95,7 +97,7 @@ def page(title: str, subtitle: str, points: Sequence[str], sections: Sequence[Se
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,">\n<title>{html.escape(title)}</title>\n'
+        f'{MARK}\n<link rel="icon" href="data:,">\n<title>{html.escape(title)}</title>\n'
         f"<style>\n{CSS}</style>\n</head>\n<body>\n"
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p><nav>{links}</nav></header>\n<main>\n"
         f"{summary}\n" + "\n".join(map(_section, sections)) + "\n</main>\n</body>\n</html>\n"
@@ -124,3 +126,8 @@ def _inline(svg: str, name: str, title: str) -> str:
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
+
+
+def beside(text: str) -> list[str]:
+    """The names of the files beside a page: it links to all of them. None where the page isn't ours."""
+    return re.findall(r'<a href="([\w.-]+\.(?:csv|svg))" download>', text) if MARK in text else []

@@ -181,6 +181,20 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
+def test_a_folder_holds_one_report_and_what_others_put_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report(write(tmp_path / "two", study() + study(tasks=("mrpc",))), out)
+    (out / "mine.csv").write_text("keep me")
+    assert (out / "score-mrpc.svg").is_file()
+    one = write(tmp_path / "one", study())
+    report(one, out)
+    report(one, tmp_path / "fresh")
+    assert {p.name for p in out.iterdir()} == {p.name for p in (tmp_path / "fresh").iterdir()} | {"mine.csv"}
+    (out / "index.html").write_text('<a href="mine.csv" download>a page of somebody else</a>')
+    report(one, out)
+    assert (out / "mine.csv").read_text() == "keep me"
+
+
 def failed_only() -> list[Record]:
     values = {"state": "failed", "validation_score": None, "error_class": "OSError", "train_s": None}
     return [row(trial(apet(16)), None, **values)]
