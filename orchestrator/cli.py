@@ -52,6 +52,9 @@ class Apet(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
+        except typer.BadParameter as error:
+            error.message = _with_value(error)
+            raise
         except ApetError as error:
             typer.echo(f"apet: {error}", err=True)
             raise typer.Exit(2) from None
@@ -61,6 +64,16 @@ class Apet(TyperGroup):
         except BrokenPipeError:  # the reader of our pipe has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
+
+
+def _with_value(error: typer.BadParameter) -> str:
+    """Typer's message with the value that is wrong: pydantic's words, which newer ones pass on, leave it out."""
+    from pydantic import ValidationError
+
+    if not isinstance(error.__cause__, ValidationError):
+        return error.message
+    value = error.__cause__.errors()[0]["input"]
+    return error.message.removeprefix("Value error, ").replace("Input should", f"{value!r} should")
 
 
 app = typer.Typer(

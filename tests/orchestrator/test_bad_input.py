@@ -194,6 +194,20 @@ def test_conditions_that_are_wrong(tmp_path: Path) -> None:
     assert not new.exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value", "rule"),
+    [
+        ("run", "--limit", "three", "should be a valid integer"),
+        ("run", "--limit", "0", "should be greater than or equal to 1"),
+        ("thresholds", "--alpha", "much", "should be a valid number"),
+        ("thresholds", "--floor", "zero", "is not one of 'majority', 'chance'"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_value(command: str, option: str, value: str, rule: str) -> None:
+    words = (command, "quickstart") if command == "run" else (command,)
+    refused(*words, "--store", "none", option, value, says=[f"'{option}': '{value}' {rule}"])
+
+
 def test_folders_of_weights_and_data(tmp_path: Path) -> None:
     mine = "[{name: mine, family: bert, model_dir: models/none}]"
     path = small(tmp_path, SMALL.replace("[tiny-bert, tiny-t5]", mine))
