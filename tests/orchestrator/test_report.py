@@ -222,6 +222,29 @@ def test_little_or_no_data_gives_an_honest_page(tmp_path: Path, rows: list[Recor
         assert sentence in text
 
 
+def test_the_pictures_mention_no_bracket_where_none_is_drawn(drawn: tuple[Store, Path], tmp_path: Path) -> None:
+    report(write(tmp_path / "store", curve({64: [0.5], 128: [0.51]})), tmp_path / "out")
+    said = [(out / "score-rotten_tomatoes.svg").read_text() for out in (drawn[1], tmp_path / "out")]
+    assert ["threshold bracket" in text for text in said] == [True, False]
+    said = [(out / "brackets.svg").read_text() for out in (drawn[1], tmp_path / "out")]
+    assert [">low threshold<" in text for text in said] == [True, False]
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "every threshold unresolved, so that no bracket is drawn" in text
+    assert "inside its bar" not in text
+
+
+def test_steps_are_whole_numbers(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    point = {"split": "validation", "metric": "accuracy", "value": 0.5}
+    for r in curve({64: [0.5, 0.6]}):
+        store.append(r, [{**point, "step": step} for step in (2, 3, 4)])
+    report(store, tmp_path / "out")
+    drawing = (tmp_path / "out" / "learning-rotten_tomatoes.svg").read_text()
+    ticks = re.findall(r'<g id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', drawing, re.DOTALL)
+    assert {"2", "3", "4"} <= set(ticks)
+    assert not [tick for tick in ticks if not tick.isdigit()]
+
+
 def test_a_generating_family_has_its_floor_at_zero(tmp_path: Path) -> None:
     rows = [r | {"chance": 0.0, "majority": None} for r in curve({16: [0.0, 0.0], 64: [0.4, 0.5]})]
     report(write(tmp_path / "store", rows), tmp_path / "out")

@@ -55,6 +55,8 @@ def _rules(found: Thresholds) -> str:
 
 
 def _caption(found: Thresholds) -> str:
+    if all(side.upper is None for c in found.curves for side in (c.low, c.high)):
+        return "Grey: the tested counts, a tick each. Every threshold is unresolved, for the reason below the table."
     return (
         "Grey: the tested counts, a tick each. A threshold lies somewhere inside its bar, up to and including "
         "its right end; how wide it is depends on the counts chosen. A bar that starts at the left edge means that "
@@ -110,8 +112,14 @@ def _figure(found: Sequence[CurveThresholds]) -> Figure:
     ax.spines["left"].set_visible(False)
     for row, c in enumerate(found):
         _bars(ax, row, c)
-    marks = [Patch(color=colour, label=f"{name} threshold") for name, colour in COLOURS.items()]
-    figure.legend(handles=marks, loc="outside upper left", ncols=2)
+    drawn = {"low": [c.low for c in found], "high": [c.high for c in found]}
+    marks = [
+        Patch(color=COLOURS[name], label=f"{name} threshold")
+        for name, sides in drawn.items()
+        if any(side.upper is not None for side in sides)
+    ]
+    if marks:
+        figure.legend(handles=marks, loc="outside upper left", ncols=2)
     return figure
 
 

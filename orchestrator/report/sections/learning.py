@@ -93,12 +93,15 @@ def _drawn(lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _figure(lines: Sequence[_Line]) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     backbones = list(dict.fromkeys(line.cell.backbone for line in lines))
     figure, axes = draw.grid(len(backbones))
     names: list[_Names] = []
     for i, (ax, backbone) in enumerate(zip(axes, backbones, strict=True)):
         ax.set_title(backbone)
         ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         if i % 3 == 0:
             ax.set_ylabel("validation score")
         names.append(_panel(ax, [line for line in lines if line.cell.backbone == backbone]))

@@ -93,7 +93,7 @@ def _caption(panels: Sequence[Panel]) -> str:
         f"Every dot is one run; {each} seed{'' if seeds == [1] else 's'} a count, which differ in where the parameters "
         "sit. Thin line with ticks: mean of the seeds.",
         f"Thick line: isotonic regression; shaded: its pointwise {LEVEL:.0%} bootstrap band over seeds, which with few "
-        "seeds is itself uncertain. It is the picture; the brackets at the bottom and top come from the tests below.",
+        f"seeds is itself uncertain. It is the picture; {_tests(panels)}.",
         "Dashed: the score of chance, and of always giving the most frequent answer. Grey band: full fine-tuning, mean "
         "± one standard deviation.",
         "Every panel has the same axes.",
@@ -105,6 +105,17 @@ def _caption(panels: Sequence[Panel]) -> str:
     if odd:
         parts.append(f"Trained differently from the curve, so not a like-for-like comparison: {'; '.join(odd)}.")
     return " ".join(parts)
+
+
+def _tests(panels: Sequence[Panel]) -> str:
+    if _bracketed(panels):
+        return "the brackets at the bottom and top come from the tests below"
+    return "the tests below leave every threshold unresolved, so that no bracket is drawn"
+
+
+def _bracketed(panels: Sequence[Panel]) -> bool:
+    """Whether any threshold is resolved, and drawn."""
+    return any(side.upper is not None for p in panels for c in p.curves for side in (c.low, c.high))
 
 
 # The drawing.
@@ -132,7 +143,7 @@ def _figure(panels: Sequence[Panel], fits: dict[str, Isotonic]) -> Figure:
     for ax, panel in zip(axes, panels, strict=True):
         for i, found in enumerate(panel.curves):
             _brackets(ax, found, colours[_kind(found.curve)], i)
-    _legend(figure, colours)
+    _legend(figure, colours, _bracketed(panels))
     return figure
 
 
@@ -213,7 +224,7 @@ def _brackets(ax: Axes, found: CurveThresholds, colour: str, row: int) -> None:
         ax.text(side.upper * 1.12, y, name, transform=where, ha="left", va="center", color=colour, size=8.5)
 
 
-def _legend(figure: Figure, colours: dict[str, str]) -> None:
+def _legend(figure: Figure, colours: dict[str, str], bracketed: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -224,8 +235,9 @@ def _legend(figure: Figure, colours: dict[str, str]) -> None:
         Line2D([], [], color=draw.darker(one), linewidth=0.8, marker="_", markersize=11, label="mean"),
         Line2D([], [], color=one, linewidth=2.4, label="isotonic fit"),
         Patch(color=one, alpha=0.14, label=f"{LEVEL:.0%} band"),
-        Line2D([], [], color=one, linewidth=4, label="threshold bracket"),
     ]
+    if bracketed:
+        marks.append(Line2D([], [], color=one, linewidth=4, label="threshold bracket"))
     if len(colours) > 1:
         marks = [Patch(color=colour, label=kind) for kind, colour in colours.items()] + marks
     figure.legend(
