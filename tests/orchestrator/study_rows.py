@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from trials.record import SCHEMA, Record, record
+from trials.store import Store
 from trials.trial import BackboneRef, Method, Shape, Source, TaskRef, Training, Trial
 
 SHAPE = Shape(
@@ -139,3 +141,11 @@ def learning_curve(of: Record) -> list[dict[str, Any]]:
         for step in (0, 20, 40, 60)
         if last is not None
     ]
+
+
+def write(where: Path, rows: list[Record]) -> Store:
+    """A store with rows, each with its learning curve."""
+    store = Store(where, create=True)
+    for r in rows:
+        store.append(r, learning_curve(r))
+    return store

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from study_rows import apet, full, learning_curve, row, trial
 
-import orchestrator.query
 from orchestrator.query import VIEWS, query, select_trials, where
 from trials.errors import ApetError
 from trials.store import Store
+
+MODULE = importlib.import_module("orchestrator.query")  # as an attribute of the package it is the function
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +164,9 @@ def test_reads_outside_the_views_are_refused(store: Store, sql: str, tmp_path: P
 def test_duckdb_itself_refuses_too(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second fence holds where the first has a hole."""
     (tmp_path / "file.csv").write_text("secret\n1\n")
-    monkeypatch.setattr("orchestrator.query._names", lambda tree, scope: iter(()))
-    monkeypatch.setattr("orchestrator.query.hidden", pa.table({"secret": [1]}), raising=False)
-    assert "hidden" in vars(orchestrator.query)
+    monkeypatch.setattr(MODULE, "_names", lambda tree, scope: iter(()))
+    monkeypatch.setattr(MODULE, "hidden", pa.table({"secret": [1]}), raising=False)
+    assert "hidden" in vars(MODULE)
     for sql in (
         "from hidden",
         f"from read_csv('{tmp_path}/file.csv')",
@@ -230,7 +232,7 @@ def test_what_is_too_deep_to_check_is_an_error(store: Store, deep: str) -> None:
 )
 def test_what_no_query_shows(setting: str, value: object) -> None:
     """Without a temporary directory nothing is spilled into the user's own; the others stand behind other fences."""
-    with orchestrator.query._connection() as connection:
+    with MODULE._connection() as connection:
         assert connection.execute("SELECT current_setting(?)", [setting]).fetchall() == [(value,)]
 
 

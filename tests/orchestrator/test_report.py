@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 import shell
-from study_rows import apet, curve, full, learning_curve, row, study, trial
+from study_rows import apet, curve, full, row, study, trial, write
 
 from orchestrator.analysis.thresholds import thresholds
 from orchestrator.report import report
@@ -23,13 +23,6 @@ from trials.store import Store
 from trials.trial import Method, without
 
 SEEDS = ("learning_rate", "position_seed", "train_seed")
-
-
-def write(where: Path, rows: list[Record]) -> Store:
-    store = Store(where, create=True)
-    for r in rows:
-        store.append(r, learning_curve(r))
-    return store
 
 
 def eventful() -> list[Record]:
@@ -181,20 +174,6 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_a_folder_holds_one_report_and_what_others_put_there(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    report(write(tmp_path / "two", study() + study(tasks=("mrpc",))), out)
-    (out / "mine.csv").write_text("keep me")
-    assert (out / "score-mrpc.svg").is_file()
-    one = write(tmp_path / "one", study())
-    report(one, out)
-    report(one, tmp_path / "fresh")
-    assert {p.name for p in out.iterdir()} == {p.name for p in (tmp_path / "fresh").iterdir()} | {"mine.csv"}
-    (out / "index.html").write_text('<a href="mine.csv" download>a page of somebody else</a>')
-    report(one, out)
-    assert (out / "mine.csv").read_text() == "keep me"
-
-
 def failed_only() -> list[Record]:
     values = {"state": "failed", "validation_score": None, "error_class": "OSError", "train_s": None}
     return [row(trial(apet(16)), None, **values)]
@@ -220,29 +199,6 @@ def test_little_or_no_data_gives_an_honest_page(tmp_path: Path, rows: list[Recor
     Page(text)
     for sentence in sentences:
         assert sentence in text
-
-
-def test_the_pictures_mention_no_bracket_where_none_is_drawn(drawn: tuple[Store, Path], tmp_path: Path) -> None:
-    report(write(tmp_path / "store", curve({64: [0.5], 128: [0.51]})), tmp_path / "out")
-    said = [(out / "score-rotten_tomatoes.svg").read_text() for out in (drawn[1], tmp_path / "out")]
-    assert ["threshold bracket" in text for text in said] == [True, False]
-    said = [(out / "brackets.svg").read_text() for out in (drawn[1], tmp_path / "out")]
-    assert [">low threshold<" in text for text in said] == [True, False]
-    text = (tmp_path / "out" / "index.html").read_text()
-    assert "every threshold unresolved, so that no bracket is drawn" in text
-    assert "inside its bar" not in text
-
-
-def test_steps_are_whole_numbers(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store", create=True)
-    point = {"split": "validation", "metric": "accuracy", "value": 0.5}
-    for r in curve({64: [0.5, 0.6]}):
-        store.append(r, [{**point, "step": step} for step in (2, 3, 4)])
-    report(store, tmp_path / "out")
-    drawing = (tmp_path / "out" / "learning-rotten_tomatoes.svg").read_text()
-    ticks = re.findall(r'<g id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', drawing, re.DOTALL)
-    assert {"2", "3", "4"} <= set(ticks)
-    assert not [tick for tick in ticks if not tick.isdigit()]
 
 
 def test_a_generating_family_has_its_floor_at_zero(tmp_path: Path) -> None:
