@@ -37,8 +37,8 @@ class Reader:
             ApetError: there is none.
         """
         if not self.there():
-            uri = self._files.uri
-            raise ApetError(f"no store at {uri}; `apet run SWEEP --store {shlex.quote(uri)}` makes one")
+            uri = shlex.quote(self._files.uri)
+            raise ApetError(f"no store at {uri}; `apet run SWEEP --store {uri}` makes one")
 
     def table(self, folder: str, schema: pa.Schema, *, single: bool = False) -> pa.Table:
         """All rows below a folder, those of one attempt from one file.

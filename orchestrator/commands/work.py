@@ -183,13 +183,9 @@ def _say_skipped(sweep: Sweep) -> None:
     from orchestrator.tables import number
 
     if sweep.skipped:
-        what, why = sweep.skipped[0]
-        who = (
-            f"{number(len(sweep.skipped), 'trial')} skipped"
-            if sweep.trials()
-            else f"all {len(sweep.skipped)} were skipped"
-        )
-        say(f"{who} (over_capacity: skip); the first: {what}: {why}; `apet plan -v` lists them")
+        count, (what, why) = len(sweep.skipped), sweep.skipped[0]
+        some = f"{number(count, 'trial')} skipped" if sweep.trials() else f"no trial is left, all {count} were skipped"
+        say(f"{some} (over_capacity: skip); the first: {what}: {why}; `apet plan SWEEP -v` lists them")
 
 
 def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:

@@ -116,8 +116,9 @@ def test_a_store_that_is_not_there(command: tuple[str, ...], tmp_path: Path) -> 
     refused(*command, "--store", tmp_path / "none", says=["no store", "apet run"])
     refused("report", "--store", tmp_path / "none", "--out", tmp_path / "out", says=["no store"])
     refused("query", "select 1", "--store", tmp_path / "none", says=["no store"])
+    refused("query", "select 1", "--store", "", says=["no store at ''"])
     spaced = tmp_path / "my store"
-    refused(*command, "--store", spaced, says=[f"no store at {spaced}", f"apet run SWEEP --store '{spaced}'"])
+    refused(*command, "--store", spaced, says=[f"no store at '{spaced}'", f"apet run SWEEP --store '{spaced}'"])
     assert entries(tmp_path) == []
 
 
