@@ -138,7 +138,7 @@ def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concu
         try:
             _knock(address)
             ray.init(address=address, **common)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:  # a port above 65535 overflows
             raise ApetError(
                 f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "
                 "`ray start --head`, or leave out --address to run on this machine"

@@ -265,6 +265,7 @@ def test_a_cluster_where_nobody_listens(address: str, tmp_path: Path, monkeypatc
         address = address.format(held.getsockname()[1])
         words = ("run", small(tmp_path, LOCAL), "--store", tmp_path / "s", "--address", address)
         refused(*words, says=[f"no Ray cluster answers at '{address}'", "ray start --head"])
+    refused(*words[:-1], "host:65536", says=["no Ray cluster answers at 'host:65536'"])
 
 
 def test_resubmit_refuses_what_is_gone(tmp_path: Path) -> None:
