@@ -206,6 +206,20 @@ def test_folders_of_weights_and_data(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("name", ["train.csv", "train.parquet", "train.jsonl"])
+def test_a_split_without_a_row(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "data" / name
+    file.parent.mkdir()
+    if name == "train.parquet":
+        pq.write_table(pa.table({"text": ["a"], "label": [0]})[:0], file)
+    else:
+        file.write_text("text,label\n" if name == "train.csv" else "")
+    path = small(tmp_path, LOCAL.replace("[rotten_tomatoes]", "[{name: rotten_tomatoes, data_dir: data}]"))
+    says = ["small.yaml:4:", f"{file} is empty; it must have at least one row"]
+    refused("plan", path, says=says)
+    refused("run", path, "--store", tmp_path / "s", says=says)
+
+
 def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
