@@ -119,7 +119,7 @@ def trains(trial: Trial) -> Trains:
         return Trains(loaded_parameters(trial.backbone), None, {}, {}, {})
     from trials.positions import layout
 
-    placed = layout(trial)
+    placed = layout(trial, values=False)
     blocks: dict[str, Counter[str]] = {}
     kinds: dict[str, Counter[str]] = {}
     for op in placed.ops:
