@@ -21,14 +21,6 @@ from workers.encode import Encoding
 ROWS = "train_rows", "validation_rows", "test_rows"
 
 
-def other_tokenizer(backbone: str, **tokens: str) -> Any:
-    """A tokenizer of the same family, some of whose special tokens are others."""
-    changed = deepcopy(tokenizer(backbone))
-    for name, token in tokens.items():
-        setattr(changed, name, token)
-    return changed
-
-
 def changed_task(of: str, **fields: Any) -> Any:
     return replace(tasks.get(of), **fields)
 
@@ -89,9 +81,18 @@ def test_heads_that_read_the_same_share_a_key() -> None:
 )
 def test_special_tokens_are_in_the_key(backbone: str, token: str, value: str) -> None:
     one = encoding("mrpc", backbone)
-    other = other_tokenizer(backbone, **{token: value})
+    other = deepcopy(tokenizer(backbone))
+    setattr(other, token, value)
     assert other.backend_tokenizer.to_str() == one.tokenizer.backend_tokenizer.to_str()
     assert replace(one, tokenizer=other).key != one.key
+
+
+def test_what_a_special_token_is_for_is_in_the_key() -> None:
+    one = encoding("mrpc", "tiny-t5")
+    begins, ends = (deepcopy(tokenizer("tiny-t5")) for _ in range(2))
+    begins.bos_token, begins.eos_token = "</s>", None
+    assert begins.all_special_tokens == ends.all_special_tokens
+    assert replace(one, tokenizer=begins).key != replace(one, tokenizer=ends).key
 
 
 def test_extra_special_tokens_are_in_the_key() -> None:
