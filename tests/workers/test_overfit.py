@@ -72,12 +72,12 @@ def test_eight_real_rows_are_learnt_by_heart(
     list(Worker(store, threads=1).run(pack))
     (row,) = store.trials().to_pylist()
     assert row["state"] == "completed", row["error_message"]
+    assert row["test_score"] is not None
     print(
         f"\n{task_name} {backbone} {row['metric']}: step {row['best_step']}, eight rows {row['validation_score']:.3f}, "
         f"test {row['test_score']:.3f} {dict(row['metrics'])}, {row['wall_s']:.0f} s"
     )
     assert row["validation_score"] > 0.9
     assert (row["metric"], {name for name, _ in row["metrics"]}) == (task.metric, set(task.secondary))
-    assert row["test_score"] is not None
     assert row["test_rows"] == 64
     assert [record for record in caplog.records if ours(record)] == []  # `warnings` of ours are errors everywhere
