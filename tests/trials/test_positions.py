@@ -272,7 +272,7 @@ def test_an_operation_may_get_nothing() -> None:
 def test_positions_without_initial_values_are_the_same(name: str) -> None:
     ref = backbones.get(name)
     one = trial(name, methods.apet(ref.family, 5001))
-    for bare, op in zip(layout(one, values=False).ops, layout(one).ops, strict=True):
+    for bare, op in zip(positions.layout(one, values=False).ops, positions.layout(one).ops, strict=True):
         assert (bare.op, bare.count) == (op.op, op.count)
         for mine, theirs in zip(bare.groups, op.groups, strict=True):
             assert mine.site == theirs.site
