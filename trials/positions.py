@@ -126,14 +126,10 @@ def layout(trial: Trial, *, values: bool = True) -> Layout:
     seeds = (trial.train_seed, trial.position_seed or 0)
     if method.name == "apet":
         return Layout(_apet(ref, method, seeds, values))
-    return Layout(
-        tuple(
-            _op_layout(
-                placed.op, placed.sites, _fixed(placed), placed.count, seeds, ref.shape.vocab, values, placed.scale
-            )
-            for placed in methods.place(method, ref)
-        )
-    )
+    vocab = ref.shape.vocab
+    placed = methods.place(method, ref)
+    laid = (_op_layout(p.op, p.sites, _fixed(p), p.count, seeds, vocab, values, p.scale) for p in placed)
+    return Layout(tuple(laid))
 
 
 def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int], values: bool) -> tuple[OpLayout, ...]:
