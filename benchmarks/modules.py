@@ -269,9 +269,20 @@ def main() -> None:
         if not args.method or "top" in args.method:
             rows.append(top_row(family, batch, args))
             show(rows[-1])
-    slower = [f"{r.family} {r.method} {r.count}" for r in rows if r.ours_to_opponent > 1 + r.spread]
-    print(f"slower than the opponent by more than the spread, {len(slower)} of {len(rows)} rows: {slower}")
+    verdicts(rows)
     print(json.dumps({"rows": [asdict(r) for r in rows]}))
+
+
+def verdicts(rows: Sequence[Row]) -> None:
+    """The goals, and the rows that miss them by more than their spread."""
+    goals: dict[str, Callable[[Row], float]] = {
+        "no slower than the opponent": lambda r: r.ours_to_opponent - r.spread,
+        "add within 5 % of the floor": lambda r: r.ours_to_floor / 1.05 if r.method == "add" else 0,
+        "top block at most half of all": lambda r: 2 * (r.ours_to_opponent - r.spread) if r.method == "lora top" else 0,
+    }
+    for goal, times_of_limit in goals.items():
+        missed = [f"{r.family} {r.method} {r.count}" for r in rows if times_of_limit(r) > 1]
+        print(f"{goal}: {', '.join(missed) if missed else 'every row'}{' miss it' if missed else ''}")
 
 
 def show(r: Row) -> None:

@@ -22,6 +22,7 @@ from functools import cache
 from math import ceil
 
 from orchestrator.tables import GIB
+from trials import tasks
 from trials.trial import Trial
 
 STATE_BYTES = 16  # of one trained scalar: float32 value, gradient and two moments
@@ -30,12 +31,6 @@ CARD_FLOPS = 1e14  # sustained by such a card in bf16, about a third of its peak
 USABLE = 0.9  # of a card's memory
 GANGS = (1, 2, 4, 8)
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
-ROW_TOKENS = {
-    **{"sst2": 29, "rotten_tomatoes": 31, "imdb": 125},
-    **{"mnli": 54, "qnli": 65, "rte": 82, "mrpc": 68, "qqp": 45},
-    **{"nq_open": 20, "samsum": 153, "multi_news": 320},
-}
-"""Mean tokens of a row, prompt and answer included, cut at the task's limits: 500 rows of each, by BERT's tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -142,21 +137,10 @@ def flops(trial: Trial, parameters: int) -> float:
     evaluations = ceil(settings.steps / settings.eval_every) if settings.eval_every else 1
     soft = trial.method.tokens or 0
     rows = settings.steps * settings.batch_size * passes + evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
-    tokens = rows * (row_tokens(trial.task.name) + soft)
+    tokens = rows * (tasks.get(trial.task.name).row_tokens + soft)
     for task in (trial.task, *trial.evaluate_on):
-        tokens += (task.test_rows or UNKNOWN_ROWS) * (row_tokens(task.name) + soft)
+        tokens += (task.test_rows or UNKNOWN_ROWS) * (tasks.get(task.name).row_tokens + soft)
     return 2.0 * (parameters - table) * tokens
-
-
-@cache
-def row_tokens(task: str) -> int:
-    """Tokens of a typical row: measured, or for a new task one and a third for each word of its worked example."""
-    from trials import tasks
-
-    if task in ROW_TOKENS:
-        return ROW_TOKENS[task]
-    words = sum(len(str(value).split()) for value in tasks.get(task).example.values())
-    return max(8, ceil(words * 4 / 3))
 
 
 @cache

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.tables import cell, duration, number, size, table
+from orchestrator.failures import of_data
+from orchestrator.tables import cell, cut_rows, duration, number, size, table
 from trials.errors import ApetError
+from trials.folders import SPLITS
 
 if TYPE_CHECKING:
     from trials.pack import Pack, Sources
@@ -117,7 +119,7 @@ def trains(trial: Trial) -> Trains:
         return Trains(loaded_parameters(trial.backbone), None, {}, {}, {})
     from trials.positions import layout
 
-    placed = layout(trial)
+    placed = layout(trial, values=False)
     blocks: dict[str, Counter[str]] = {}
     kinds: dict[str, Counter[str]] = {}
     for op in placed.ops:
@@ -164,7 +166,9 @@ def text(shown: Shown) -> str:
         parts += ["", f"last lines of its log ({row and row['log_uri']}):", *(f"  {line}" for line in shown.log)]
     found = [("weights", shown.sources.weights), ("data", shown.sources.data), *shown.sources.targets.items()]
     parts += ["", "found at", *(f"  {what}: {where}" for what, where in found)]
-    parts += ["", "to run it alone", *(f"  {command}" for command in shown.rerun)]
+    mended = row is not None and row["state"] == "failed" and of_data(row)
+    parts += ["", "with its data mended, which makes new trials" if mended else "to run it alone"]
+    parts += [f"  {command}" for command in shown.rerun]
     spec = json.dumps(json.loads(trial.spec), indent=2, ensure_ascii=False)
     return "\n".join([*parts, "", f"spec {spec}"])
 
@@ -189,6 +193,9 @@ def _outcome_text(row: Mapping[str, Any]) -> str:
     ]
     if row["peak_memory_bytes"]:
         lines.append(("peak memory", size(row["peak_memory_bytes"])))
+    if row["truncated_rows"] is not None:
+        rows = sum(row[f"{split}_rows"] for split in SPLITS)
+        lines.append(("cut rows", cut_rows(row["truncated_rows"], rows, bool(row["transfer_sources"]))))
     lines += [(f"zero-shot {task}", score) for task, score in (row["transfer"] or {}).items()]
     width = max((len(name) for name, _ in lines), default=0)
     return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in lines)
@@ -238,9 +245,12 @@ def _rerun(
     condition = f"--where \"trial_id = '{trial.trial_id}'\""
     uri = shlex.quote(store.uri) if store else "URI"
     failed = row is not None and row["state"] == "failed"
-    source, settings = ("SWEEP", "") if failed else _holder(trial, store, sweep, name)
+    by_data = row is not None and failed and of_data(row)
+    source, settings = ("SWEEP", "") if failed and not by_data else _holder(trial, store, sweep, name)
     look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
     alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"
+    if by_data:
+        return (f"apet run {source}{settings} --store {uri}",)
     if failed:
         return (f"apet resubmit --store {uri} {condition}", alone)
     return (f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}", alone)

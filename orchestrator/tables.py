@@ -76,5 +76,16 @@ def size(bytes_: float) -> str:
     return f"{bytes_ / GIB:.1f} GiB" if bytes_ >= GIB / 10 else f"{bytes_ / 2**20:.0f} MiB"
 
 
+def cut_rows(cut: int, rows: int, targets: bool) -> str:
+    """How many rows of a trial were cut, of how many.
+
+    Args:
+        cut: ``truncated_rows``.
+        rows: of train, validation and test.
+        targets: whether the trial has targets of transfer: their test rows are in ``cut``, not in ``rows``.
+    """
+    return f"{cut:,} of {rows:,}{' and the test rows of the transfer targets' if targets else ''}"
+
+
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -178,21 +178,23 @@ def _tensor_names(path: Path) -> list[str]:
 
 
 def _columns(path: Path) -> list[str]:
-    """Column names of a data file, from its first row or schema."""
+    """Column names of a data file, from its first row or schema; one that ends there is empty too."""
     try:
         if path.name.endswith(".parquet"):
             import pyarrow.parquet as pq
 
-            return list(pq.read_schema(path).names)
-        if path.name.endswith(".csv"):
+            with pq.ParquetFile(path) as file:
+                names = file.schema_arrow.names if file.metadata.num_rows else []
+        elif path.name.endswith(".csv"):
             with path.open(encoding="utf-8-sig", newline="") as text:
-                names = next(csv.reader(text), None)
+                names = next(csv.reader(text), [])
+                names = names if any(line.strip() for line in text) else []
         else:
             names = _first_keys(path)
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:  # pyarrow's errors are ValueErrors
         raise ApetError(f"{path}: can't be read ({_short(error)}); mend or replace it") from None
     if not names:
-        raise ApetError(f"{path}: empty; it must have at least one row")
+        raise ApetError(f"{path} is empty; it must have at least one row")
     return names
 
 

@@ -107,12 +107,16 @@ class Layout:
         return tuple(sorted(found, key=lambda site: site.index))
 
 
-def layout(trial: Trial) -> Layout:
+def layout(trial: Trial, *, values: bool = True) -> Layout:
     """Where the scalars of a trial sit and what they start as, for every method but ``full``.
 
     Positions are a function of the position seed, the operation and the backbone's sites; initial
     values of the train seed and the position seed too. Time and memory are in proportion to the
     count and to the number of units of the backbone.
+
+    Args:
+        trial: of any method but ``full``.
+        values: False leaves the initial values out, which are most of the work: ``init`` has no columns.
 
     Raises:
         ApetError: a count or a size above the capacity, or sites that the backbone can't have.
@@ -121,16 +125,14 @@ def layout(trial: Trial) -> Layout:
     assert method.name != "full", "full trains the backbone itself"
     seeds = (trial.train_seed, trial.position_seed or 0)
     if method.name == "apet":
-        return Layout(_apet(ref, method, seeds))
-    return Layout(
-        tuple(
-            _op_layout(placed.op, placed.sites, _fixed(placed), placed.count, seeds, ref.shape.vocab, placed.scale)
-            for placed in methods.place(method, ref)
-        )
-    )
+        return Layout(_apet(ref, method, seeds, values))
+    vocab = ref.shape.vocab
+    placed = methods.place(method, ref)
+    laid = (_op_layout(p.op, p.sites, _fixed(p), p.count, seeds, vocab, values, p.scale) for p in placed)
+    return Layout(tuple(laid))
 
 
-def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int]) -> tuple[OpLayout, ...]:
+def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int], values: bool) -> tuple[OpLayout, ...]:
     assert method.operations is not None
     assert method.count is not None
     assert method.placement is not None
@@ -148,6 +150,7 @@ def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int]) -> tuple[OpL
             count,
             seeds,
             ref.shape.vocab,
+            values,
         )
         for op, count in given.items()
     )
@@ -201,6 +204,7 @@ def _op_layout(
     count: int,
     seeds: tuple[int, int],
     vocab: int,
+    with_values: bool,
     scale: float = 1.0,
 ) -> OpLayout:
     """The first ``count`` scalars of a sequence of ``units`` over ``places``."""
@@ -210,6 +214,7 @@ def _op_layout(
     inputs = np.array([rules.unit_in(site) for site in places])
     sizes = inputs + np.array([rules.unit_out(site) for site in places])
     drawn = np.array([1 if site.tokens else n for site, n in zip(places, inputs, strict=True)])  # words of the stream
+    drawn = drawn if with_values else np.zeros_like(drawn)
     starts, stream = _starts(op, places), ("initial", *seeds, op)
 
     taken = units[: -(-count // int(sizes.min()))].astype(np.int64)  # enough, and rarely many too many
@@ -227,16 +232,16 @@ def _op_layout(
     order = np.argsort(where[:whole], kind="stable")
     groups = []
     for i, members in _by_site(where[order], order):
-        d_in = 0 if places[i].tokens else int(inputs[i])
+        d_in = 0 if places[i].tokens or not with_values else int(inputs[i])
         rows = [values[o : o + d_in] for o in offsets[members]] if d_in else []
         init = np.stack(rows) * _bound(d_in) if rows else np.empty((len(members), 0), np.float32)
-        ids = _token_ids(offsets[members], vocab, stream) if places[i].tokens else None
+        ids = _token_ids(offsets[members], vocab, stream) if places[i].tokens and with_values else None
         groups.append(Group(places[i], slots[members], init, ids))
     cut = None
     if rest:
         site = places[where[-1]]
         cut = _cut(op, site, int(slots[-1]), rest, whole, values[offsets[-2] :], seeds[1])
-        if site.tokens:
+        if site.tokens and with_values:
             cut = replace(cut, row=np.empty(0, np.float32), token_id=int(_token_ids(offsets[-2:-1], vocab, stream)[0]))
     return OpLayout(op, count, tuple(groups), cut, scale)
 

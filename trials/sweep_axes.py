@@ -117,6 +117,8 @@ def geometric(low: int, high: int, points: int) -> list[int]:
 def _apet(entry: Apet, ref: BackboneRef, path: Path, report: Report) -> list[Variant]:
     operations = None if entry.operations is UNSET else {str(op): share for op, share in entry.operations.items()}
     chosen = _sites(entry, ref, (*path, "sites"), report)
+    if report.below((*path, "operations")) or report.below((*path, "sites")):
+        return []
     try:
         base = methods.apet(ref.family, 1, operations, chosen)
     except ApetError as error:

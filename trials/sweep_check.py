@@ -25,17 +25,23 @@ class Report:
     def __init__(self, document: Document) -> None:
         self.document = document
         self._found: dict[str, tuple[int, int]] = {}
+        self._paths: set[Path] = set()
 
     def add(self, path: Path, message: str, key: bool = False) -> None:
         """Note ``message`` about the value (or the ``key``) at ``path``."""
         place = self.document.place(path, key)
         line = f"{place}: {dotted(path)}: {message}" if path else f"{place}: {message}"
         self._found.setdefault(line, self.document.order.get(place, (0, 0)))
+        self._paths.add(path)
 
     @property
     def any(self) -> bool:
         """Whether something was noted."""
         return bool(self._found)
+
+    def below(self, path: Path) -> bool:
+        """Whether something was noted at ``path`` or inside of it: then what follows from it can't be judged."""
+        return any(noted[: len(path)] == path for noted in self._paths)
 
     def raise_any(self) -> None:
         """Raise what was noted.

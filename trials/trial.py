@@ -242,7 +242,11 @@ class Trial:
             trial = _rebuild(data)
         except (KeyError, TypeError, AttributeError) as error:
             raise ApetError(f"not a trial's spec ({error!r}): {spec[:80]!r}") from None
-        assert trial.spec == spec, "a spec must survive its round trip"
+        if trial.spec != spec:
+            raise ApetError(
+                f"not the canonical text of a trial's spec: {spec[:80]!r}; was it edited? "
+                "Take the spec of a row as it is, or run the sweep again"
+            )
         return trial
 
 

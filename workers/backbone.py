@@ -90,7 +90,7 @@ def load(
     found = weights.read(ref, location, dtype)
     model = found.model.to(device=device, dtype=dtype)
     _check(model, ref, location)
-    tokenizers.check(found.tokenizer, ref, location)
+    tokenizers.check(found.tokenizer, model.config, ref, location)
     model.eval()
     model.requires_grad_(False)
     return Backbone(

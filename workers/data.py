@@ -8,6 +8,7 @@ Which rows are cut, and which a row limit keeps, follows from fixed streams, nev
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from workers import readers
 
 CUT_ROWS = 1000  # of train become validation, at most, where the source has none
 CUT_SHARE = 10  # one in so many rows, at most
+
+_log = logging.getLogger(__name__)
 
 Answer = int | tuple[str, ...]  # a class, an index into ``task.labels``; or the texts that are right, best first
 
@@ -94,10 +97,14 @@ def load_rows(task: Task, ref: TaskRef, location: str) -> Splits:
     }
     found = {split: _rows(task, kept[split], where) for split, (_, where) in tables.items()}
     empty = sum(len(table[task.answer_column]) - len(found[split]) for split, (table, _) in tables.items())
+    if empty:
+        _log.warning("task %s: left out %d rows of %s that have no text or no answer", task.name, empty, location)
     cut = _cut(found)
     for split, rows in cut.items():
         if not len(rows):
-            raise ApetError(f"task {task.name}: {location} leaves no row for {split}; it needs 10 rows or more")
+            raise ApetError(
+                f"task {task.name}: {location} leaves no row for {split}; it needs 10 different texts or more"
+            )
     limits = {"train": ref.train_rows, "validation": ref.validation_rows, "test": ref.test_rows}
     used = {split: _limit(rows, split, limits[split]) for split, rows in cut.items()}
     return Splits(used["train"], used["validation"], used["test"], _overlaps(cut), empty)

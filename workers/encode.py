@@ -19,7 +19,7 @@ from workers.encoded import Encoded, Ragged
 from workers.heads import label_word_ids, label_words
 from workers.texts import Template, target_tokens
 
-VERSION = 1  # of what this file makes of rows: raise it when tokens change, and no cached ones are read
+VERSION = 2  # of what is made of files: raise it when rows or tokens change, and no cached ones are read
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,15 +71,15 @@ class ModuleFile:
             ApetError: damaged, no module file, or one of another version.
         """
         header = _header(data, where)
-        trial = Trial.from_spec(header["spec"])
         try:
+            trial = Trial.from_spec(header["spec"])
+            count = count_of(trial.method, trial.backbone)
             tensors = load(data)
-        except SafetensorError as error:
+        except (ApetError, TypeError, SafetensorError) as error:
             raise _damaged(where, str(error)) from None
         theta, head = tensors.get("theta"), tensors.get("head")
         if trial.trial_id != header["trial_id"] or not header["best_step"].isdecimal():
             raise _damaged(where, "its header contradicts itself")
-        count = count_of(trial.method, trial.backbone)
         if theta is None or theta.dtype != torch.float32 or theta.shape != (count,):
             raise _damaged(where, f"no tensor theta of {count} float32 scalars, as its trial has them")
         if (head is not None) != (trial.head == "trained"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from trials.folders import SPLITS
 from trials.pack import Pack
 from trials.positions import Layout, layout
 from trials.record import Record
@@ -62,7 +63,9 @@ class PackRun:
     def progress(self, ended: list[Ended]) -> Progress:
         """What the caller sees now."""
         scores = {c.trial_id: c.curve[-1]["value"] for c in self.courses if c.curve}
-        return Progress(self.pack.pack_id, self.step, self.trial.training.steps, scores, tuple(ended))
+        facts = self.report.facts
+        cut, rows = facts.get("truncated_rows", 0), sum(facts.get(f"{split}_rows", 0) for split in SPLITS)
+        return Progress(self.pack.pack_id, self.step, self.trial.training.steps, scores, tuple(ended), cut, rows)
 
     def _layouts(self, data: PackData) -> tuple[list[Layout | None], list[Ended]]:
         """Where each trial's scalars sit (None for ``full``); one that can't be placed fails alone."""

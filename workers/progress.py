@@ -23,10 +23,18 @@ class Ended:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a pack is: ``scores`` are the latest validation scores by trial id."""
+    """Where a pack is.
+
+    Args:
+        scores: the latest validation scores by trial id.
+        cut_rows: ``truncated_rows`` of its rows in the store, 0 until the data is there.
+        rows: that train, validation and test have together.
+    """
 
     pack_id: str
     step: int
     steps: int
     scores: dict[str, float]
     ended: tuple[Ended, ...]
+    cut_rows: int
+    rows: int

@@ -39,12 +39,11 @@ def read(task: Task, location: str) -> dict[str, tuple[Table, str]]:
         return {"train": _reviews(task, name)}
     folder = Path(name if kind == "folder" else location)
     files = data_files(folder, task.needed, f"task {task.name}")
-    classes = task.answer_column if task.labels else None
-    return {split: (_file(path, task.needed, classes), str(path)) for split, path in files.items()}
+    return {split: (_answered(task, path, _file(path, task.needed)), str(path)) for split, path in files.items()}
 
 
-def _file(path: Path, columns: Sequence[str], classes: str | None) -> Table:
-    """One local file: the columns that a task needs; ``classes`` is the one with whole numbers, if any."""
+def _file(path: Path, columns: Sequence[str]) -> Table:
+    """One local file: the columns that a task needs; those of a CSV are texts."""
     from datasets import Dataset, Features, Value
 
     with _quiet() as cache:
@@ -62,10 +61,32 @@ def _file(path: Path, columns: Sequence[str], classes: str | None) -> Table:
                 found = Dataset.from_json(str(path), **options)
         except Exception as error:  # datasets wraps what its readers raise in types of its own
             raise ApetError(f"{path}: {_why(path, error)}") from error
-        table = {name: found[name][:] for name in found.column_names if name in columns}
-    if path.suffix == ".csv" and classes:
-        table[classes] = [int(label) if label.strip().isdigit() else label for label in table[classes]]
+        return {name: found[name][:] for name in found.column_names if name in columns}
+
+
+def _answered(task: Task, path: Path, table: Table) -> Table:
+    """A CSV with its answers as what their texts spell: whole numbers, lists; any other file as it is."""
+    name = task.answer_column
+    if path.suffix != ".csv":
+        return table
+    if task.labels:
+        return {**table, name: [int(label) if label.strip().isdecimal() else label for label in table[name]]}
+    if isinstance(task.example[name], list):
+        cells = enumerate(table[name], start=1)
+        return {**table, name: [_listed(cell, f"{path}, row {number}, column {name}") for number, cell in cells]}
     return table
+
+
+def _listed(cell: str, where: str) -> object:
+    """A cell of CSV whose column may hold lists: the list that it spells, or the text that it is."""
+    if not cell.lstrip().startswith("["):
+        return cell
+    found = _json(cell)
+    if not isinstance(found, list):
+        raise ApetError(
+            f'{where}: {cell[:60]!r} begins with [ and is no JSON list; write ["a", "b"], or give .jsonl or .parquet'
+        )
+    return found
 
 
 def _why(path: Path, error: Exception) -> str:
@@ -94,7 +115,7 @@ def _reviews(task: Task, package: str) -> tuple[Table, str]:
     if package != REVIEWS:
         raise ApetError(f"package:{package} holds no rows of {task.name}; the package with film reviews is {REVIEWS}")
     path = package_folder(package, REVIEWS_FILE) / REVIEWS_FILE
-    table = _file(path, ("text", "source", "label"), "label")
+    table = _answered(task, path, _file(path, ("text", "source", "label")))
     mine = [i for i, source in enumerate(table["source"]) if source == task.name]
     if not mine:
         raise ApetError(f"package {package} holds no rows of {task.name}; it has {sorted(set(table['source']))}")

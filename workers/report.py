@@ -125,4 +125,4 @@ class Report:
 def _operations(course: Course) -> dict[str, int] | None:
     """Scalars given to each operation; None for ``full``."""
     trial = course.member.trial
-    return None if trial.method.name == "full" else layout(trial).given
+    return None if trial.method.name == "full" else layout(trial, values=False).given

@@ -61,12 +61,13 @@ def _read(trial: Trial, pack: Pack, backbone: Backbone) -> PackData:
     task, how = _encoding(trial, trial.task, backbone)
     train, validation, test = splits(task, trial.task, pack.sources.data, how)
     targets = {ref.name: _target(trial, ref, pack.sources.targets[ref.name], backbone) for ref in trial.evaluate_on}
+    cut = [train.rows.truncated_in_training, *(x.rows.truncated for x in (validation, test, *targets.values()))]
     columns: Record = {
         "data_digest": data.splits_digest(train.rows.digest, validation.rows.digest, test.rows.digest),
         "train_rows": len(train),
         "validation_rows": len(validation),
         "test_rows": len(test),
-        "truncated_rows": train.rows.truncated_in_training + validation.rows.truncated + test.rows.truncated,
+        "truncated_rows": sum(cut),
         "metric": test.metric,
         "chance": 1 / len(how.label_texts) if how.family == "bert" else 0.0,
         "majority": test.majority,

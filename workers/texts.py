@@ -97,7 +97,7 @@ class Template:
                 return [done[i] for i in range(len(rows))]
         raise ApetError(
             f"task {self.task.name}, {self.family}: max_input_length {self.max_length} leaves no room for text beside "
-            "the prompt; raise training.max_input_length"
+            f"the prompt; raise max_input_length in trials/tasks/{self.task.name}.py (no key of a sweep file sets it)"
         )
 
     def _starts(self, rows: Sequence[tuple[str, ...]]) -> list[list[list[int]]]:

@@ -8,30 +8,49 @@ from typing import Any
 from trials.errors import ApetError
 from trials.trial import BackboneRef, canonical
 
-SPARE = 0.1  # of the embedding table may have no token (it is padded to a round number); more is another model's
+SPARE = 512  # rows of a table without a token: padding to a round size (T5: 28, BLOOM: 200); more is another model's
+NEEDED = {  # to pad, to frame a text or a pair, to end what is generated
+    "bert": ("pad_token", "cls_token", "sep_token"),
+    "bloom": ("pad_token", "eos_token"),
+    "t5": ("pad_token", "eos_token"),
+}
 
 
-def check(tokenizer: Any, ref: BackboneRef, location: str) -> None:
-    """A backbone's own tokenizer fits its embedding table and has the tokens that training asks for.
+def check(tokenizer: Any, config: Any, ref: BackboneRef, location: str) -> None:
+    """A backbone's own tokenizer fits its embedding table, ends a text with its token, has what training asks for.
+
+    Of the ids that a model's config names, EOS alone is compared: BERT's config has none of its special tokens but
+    the padding, and what pads is often changed in one of the two files.
 
     Args:
         tokenizer: as read.
+        config: of the model that was read with it.
         ref: the backbone.
         location: where both were found, for the message.
 
     Raises:
         ApetError: it is another model's, or lacks a special token.
     """
+    own = "put the one that belongs to these weights there"
     tokens, rows = max(tokenizer.get_vocab().values(), default=-1) + 1, ref.shape.vocab
-    if not rows * (1 - SPARE) <= tokens <= rows:
+    if not rows - SPARE <= tokens <= rows:
         raise ApetError(
-            f"{location}: its tokenizer has {tokens} tokens and the embedding table of {ref.name} {rows} rows: it "
-            "is the tokenizer of another model; put the one that belongs to these weights there"
+            f"{location}: its tokenizer has {tokens} tokens and the embedding table of {ref.name} {rows} rows, of "
+            f"which {SPARE} at most may be spare: it is the tokenizer of another model; {own}"
         )
-    answers = "eos_token" if ref.family != "bert" else "mask_token" if ref.shape.lm_head else "pad_token"
-    for name in ("pad_token", answers):
+    for name in (*NEEDED[ref.family], *(["mask_token"] if ref.family == "bert" and ref.shape.lm_head else [])):
         if getattr(tokenizer, f"{name}_id") is None:
-            raise ApetError(f"{location}: its tokenizer has no {name}, which {ref.family} needs; name it in its config")
+            raise ApetError(
+                f"{location}: its tokenizer has no {name}, which {ref.family} needs; name it in tokenizer_config.json, "
+                f"or, if it is the tokenizer of another model, {own}"
+            )
+    eos, ends = tokenizer.eos_token_id, getattr(config, "eos_token_id", None)
+    if None not in (eos, ends) and eos not in (ends if isinstance(ends, list) else [ends]):
+        raise ApetError(
+            f"{location}: its tokenizer ends a text with token {eos} ({tokenizer.eos_token}) and the model's config "
+            f"with {ends}, which must be the same: it is the tokenizer of another model; {own}, or correct "
+            "eos_token_id in config.json"
+        )
 
 
 def vocabulary(tokenizer: Any) -> str:
@@ -40,11 +59,12 @@ def vocabulary(tokenizer: Any) -> str:
 
 
 def definition(tokenizer: Any) -> str:
-    """20 hex digits over all that decides how a tokenizer splits a text."""
+    """20 hex digits over all that decides which tokens a text becomes, the special ones included."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
-    if fast is None:  # in Python: its class does the rest
-        return _digest(f"{type(tokenizer).__name__} {vocabulary(tokenizer)}")
-    return _digest(fast.to_str())
+    # in Python there is no state to read: its class does the rest
+    splits = f"{type(tokenizer).__name__} {vocabulary(tokenizer)}" if fast is None else fast.to_str()
+    special = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokenizer.special_tokens_map.items()}
+    return _digest(canonical([splits, special, tokenizer.all_special_tokens]))
 
 
 def _digest(text: str) -> str:

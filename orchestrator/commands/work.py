@@ -226,14 +226,27 @@ def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool
 
 
 def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
-    """The one line at the end, and the exit code: 130 stopped, 1 when any of the trials failed, now or before."""
+    """What to do next, and the exit code: 130 stopped, 1 when any of the trials failed, now or before."""
     say(f"{summary}; store {store.uri}")
     visible = store.visible() if store.exists() else {}
     failed = sum(state == "failed" for trial_id, (state, _) in visible.items() if trial_id in trial_ids)
     if failed:
-        again = f"apet resubmit --store {shlex.quote(store.uri)}"
-        say(f"{failed} failed: `apet show TRIAL` says why, `{again}` makes new attempts")
+        _advise(store, trial_ids)
     if summary.stopped:
         raise typer.Exit(130)
     if failed:
         raise typer.Exit(1)
+
+
+def _advise(store: Store, trial_ids: Collection[str]) -> None:
+    """What to do about failed trials, those with bad data apart: `apet resubmit` refuses data that was mended."""
+    from orchestrator.failures import COLUMNS, of_data
+
+    rows = store.trials().select(COLUMNS).to_pylist()
+    bad_data = [of_data(row) for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]
+    mend, again = sum(bad_data), len(bad_data) - sum(bad_data)
+    if mend:
+        say(f"{mend} failed by their data: `apet show TRIAL` says why; mend the data and run the sweep again")
+    if again:
+        command = f"apet resubmit --store {shlex.quote(store.uri)}"
+        say(f"{again} failed: `apet show TRIAL` says why, `{command}` makes new attempts")

@@ -58,6 +58,8 @@ class Report:
     steps: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)  # trial_id: best validation score so far
     ended: tuple[Ended, ...] = ()
+    cut_rows: int = 0
+    rows: int = 0
 
     @staticmethod
     def text(progress: Any) -> str:

@@ -11,9 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.driver.messages import Ended
+from orchestrator.driver.messages import Ended, Report
 from orchestrator.driver.tally import Tally, describe, duration
-from orchestrator.tables import number
+from orchestrator.tables import cut_rows, number
+from trials import tasks
 from trials.trial import Trial
 
 SHOWN = 8  # running packs in the live display
@@ -28,6 +29,9 @@ class Display(Protocol):
 
     def ended(self, trial: Trial, ended: Ended) -> None:
         """A trial ended; the tally has counted it."""
+
+    def cut(self, trial: Trial, report: Report) -> None:
+        """Rows of a trial's pack were cut; said once for its task and backbone."""
 
     def note(self, text: str) -> None:
         """One line that the person should read."""
@@ -58,6 +62,9 @@ class Quiet:
         if ended.state == "failed":
             self.note(line(trial, ended))
 
+    def cut(self, trial: Trial, report: Report) -> None:
+        """Nothing."""
+
     def note(self, text: str) -> None:
         """One plain line."""
         print(text, file=self.stream, flush=True)
@@ -81,6 +88,10 @@ class Lines(Quiet):
         left = self.tally.seconds_left
         tail = f", {duration(left)} left" if left is not None and self.tally.done < self.tally.total else ""
         self.note(f"[{self.tally.done}/{self.tally.total}] {line(trial, ended)}{tail}")
+
+    def cut(self, trial: Trial, report: Report) -> None:
+        """How many rows of which task."""
+        self.note(cut_line(trial, report))
 
 
 class Screen:
@@ -106,6 +117,10 @@ class Screen:
         """A failed or diverged trial stays readable; the others are in the counts."""
         if ended.state in ("failed", "diverged"):
             self.note(line(trial, ended))
+
+    def cut(self, trial: Trial, report: Report) -> None:
+        """How many rows of which task."""
+        self.note(cut_line(trial, report))
 
     def note(self, text: str) -> None:
         """One line above the display."""
@@ -167,3 +182,12 @@ def line(trial: Trial, ended: Ended) -> str:
     error = f": {' '.join(ended.error_message.split())[:160]}" if ended.error_message else ""
     seconds = f", {duration(ended.wall_s)}" if ended.wall_s else ""
     return f"{trial.trial_id[:8]} {describe(trial)}: {ended.state}{error}{score}{seconds}"
+
+
+def cut_line(trial: Trial, report: Report) -> str:
+    """Rows that were cut, and the lengths that cut them."""
+    limits = f"{trial.training.max_input_length} tokens"
+    if not tasks.get(trial.task.name).labels:
+        limits += f" of input or {trial.training.max_generated_length} of answer"
+    cut = cut_rows(report.cut_rows, report.rows, bool(trial.evaluate_on))
+    return f"{trial.task.name} on {trial.backbone.name}: cut rows {cut}, longer than {limits}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator import reachable
 from orchestrator.driver.deaths import explain
 from orchestrator.driver.dispatch import Dispatch
-from orchestrator.driver.messages import Ended, Launch
+from orchestrator.driver.messages import Ended, Launch, Report
 from orchestrator.driver.progress import Display, display
 from orchestrator.driver.rows import Rows
 from orchestrator.driver.signals import Stop
@@ -233,12 +233,23 @@ def execute(
 
 def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
     """Connect what happens to what is seen."""
+    told: set[tuple[str, str]] = set()  # task and backbone: their cut rows are said once
+
+    def on_report(report: Report) -> None:
+        tally.reported(report)
+        row = tally.rows.get(report.pack_id)
+        if row is None or not report.cut_rows:
+            return
+        trial = row.pack.members[0].trial
+        if (trial.task.name, trial.backbone.name) not in told:
+            told.add((trial.task.name, trial.backbone.name))
+            show.cut(trial, report)
 
     def on_end(todo: Todo, ended: Ended) -> None:
         tally.trial_ended(todo, ended)
         show.ended(todo.trial, ended)
 
-    dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, tally.reported, tally.over
+    dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, on_report, tally.over
     dispatch.on_end = on_end
     show.start(tally)
 

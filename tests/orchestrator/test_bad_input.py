@@ -195,20 +195,6 @@ def test_conditions_that_are_wrong(tmp_path: Path) -> None:
     assert not new.exists()
 
 
-@pytest.mark.parametrize(
-    ("command", "option", "value", "rule"),
-    [
-        ("run", "--limit", "three", "should be a valid integer"),
-        ("run", "--limit", "0", "should be greater than or equal to 1"),
-        ("thresholds", "--alpha", "much", "should be a valid number"),
-        ("thresholds", "--floor", "zero", "is not one of 'majority', 'chance'"),
-    ],
-)
-def test_a_wrong_option_is_named_with_its_value(command: str, option: str, value: str, rule: str) -> None:
-    words = (command, "quickstart") if command == "run" else (command,)
-    refused(*words, "--store", "none", option, value, says=[f"'{option}': '{value}' {rule}"])
-
-
 def test_folders_of_weights_and_data(tmp_path: Path) -> None:
     mine = "[{name: mine, family: bert, model_dir: models/none}]"
     path = small(tmp_path, SMALL.replace("[tiny-bert, tiny-t5]", mine))
@@ -223,6 +209,20 @@ def test_folders_of_weights_and_data(tmp_path: Path) -> None:
         (tmp_path / "data" / "rte" / f"{split}.jsonl").write_text(line + "\n")
     refused("run", path, "--store", tmp_path / "s", says=["sentence2", "sentence1", "label"])
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.parquet", "train.jsonl"])
+def test_a_split_without_a_row(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "data" / name
+    file.parent.mkdir()
+    if name == "train.parquet":
+        pq.write_table(pa.table({"text": ["a"], "label": [0]})[:0], file)
+    else:
+        file.write_text("text,label\n" if name == "train.csv" else "")
+    path = small(tmp_path, LOCAL.replace("[rotten_tomatoes]", "[{name: rotten_tomatoes, data_dir: data}]"))
+    says = ["small.yaml:4:", f"{file} is empty; it must have at least one row"]
+    refused("plan", path, says=says)
+    refused("run", path, "--store", tmp_path / "s", says=says)
 
 
 def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from shell import SMALL, apet, refused, row, small, stored
 
 import orchestrator.driver.run as driver
 from orchestrator.driver.run import Summary
-from trials.store import Store
 from trials.sweep import Sweep
 
 COMMANDS = [
@@ -92,20 +91,6 @@ def test_status_with_and_without_the_sweep(tmp_path: Path) -> None:
     assert "missing" not in apet("status", "--store", store.uri).stdout
 
 
-def test_status_and_show_take_the_settings_of_a_run(tmp_path: Path) -> None:
-    path = small(tmp_path)
-    changed = ("--set", "training.steps=3")
-    trial = Sweep.load(path).with_(changed[1:]).trials()[0]
-    store = Store(tmp_path / "store", create=True)
-    store.append(row(trial))
-    total = json.loads(apet("status", path, *changed, "--store", store.uri, "--json").stdout)["total"]
-    assert (total["done"], total["missing"]) == (1, total["trials"] - 1)
-    shown = apet("show", trial.trial_id, "--sweep", path, *changed).stdout
-    assert f"apet run {path} --set training.steps=3 --store URI" in shown
-    refused("show", trial.trial_id, "--sweep", path, says=["no trial"])
-    refused("status", *changed, "--store", store.uri, says=["--set training.steps=3", "none is given"])
-
-
 def test_query_formats_agree(tmp_path: Path) -> None:
     import io
 
@@ -122,17 +107,6 @@ def test_query_formats_agree(tmp_path: Path) -> None:
     table = apet("query", sql, "--store", store.uri).stdout.splitlines()
     assert table[0].split() == ["trial_id", "state", "test_score", "attempt"]
     assert len(table) == 4
-
-
-def test_options_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
-    store, trials = stored(tmp_path)
-    for form in ("csv", "parquet"):
-        words = ("query", "from trials", "--store", store.uri, "--format", form, "--json")
-        refused(*words, says=[f"--format {form} and --json exclude each other"])
-    assert apet("query", "from trials", "--store", store.uri, "--format", "json", "--json").exit_code == 0
-    refused("show", trials[0].trial_id, "--store", store.uri, "--pack", "--json", says=["--pack and --json"])
-    refused("sweeps", "quickstart", "--schema", says=["NAME quickstart and --schema"])
-    refused("sweeps", "quickstart", "--json", says=["NAME quickstart and --json"])
 
 
 def test_maps_are_json_in_csv(tmp_path: Path) -> None:
@@ -191,57 +165,27 @@ def test_failed_trials_are_exit_1_and_name_resubmit(tmp_path: Path, monkeypatch:
     assert apet("run", small(tmp_path), "--store", store.uri).exit_code == 130
 
 
+def test_trials_that_failed_by_their_data_are_not_to_be_resubmitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, trials = stored(tmp_path)
+    bad = {"data_source": "folder:/my/data", "error_class": "ApetError", "error_message": "/my/data/train.csv: no"}
+    store.append(row(trials[1], "failed", attempt=1, **bad))
+    monkeypatch.setattr(driver, "run", Driver(Summary(12, 3, completed=9)))
+    result = apet("run", small(tmp_path), "--store", store.uri)
+    assert result.exit_code == 1
+    assert "1 failed by their data: `apet show TRIAL` says why; mend the data and run the sweep again" in result.stderr
+    assert "resubmit" not in result.stderr
+    store.append(row(trials[4], "failed"))
+    assert "1 failed: `apet show TRIAL`" in apet("run", small(tmp_path), "--store", store.uri).stderr
+
+
 def test_resubmit_with_nothing_failed(tmp_path: Path) -> None:
     store, trials = stored(tmp_path)
     store.append(row(trials[1], attempt=1))
     result = apet("resubmit", "--store", store.uri)
     assert (result.exit_code, result.stdout) == (0, "")
     assert "no failed trial" in result.stderr
-
-
-def test_dry_run_lists_and_writes_nothing(tmp_path: Path) -> None:
-    result = apet("run", small(tmp_path), "--store", tmp_path / "new", "--dry-run", "--where", "backbone = 'tiny-t5'")
-    assert result.exit_code == 0
-    assert len(result.stdout.splitlines()) == 1 + 6
-    assert "nothing was run" in result.stderr
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_dry_run_as_json(tmp_path: Path) -> None:
-    words = ("run", small(tmp_path), "--store", tmp_path / "new", "--json")
-    rows = json.loads(apet(*words, "--dry-run", "--limit", 3).stdout)
-    assert [one["trial_id"] for one in rows] == [t.trial_id for t in Sweep.load(small(tmp_path)).trials()[:3]]
-    refused(*words, says=["--json goes with --dry-run"])
-    refused("resubmit", *words[2:], says=["--json goes with --dry-run"])
-    every = SMALL.replace("[10, 100]", "[99999999], over_capacity: skip")
-    every = every.replace("  - full\n  - {method: lora, rank: 2}\n", "")
-    assert apet(words[0], small(tmp_path, every), *words[2:], "--dry-run").stdout == "[]\n"
-
-
-def test_a_condition_that_nothing_fulfils_is_said(tmp_path: Path) -> None:
-    store, trials = stored(tmp_path)
-    said = [f"no trial of {len(trials)} fulfils it", "apet plan"]
-    for more in ((), ("--dry-run",)):
-        refused("run", small(tmp_path), "--store", store.uri, "--where", "backbone = 'x'", *more, says=said)
-    result = apet("thresholds", "--store", store.uri, "--where", "backbone = 'x'")
-    assert result.exit_code == 0
-    assert "no trial of 2 fulfils it" in result.stdout  # the failed one is no result
-    assert "run a sweep" not in result.stdout
-
-
-@pytest.mark.parametrize("words", [("plan", "--trials"), ("run", "--dry-run")])
-def test_what_was_skipped_is_said(words: tuple[str, ...], tmp_path: Path) -> None:
-    skip = SMALL.replace("counts: [10, 100]", "counts: [10, 99999999], over_capacity: skip")
-    words = (*words, "--store", str(tmp_path / "s"))
-    result = apet(words[0], small(tmp_path, skip), *words[1:])
-    assert len(result.stdout.splitlines()) == 1 + 2 * (2 + 2)
-    assert "4 trials skipped (over_capacity: skip)" in result.stderr
-    assert "count 99999999" in result.stderr
-    every = skip.replace("[10, ", "[").replace("  - full\n  - {method: lora, rank: 2}\n", "")
-    result = apet(words[0], small(tmp_path, every), *words[1:])
-    assert "all 4 were skipped" in result.stderr
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "0 " not in result.stderr.split("; the first")[0]
 
 
 def test_a_finished_store_starts_no_worker(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -107,6 +108,27 @@ def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:
     assert "line 39" in failed
     assert "line 24" not in failed
     assert f"apet resubmit --store {store.uri} --where \"trial_id = '{trials[1].trial_id}'\"" in failed
+
+
+def test_a_trial_that_failed_by_its_data_is_not_resubmitted(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    where = {"data_source": "folder:/my/data", "error_class": "ApetError"}
+    store.append(row(trials[3], "failed", **where, error_message="/my/data/train.csv, row 1: no text"))
+    store.append(row(trials[4], "failed", **where, error_message="cannot allocate"))
+    by_data, other = (apet("show", trial.trial_id, "--store", store.uri).stdout for trial in trials[3:5])
+    assert "apet resubmit" not in by_data
+    assert f"with its data mended, which makes new trials\n  apet run SWEEP --store {store.uri}\n" in by_data
+    assert f"apet resubmit --store {store.uri}" in other
+
+
+def test_rows_that_were_cut(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    rows = {"train_rows": 45, "validation_rows": 10, "test_rows": 10, "truncated_rows": 10}
+    store.append(row(trials[3], **rows))
+    store.append(row(trials[4], **rows, transfer_sources={"sst2": "folder:/x"}))
+    alone, transfer = (apet("show", trial.trial_id, "--store", store.uri).stdout for trial in trials[3:5])
+    assert re.search(r"^cut rows +10 of 65$", alone, re.MULTILINE)
+    assert re.search(r"^cut rows +10 of 65 and the test rows of the transfer targets$", transfer, re.MULTILINE)
 
 
 def test_the_visible_attempt_is_the_one_shown(tmp_path: Path) -> None:

@@ -266,3 +266,18 @@ def test_an_operation_may_get_nothing() -> None:
     assert found.given == {"add": 2, "plug": 0}
     assert found.ops[1].groups == ()
     assert found.ops[1].cut is None
+
+
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_positions_without_initial_values_are_the_same(name: str) -> None:
+    ref = backbones.get(name)
+    one = trial(name, methods.apet(ref.family, 5001))
+    for bare, op in zip(positions.layout(one, values=False).ops, positions.layout(one).ops, strict=True):
+        assert (bare.op, bare.count) == (op.op, op.count)
+        for mine, theirs in zip(bare.groups, op.groups, strict=True):
+            assert mine.site == theirs.site
+            np.testing.assert_array_equal(mine.units, theirs.units)
+            assert mine.init.shape == (len(mine.units), 0)
+        assert (bare.cut is None) == (op.cut is None)
+        if bare.cut is not None and op.cut is not None:
+            np.testing.assert_array_equal(bare.cut.order, op.cut.order)

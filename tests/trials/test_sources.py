@@ -146,6 +146,9 @@ def test_csv_and_parquet_columns_are_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "validation.parquet")
     with pytest.raises(ApetError, match=r"validation\.parquet: no column label"):
         sources.find_data("rotten_tomatoes", tmp_path)
+    pq.write_table(pa.table({"text": ["a"], "label": [0]})[:0], tmp_path / "validation.parquet")
+    with pytest.raises(ApetError, match=r"validation\.parquet is empty; it must have at least one row"):
+        sources.find_data("rotten_tomatoes", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,9 @@ def test_csv_and_parquet_columns_are_read(tmp_path: Path) -> None:
     [
         ({}, "no train file"),
         ({"validation.jsonl": '{"text": "a", "label": 1}\n'}, "no train file"),
-        ({"train.jsonl": ""}, "empty"),
+        ({"train.jsonl": ""}, r"train\.jsonl is empty; it must have at least one row"),
+        ({"train.csv": "text,label\n\n"}, r"train\.csv is empty; it must have at least one row"),
+        ({"train.csv": ""}, r"train\.csv is empty"),
         ({"train.jsonl": "not json\n"}, "can't be read"),
         ({"train.jsonl": "[1]\n"}, "no JSON object"),
         ({"train.jsonl.gz": "not gzip"}, "can't be read"),

@@ -136,6 +136,8 @@ def test_keys_and_types(keys: dict[str, Any], parts: list[str]) -> None:
         ({"methods": apet(placement="near")}, ["placement: near", "discrete or adjacent"]),
         ({"methods": apet(sites={"add": ["gate"]})}, ["methods.0.sites.add.0", "'gate'", "bert", "q, k, v, o"]),
         ({"methods": apet(sites={"plug": ["q"]})}, ["methods.0.sites.plug.0", "'q'"]),
+        ({"methods": apet(operations={"add": 1.5, "plug": 2}, sites={"add": ["q"]})}, ["operations.add", "1.5"]),
+        ({"methods": apet(operations={"concat": 1.5, "plug": 2}, counts=[40_000])}, ["operations.concat", "1.5"]),
         ({"methods": apet(operations={"add": 1}, sites={"plug": ["o"]})}, ["sites", "plug", "no weight"]),
         ({"methods": apet(sites={"add": ["soft_tokens"]})}, ["methods.0.sites.add.0", "'soft_tokens'", "can't stand"]),
         ({"methods": apet(tokens=5)}, ["methods.0.tokens: tokens 5", "give concat the site soft_tokens"]),

@@ -22,19 +22,47 @@ STUDY = {
 GENERATED = {"nq_open": 32, "samsum": 128, "multi_news": 64}
 SECONDARY = {"PI": ("f1",), "QA": ("token_f1",), "SUM": ("rouge1", "rouge2")}
 
+# Classes in the order of their ids on the hub
+CLASSES = {
+    "sst2": ("negative", "positive"),
+    "imdb": ("neg", "pos"),
+    "rotten_tomatoes": ("neg", "pos"),
+    "mnli": ("entailment", "neutral", "contradiction"),
+    "qnli": ("entailment", "not_entailment"),
+    "rte": ("entailment", "not_entailment"),
+    "mrpc": ("not_equivalent", "equivalent"),
+    "qqp": ("not_duplicate", "duplicate"),
+}
+# Per class the one label that all tasks share (the study's map for transfer), BERT's word, BLOOM's and T5's
+MEANING = {
+    **dict.fromkeys(("neg", "negative"), (0, "terrible", "negative")),
+    **dict.fromkeys(("pos", "positive"), (1, "great", "positive")),
+    **dict.fromkeys(("entailment", "equivalent", "duplicate"), (1, "yes", "yes")),
+    "neutral": (0, "maybe", "maybe"),
+    **dict.fromkeys(("contradiction", "not_entailment", "not_equivalent", "not_duplicate"), (0, "no", "no")),
+}
+
 
 def fields(template: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
-def test_the_eleven_tasks_of_the_study() -> None:
+def test_the_tasks_of_the_study() -> None:
     for category, (names, metric, longest) in STUDY.items():
         for name in names:
             task = tasks.get(name)
             assert (task.category, task.metric, task.max_input_length) == (category, metric, longest)
             assert task.secondary == SECONDARY.get(category, ())
             assert task.max_generated_length == GENERATED.get(name, 1)
-    assert len(tasks.names()) == 11
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_has_its_place_its_words_and_its_unified_label(name: str) -> None:
+    task = tasks.get(name)
+    unified, bert, written = zip(*(MEANING[label] for label in CLASSES[name]), strict=True)
+    assert task.labels == CLASSES[name]
+    assert task.unified == unified
+    assert task.words == {"bert": bert, "bloom": tuple(f" {word}" for word in written), "t5": written}
 
 
 @pytest.mark.parametrize("name", tasks.names())
@@ -44,6 +72,7 @@ def test_a_task_is_whole(name: str) -> None:
     assert all(isinstance(task.example[column], str) for column in task.columns)
     assert re.fullmatch("[0-9a-f]{40}|refs/convert/parquet", task.revision)
     assert set(task.splits) == {"train", "validation", "test"}
+    assert 0 < task.row_tokens <= task.max_input_length + task.max_generated_length
     for family, template in task.prompt.items():
         assert fields(template) == {*task.columns, *(["mask"] if family == "bert" else [])}
     if task.labels:

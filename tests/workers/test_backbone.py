@@ -53,6 +53,22 @@ def test_counts_and_capacities_are_those_of_the_layers(name: str) -> None:
     assert methods.count_of(methods.named("prompt"), backbone.ref) == 100 * words.shape[1]
 
 
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_sites_stand_where_the_model_computes_them(name: str) -> None:
+    """Layers of equal shape could be taken for each other: one forward pass calls them in the canonical order."""
+    backbone = frozen(name)
+    names: dict[Any, list[str]] = {}
+    for site in sites(backbone.ref):
+        names.setdefault(find_module(backbone, site)[0], []).append(site.name)
+    called: list[str] = []
+    for module, held in names.items():
+        module.register_forward_hook(lambda *_, held=held: called.extend(held))
+    with torch.no_grad():
+        inputs = {"input_ids": torch.arange(20, 27)[None]}
+        backbone.model(**inputs, **({"decoder_input_ids": inputs["input_ids"]} if name == "tiny-t5" else {}))
+    assert called == [site.name for site in sites(backbone.ref)]
+
+
 @pytest.mark.parametrize("method", ["lora", "bitfit", "adapter"])
 @pytest.mark.parametrize("name", ["bert-large", "bloom-560m", "t5-small"])
 def test_modules_built_without_storage_hold_the_count(name: str, method: str, trial: Any) -> None:

@@ -87,14 +87,6 @@ def test_another_tokenizer_limit_length_or_row_is_another_entry(folder: Path) ->
     assert any("cow 7" in golds for part in found for golds in part.rows.answers)  # type: ignore[operator]
 
 
-def test_what_an_encoding_depends_on_is_in_its_key() -> None:
-    one = encoding("mrpc", "tiny-bert").key
-    for changed in ({"labels": "unified"}, {"head": "frozen"}, {"max_input_length": 9}, {"max_generated_length": 9}):
-        assert encoding("mrpc", "tiny-bert", **changed).key != one
-    assert encoding("mrpc", "tiny-bert", head="trained").key == encoding("mrpc", "tiny-bert", head="frozen").key
-    assert encoding("rte", "tiny-bert").key != one
-
-
 def _truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 

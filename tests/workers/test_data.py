@@ -77,7 +77,10 @@ def test_a_summary_that_is_none_is_named(summary: Any, tmp_path: Path) -> None:
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, [example("samsum")] * 3)
-    with pytest.raises(ApetError, match="leaves no row for validation; it needs 10 rows or more"):
+    with pytest.raises(ApetError, match="leaves no row for validation; it needs 10 different texts or more"):
+        load(tmp_path, "samsum")
+    write(tmp_path, [example("samsum")] * 40)  # one text stays in one split
+    with pytest.raises(ApetError, match="it needs 10 different texts or more"):
         load(tmp_path, "samsum")
 
 
@@ -87,11 +90,36 @@ def test_golds_are_a_text_or_a_list(tmp_path: Path) -> None:
             write(tmp_path, [example("nq_open", answer=answer)], split)
         assert load(tmp_path, "nq_open").test.answers == [golds]
     (tmp_path / "test.jsonl").unlink()
-    (tmp_path / "test.csv").write_text("question,answer\nwho,1984\n")
-    assert load(tmp_path, "nq_open").test.answers == [("1984",)]
+    (tmp_path / "test.csv").write_text('question,answer\nwho,1984\nwhy,"[""a2"", ""b""]"\n')
+    assert load(tmp_path, "nq_open").test.answers == [("1984",), ("a2", "b")]
 
 
-def test_the_hubs_rows_without_text_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cell", ["['a2', 'b']", "[a2", '["a2", "b"'])
+def test_a_list_in_a_csv_that_is_no_json_is_named(cell: str, tmp_path: Path) -> None:
+    quoted = cell.replace('"', '""')
+    (tmp_path / "train.csv").write_text(f'question,answer\nwho,me\nwhy,"{quoted}"\n')
+    with pytest.raises(ApetError) as error:
+        load(tmp_path, "nq_open")
+    for part in ("train.csv, row 2, column answer", repr(cell), "no JSON list", '["a", "b"]', ".jsonl or .parquet"):
+        assert part in str(error.value)
+
+
+def test_a_text_in_a_csv_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    lines = [f"Anna: {i},[sic] she goes" for i in range(10)]
+    (tmp_path / "train.csv").write_text("\n".join(["dialogue,summary", *lines]))
+    assert load(tmp_path, "samsum").test.answers == [("[sic] she goes",)]
+
+
+@pytest.mark.parametrize("label", ["²", "1.0", "-1", ""])
+def test_a_label_in_a_csv_that_is_no_whole_number_is_named(label: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(f"sentence,label\na film,1\nno film,{label}\n")
+    with pytest.raises(ApetError, match=r"train\.csv, row 2, column label: unknown label .*0 \(negative\)"):
+        load(tmp_path, "sst2")
+
+
+def test_the_hubs_rows_without_text_are_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     chats = {"dialogue": [f"Anna: {i}" for i in range(20)], "summary": ["a summary"] * 20}
     broken = {"dialogue": ["", None, "Ben: hi"], "summary": ["empty", "none", ""]}
     whole = {name: chats[name] + broken[name] for name in chats}
@@ -99,6 +127,8 @@ def test_the_hubs_rows_without_text_are_left_out_and_counted(monkeypatch: pytest
     task = tasks.get("samsum")
     found = load_rows(task, TaskRef("samsum", Source("hub", "x", "0")), f"hub:{task.hub_id}@{task.revision}")
     assert (len(found.train) + len(found.validation), found.empty) == (20, 3)
+    said = f"task samsum: left out 3 rows of hub:{task.hub_id}@{task.revision} that have no text or no answer"
+    assert caplog.messages == [said]
 
 
 def test_a_cut_is_at_most_a_tenth_and_a_thousand_rows(tmp_path: Path) -> None:

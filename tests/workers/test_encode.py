@@ -115,3 +115,10 @@ def test_teacher_forcing_asks_for_the_target_alone() -> None:
 
 def _inputs(batch):  # type: ignore[no-untyped-def]
     return batch.tensors["input_ids"], batch.tensors["attention_mask"]
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bloom", "tiny-t5"])
+def test_a_length_without_room_says_where_it_stands(backbone: str) -> None:
+    where = r"max_input_length 2 leaves no room .*; raise max_input_length in trials/tasks/sst2\.py \(no key"
+    with pytest.raises(ApetError, match=rf"task sst2, {backbone[5:]}: {where}"):
+        encode(Rows([("a fine film",)], [1]), encoding("sst2", backbone, max_input_length=2))

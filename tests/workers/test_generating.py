@@ -77,3 +77,8 @@ def test_a_target_of_transfer_has_its_own_lengths(tmp_path: Path, trial: Any) ->
     found = Rows().of(Pack("pack", (Member(one, 0),), sources, sweep="test"), backbone)
     assert found.train.how.max_input_length == 128
     assert found.targets["rte"].how.max_input_length == 256
+    assert found.columns["truncated_rows"] == 0
+    long = {**tasks.get("rte").example, "sentence1": "and so on " * 300}
+    (tmp_path / "rte" / "test.jsonl").write_text(2 * (json.dumps(long) + "\n"))
+    again = Rows().of(Pack("pack", (Member(one, 0),), sources, sweep="test"), backbone)
+    assert again.columns["truncated_rows"] == 2

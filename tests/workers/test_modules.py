@@ -108,19 +108,31 @@ def test_a_pack_gives_each_trial_what_it_gives_alone_bitwise(name: str, trial: A
         assert torch.equal(alone.thetas[0].grad, theirs.grad)
 
 
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e38])
+@pytest.mark.parametrize("bad", range(4))
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_poisoned_trial_leaves_the_others_bitwise_undisturbed(name: str, trial: Any) -> None:
+def test_a_poisoned_trial_leaves_the_others_bitwise_undisturbed(name: str, bad: int, poison: float, trial: Any) -> None:
+    """Outputs and gradients, whichever operation the poison enters by."""
     backbone = frozen(name)
-    modules = Modules(backbone, [layout(trial(name, **case)) for case in CASES[:4]])
+    k = len(CASES)
+    modules = Modules(backbone, [layout(trial(name, **case)) for case in CASES])
     randomised(modules)
-    modules.bind()
-    clean = logits(backbone, 4).chunk(4)
-    modules.thetas[1].data.fill_(float("nan"))
-    modules.bind()
-    poisoned = logits(backbone, 4).chunk(4)
-    assert poisoned[1].isnan().any()
-    for i in (0, 2, 3):
+
+    def passed() -> tuple[Any, list[Tensor]]:
+        modules.bind()
+        out_K = logits(backbone, k).chunk(k)
+        for theta in modules.thetas:
+            theta.grad = None
+        sum((x**2).sum() for x in out_K).backward()
+        return out_K, [theta.grad.clone() for theta in modules.thetas]
+
+    clean, gradients = passed()
+    modules.thetas[bad].data[0] = poison
+    poisoned, after = passed()
+    assert not torch.equal(clean[bad], poisoned[bad])
+    for i in set(range(k)) - {bad}:
         assert torch.equal(clean[i], poisoned[i])
+        assert torch.equal(gradients[i], after[i])
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,16 @@ def cut(task: Task, backbone: str, row: dict[str, Any]) -> dict[str, Any]:
     return {**row, task.answer_column: own.decode(ids, skip_special_tokens=True)}
 
 
+def ours(record: logging.LogRecord) -> bool:
+    """A warning that one of our three packages has logged."""
+    return record.levelno >= logging.WARNING and record.name.partition(".")[0] in ("trials", "workers", "orchestrator")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("task_name", "backbone"), PAIRS)
-def test_eight_real_rows_are_learnt_by_heart(task_name: str, backbone: str, tmp_path: Path, trial: Any) -> None:
+def test_eight_real_rows_are_learnt_by_heart(
+    task_name: str, backbone: str, tmp_path: Path, trial: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     if not REAL or not (Path(REAL) / task_name).is_dir():
         pytest.skip(f"APET_DATA has no {task_name}")
     task = tasks.get(task_name)
@@ -64,9 +72,12 @@ def test_eight_real_rows_are_learnt_by_heart(task_name: str, backbone: str, tmp_
     list(Worker(store, threads=1).run(pack))
     (row,) = store.trials().to_pylist()
     assert row["state"] == "completed", row["error_message"]
+    assert row["test_score"] is not None
     print(
         f"\n{task_name} {backbone} {row['metric']}: step {row['best_step']}, eight rows {row['validation_score']:.3f}, "
         f"test {row['test_score']:.3f} {dict(row['metrics'])}, {row['wall_s']:.0f} s"
     )
     assert row["validation_score"] > 0.9
-    assert 0 <= row["test_score"] <= 1
+    assert (row["metric"], {name for name, _ in row["metrics"]}) == (task.metric, set(task.secondary))
+    assert row["test_rows"] == 64
+    assert [record for record in caplog.records if ours(record)] == []  # `warnings` of ours are errors everywhere

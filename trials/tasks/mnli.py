@@ -25,6 +25,7 @@ TASK = Task(
     secondary=(),
     max_input_length=256,
     max_generated_length=1,
+    row_tokens=54,
     unified=(1, 0, 0),
     splits={"train": "train", "validation": "validation_matched", "test": None},
     source="Williams et al., NAACL 2018; GLUE, Wang et al., ICLR 2019",

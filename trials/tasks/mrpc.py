@@ -25,6 +25,7 @@ TASK = Task(
     secondary=("f1",),
     max_input_length=256,
     max_generated_length=1,
+    row_tokens=68,
     unified=(0, 1),
     splits={"train": "train", "validation": "validation", "test": None},
     source="Dolan and Brockett, IWP 2005; GLUE, Wang et al., ICLR 2019",

@@ -18,6 +18,7 @@ TASK = Task(
     secondary=("rouge1", "rouge2"),
     max_input_length=256,
     max_generated_length=64,
+    row_tokens=320,
     splits={"train": "train", "validation": "validation", "test": "test"},
     source="Fabbri et al., ACL 2019",
     example={

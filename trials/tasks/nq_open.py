@@ -18,6 +18,7 @@ TASK = Task(
     secondary=("token_f1",),
     max_input_length=256,
     max_generated_length=32,
+    row_tokens=20,
     splits={"train": "train", "validation": "validation", "test": None},
     source="Kwiatkowski et al., TACL 2019; Lee et al., ACL 2019",
     example={"question": "who wrote the novel about the white whale", "answer": ["Herman Melville", "Melville"]},

@@ -25,6 +25,7 @@ TASK = Task(
     secondary=(),
     max_input_length=256,
     max_generated_length=1,
+    row_tokens=65,
     unified=(1, 0),
     splits={"train": "train", "validation": "validation", "test": None},
     source="Rajpurkar et al., EMNLP 2016; GLUE, Wang et al., ICLR 2019",

@@ -25,6 +25,7 @@ TASK = Task(
     secondary=(),
     max_input_length=128,
     max_generated_length=1,
+    row_tokens=31,
     unified=(0, 1),
     splits={"train": "train", "validation": "validation", "test": "test"},
     source="Pang and Lee, ACL 2005",

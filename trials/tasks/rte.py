@@ -25,6 +25,7 @@ TASK = Task(
     secondary=(),
     max_input_length=256,
     max_generated_length=1,
+    row_tokens=82,
     unified=(1, 0),
     splits={"train": "train", "validation": "validation", "test": None},
     source="Dagan et al., 2006 to Bentivogli et al., 2009; GLUE, Wang et al., ICLR 2019",

@@ -18,6 +18,7 @@ TASK = Task(
     secondary=("rouge1", "rouge2"),
     max_input_length=256,
     max_generated_length=128,
+    row_tokens=153,
     splits={"train": "train", "validation": "validation", "test": "test"},
     source="Gliwa et al., New Frontiers in Summarization 2019",
     example={

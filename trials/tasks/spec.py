@@ -31,6 +31,8 @@ class Task:
         secondary: further metrics of a row, by name (``f1``).
         max_input_length: tokens, the prompt and special tokens included.
         max_generated_length: tokens of an answer, EOS excluded.
+        row_tokens: mean tokens of a row, prompt and answer included, cut at these limits, by which ``apet plan``
+            estimates time, and nothing else is decided; the study's: over 500 rows of each, by BERT's tokenizer.
         unified: per class 0 or 1, the label in the set that all classification tasks share (transfer).
         splits: the hub's name of ``train``, ``validation`` and ``test``; None where it has no labelled one.
         source: who made it.
@@ -51,6 +53,7 @@ class Task:
     secondary: tuple[str, ...]
     max_input_length: int
     max_generated_length: int
+    row_tokens: int
     unified: tuple[int, ...] = ()
     splits: Mapping[str, str | None]
     source: str

@@ -25,6 +25,7 @@ TASK = Task(
     secondary=(),
     max_input_length=128,
     max_generated_length=1,
+    row_tokens=29,
     unified=(0, 1),
     splits={"train": "train", "validation": "validation", "test": None},
     source="Socher et al., EMNLP 2013; GLUE, Wang et al., ICLR 2019",

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.report.page import Exhibit, Section, markup, table
 from orchestrator.report.study import METHODS, Study
+from orchestrator.tables import cell
 
 ORDER = 50
 STATES = ("completed", "diverged", "failed")
@@ -31,7 +32,7 @@ def section(study: Study) -> Section:
         _facts(study),
         body=table(("Fact", "Values"), _fact_lines(study)),
     )
-    return Section("Overview of the store", lead, (_states(study), facts))
+    return Section("Overview of the store", lead, (_states(study), _data(study), facts))
 
 
 def _states(study: Study) -> Exhibit:
@@ -76,6 +77,23 @@ def _order(row: Mapping[str, Any]) -> tuple[int | str, ...]:
     """Small backbones first, then as in a table of methods."""
     method = METHODS.index(row["method"]) if row["method"] in METHODS else len(METHODS)
     return (row["backbone_parameters"] or 0, row["backbone"], row["task"], method, row["method"])
+
+
+_DATA = ("task", "backbone", "train_rows", "validation_rows", "test_rows", "truncated_rows")
+
+
+def _data(study: Study) -> Exhibit:
+    """The rows that trials read, and how many of them were too long."""
+    read = Counter(tuple(row.values()) for row in study.trials.select(_DATA).to_pylist() if row["train_rows"])
+    lines = sorted(read.items(), key=lambda item: (item[0][:2], -item[1], str(item[0])))
+    rows = [{**dict(zip(_DATA, values, strict=True)), "trials": n} for values, n in lines]
+    head = ("Task", "Backbone", "Train", "Validation", "Test", "Cut", "Trials")
+    caption = (
+        "Rows that trials read, of each split, and how many of these were cut, for they are longer than their task's "
+        "inputs (or, in training, answers) may be; the test rows of transfer targets are counted among the cut."
+    )
+    body = table(head, [tuple(map(cell, row.values())) for row in rows], numeric=range(2, 7))
+    return Exhibit("data", "What the trials read", caption, (*_DATA, "trials"), rows, body=body)
 
 
 _FACTS = ("sweep", "device", "devices", "precision", "zero_stage", "offload", "weights", "host", "node_type", "commit")
