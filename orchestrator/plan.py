@@ -50,6 +50,7 @@ class BackbonePlan:
         gpus: cards of one such pack; 0 on the CPU.
         zero_stage: DeepSpeed's stage.
         offload: weights and moments in the machine's memory.
+        beyond: whether that, or what the sweep's resources ask for, is more than this release trains.
         bytes_per_device: memory of each card, of the machine on the CPU: an upper estimate.
         device_bytes: memory of the card or machine that is planned for.
         fits: whether 90 % of that is enough.
@@ -69,6 +70,7 @@ class BackbonePlan:
     gpus: int
     zero_stage: int
     offload: bool
+    beyond: bool
     bytes_per_device: int
     device_bytes: int
     fits: bool
@@ -156,6 +158,7 @@ def _backbone(
 ) -> BackbonePlan:
     from orchestrator.packs import PACK_SIZE
     from orchestrator.times import total
+    from trials import limits
     from trials.backbones import loaded_parameters
 
     ref = trials[0].backbone
@@ -177,6 +180,7 @@ def _backbone(
         gpus=fit.gpus,
         zero_stage=fit.zero_stage,
         offload=fit.offload,
+        beyond=any(limits.beyond(one.gpus, one.zero_stage, one.offload) for one in (fit, wanted)),
         bytes_per_device=fit.bytes_per_gpu,
         device_bytes=device_bytes,
         fits=fit.fits,

@@ -104,6 +104,8 @@ def _notes(plan: Plan) -> list[str]:
     for (on_gpu, held), names in devices.items():
         where = f"GPUs of {size(held)}" if on_gpu else f"this machine's CPU, memory {size(held)}"
         lines.append(f"planned for {where}: {', '.join(names)}")
+    if beyond := [one.backbone for one in plan.backbones if one.beyond]:
+        lines.append(f"more than this release trains, which is a pack on one GPU or on the CPU: {', '.join(beyond)}")
     lines.append("memory: by arithmetic, of the pack that needs the most; what libraries keep comes on top")
     lines.append(f"time for what is to do, one worker: {_time(plan.backbones)}")
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]

@@ -17,6 +17,7 @@ from orchestrator.driver.rows import Rows
 from orchestrator.driver.signals import Stop
 from orchestrator.driver.tally import Tally, duration
 from orchestrator.packs import PACK_SIZE, Todo, packs
+from trials import limits
 from trials.errors import ApetError
 from trials.store import Store
 
@@ -90,18 +91,19 @@ def run(
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: a wrong condition, a hub that can't be reached, a store that can't be written or that not every
-            node sees, no cluster.
+        ApetError: a wrong condition, resources that this release can't train with, a hub that can't be reached, a
+            store that can't be written or that not every node sees, no cluster.
     """
     asked, todo = missing(sweep, store, where, limit)
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
+    resources = sweep.resources
+    limits.check(resources.gpus, resources.zero_stage, resources.offload)
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
     store.save_sweep(sweep.name, sweep.text)
-    resources = sweep.resources
     return execute(
         todo,
         store,
