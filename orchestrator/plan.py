@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.estimate import Fit, Need
-    from orchestrator.times import Key
+    from orchestrator.times import Pace
     from trials.store import Store
     from trials.sweep import Resources, Sweep
     from trials.trial import BackboneRef, Method, Trial
@@ -55,8 +55,7 @@ class BackbonePlan:
         device_bytes: memory of the card or machine that is planned for.
         fits: whether 90 % of that is enough.
         pack_size: trials trained together.
-        worker_s: seconds of one worker for what is to do; a worker is a gang of ``gpus`` cards, or this
-            machine's CPU with all its cores.
+        worker_s: seconds for what is to do, on one gang of ``gpus`` cards, or on all cores of this machine.
         basis: where that number comes from.
     """
 
@@ -154,7 +153,7 @@ def states_of(every: Sequence[Trial], store: Store | None) -> dict[str, str]:
 
 
 def _backbone(
-    trials: Sequence[Trial], wanted: Resources, states: Mapping[str, str], known: Mapping[Key, float]
+    trials: Sequence[Trial], wanted: Resources, states: Mapping[str, str], known: Mapping[Hashable, Pace]
 ) -> BackbonePlan:
     from orchestrator.packs import PACK_SIZE
     from orchestrator.times import total
@@ -168,7 +167,7 @@ def _backbone(
     largest, fit, device_bytes = _place(groups, parameters, pack_size, wanted)
     count = Counter(states.get(t.trial_id, TO_DO) for t in trials) if states else Counter({TO_DO: len(trials)})
     left = [t for t in trials if t.trial_id not in states] if states else trials
-    seconds, basis = total(left, fit.gpus, known)
+    seconds, basis = total(left, fit.gpus, known, pack_size)
     return BackbonePlan(
         backbone=ref.name,
         family=ref.family,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.estimate import cores
 from orchestrator.plan import TO_DO, BackbonePlan, Plan
 from orchestrator.tables import cell, duration, size, table
 
@@ -107,7 +108,9 @@ def _notes(plan: Plan) -> list[str]:
     if beyond := [one.backbone for one in plan.backbones if one.beyond]:
         lines.append(f"more than this release trains, which is a pack on one GPU or on the CPU: {', '.join(beyond)}")
     lines.append("memory: by arithmetic, of the pack that needs the most; what libraries keep comes on top")
-    lines.append(f"time for what is to do, one worker: {_time(plan.backbones)}")
+    on = [f"all cores of this machine ({cores()})"] if any(not one.gpus for one in plan.backbones) else []
+    on += ["GPUs"] if any(one.gpus for one in plan.backbones) else []
+    lines.append(f"time for what is to do, on {' and '.join(on)}: {_time(plan.backbones)}")
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:
         alone = ", ".join(f"{n} {state}" for state, n in left.items())

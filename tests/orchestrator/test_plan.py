@@ -7,15 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shell import PER_BACKBONE, SMALL, apet, row, small, stored
+from shell import PER_BACKBONE, SMALL, apet, small, stored
 
 from orchestrator import estimate
 from orchestrator.plan import plan
-from orchestrator.times import measured, total
 from trials import tasks
 from trials.backbones import get, loaded_parameters
 from trials.methods import named
-from trials.store import Store
 from trials.sweep import Sweep
 from trials.trial import Source, TaskRef, Training, Trial
 
@@ -156,6 +154,10 @@ def test_operations_count_forward_backward_and_evaluation() -> None:
     assert estimate.flops(replace(one, evaluate_on=(target,)), 1000) - estimate.flops(one, 1000) == 2000 * 29 * 300
 
 
+def test_validation_is_scored_at_every_evaluation_and_always_at_the_end() -> None:
+    assert [estimate.evaluations(*each) for each in ((10, None), (10, 5), (10, 4), (0, 5))] == [1, 2, 3, 1]
+
+
 def test_every_task_has_its_length_within_its_limits() -> None:
     for name in tasks.names():
         task = tasks.get(name)
@@ -170,25 +172,11 @@ def test_the_quickstart_takes_minutes_on_cores_of_a_known_rate(monkeypatch: pyte
     assert 9 * 60 / 2 < seconds < 9 * 60 * 2
 
 
-def test_time_comes_from_rows_of_the_same_backbone_and_task(tmp_path: Path) -> None:
-    trials = Sweep.parse(SMALL).trials()
-    lora = next(t for t in trials if t.method.name == "lora")
-    store = Store(tmp_path / "store", create=True)
-    store.append(row(lora))  # 8 s of training and 2 s of evaluation for 4 steps
-    known = measured(store)
-    longer = replace(lora, training=replace(lora.training, steps=100))
-    assert total([lora, longer], 0, known) == (pytest.approx(10 + 250), "measured on rows of the store")
-    full = next(t for t in trials if t.method.name == "full")
-    assert "matrix product" in total([full], 0, known)[1]
-
-
 def test_gpus_in_the_sweep_are_planned_for(tmp_path: Path) -> None:
     text = SMALL + "resources: {gpus: 2, zero_stage: 3, pack_size: 4}\n"
     made = plan(Sweep.parse(text)).backbones[0]
     assert (made.gpus, made.zero_stage, made.pack_size) == (2, 3, 4)
     assert "GPU-hours" in apet("plan", small(tmp_path, text)).stdout
-    alone, gang = (total(Sweep.parse(text).trials()[:1], gpus, {})[0] for gpus in (1, 2))
-    assert alone == pytest.approx(2 * gang)
     on_cpu = plan(Sweep.parse(SMALL + "resources: {gpus: 0}\n")).backbones[0]
     assert (on_cpu.gpus, on_cpu.gpu_hours) == (0, 0)
     assert on_cpu.worker_s > 0
