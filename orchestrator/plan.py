@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,7 @@ class Plan:
         skipped: what was left out and why (``over_capacity: skip``).
         backbones: one entry each, in the order of the sweep.
         settings: what the trials share, defaults resolved.
+        warnings: what may end trials that begin.
     """
 
     sweep: str
@@ -102,6 +103,7 @@ class Plan:
     skipped: tuple[tuple[str, str], ...]
     backbones: tuple[BackbonePlan, ...]
     settings: Mapping[str, Any]
+    warnings: tuple[str, ...]
 
     @property
     def states(self) -> dict[str, int]:
@@ -126,6 +128,7 @@ def plan(sweep: Sweep, store: Store | None = None) -> Plan:
         sweep: enumerated and checked already, so every count fits its capacity.
         store: what is there counts as done; None: everything is to do.
     """
+    from orchestrator.settings import settings, too_long
     from orchestrator.times import measured
 
     every = sweep.trials()
@@ -141,6 +144,7 @@ def plan(sweep: Sweep, store: Store | None = None) -> Plan:
         skipped=tuple(sweep.skipped),
         backbones=tuple(_backbone(group, sweep.resources, states, known) for group in grouped.values()),
         settings=settings(every),
+        warnings=tuple(dict.fromkeys(too_long(every))),
     )
 
 
@@ -273,29 +277,6 @@ def counted(method: Method, ref: BackboneRef, parameters: int) -> int:
 def number_bytes(precision: str, on_gpu: bool) -> int:
     """Bytes of a weight: 2 in bf16, which ``auto`` takes on a GPU; 4 in fp32."""
     return 2 if precision == "bf16" or (precision == "auto" and on_gpu) else 4
-
-
-def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
-    """What the trials were resolved to, defaults included: every value of every setting that occurs."""
-    from trials.trial import Training
-
-    found: dict[str, dict[Any, None]] = defaultdict(dict)
-    names = [f.name for f in fields(Training)]
-    for trial in trials:
-        values = {
-            "task": trial.task.name,
-            "learning_rate": trial.learning_rate,
-            "train_seed": trial.train_seed,
-            "position_seed": trial.position_seed,
-            "head": trial.head,
-            "labels": trial.labels,
-            **{name: getattr(trial.training, name) for name in names},
-        }
-        for name, value in values.items():
-            found[name][value] = None
-        for target in trial.evaluate_on:
-            found["evaluate_on"][target.name] = None
-    return {name: list(values) for name, values in found.items()}
 
 
 def _given(value: Any) -> Any:

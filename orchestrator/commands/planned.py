@@ -112,6 +112,7 @@ def _notes(plan: Plan) -> list[str]:
     on += ["GPUs"] if any(one.gpus for one in plan.backbones) else []
     lines.append(f"time for what is to do, on {' and '.join(on)}: {_time(plan.backbones)}")
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
+    lines += [f"warning: {one}" for one in plan.warnings]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:
         alone = ", ".join(f"{n} {state}" for state, n in left.items())
         lines.append(f"{alone}: left alone by `apet run`; `apet resubmit` makes new attempts at failed ones")

@@ -172,6 +172,19 @@ def test_the_quickstart_takes_minutes_on_cores_of_a_known_rate(monkeypatch: pyte
     assert 9 * 60 / 2 < seconds < 9 * 60 * 2
 
 
+def test_a_prompt_that_may_not_fit_before_the_text_is_warned_of(tmp_path: Path) -> None:
+    """RTE's texts have up to 256 tokens, as many as tiny-bert has positions; SST-2's have half of that."""
+    text = SMALL.replace("full\n", "{method: prompt, tokens: 4}\n").replace("[rte]", "[rte, sst2]")
+    said = apet("plan", small(tmp_path, text)).stdout
+    assert [line for line in said.splitlines() if "warning" in line] == [
+        "warning: tiny-bert, rte: 4 soft tokens and texts of up to 256 tokens, but 256 positions; trials fail if a "
+        "text is too long (a shorter prompt may fit too, or none)"
+    ]
+    (only,) = plan(Sweep.parse(text.replace("tokens: 4", "tokens: 129").replace("[rte, sst2]", "[sst2]"))).warnings
+    assert "128 are sure to fit" in only
+    assert plan(Sweep.parse(SMALL)).warnings == ()
+
+
 def test_gpus_in_the_sweep_are_planned_for(tmp_path: Path) -> None:
     text = SMALL + "resources: {gpus: 2, zero_stage: 3, pack_size: 4}\n"
     made = plan(Sweep.parse(text)).backbones[0]
