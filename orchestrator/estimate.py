@@ -5,9 +5,9 @@ of AdamW in float32), and what is saved for the backward pass. The last follows 
 (arXiv 2205.05198) without dropout: at 2 bytes a number, a block of sequence length s, batch b, width h and a heads
 saves 2·a·s²·b of attention and 32·s·b·h of the rest, of which frozen linear layers, whose inputs nobody needs, save
 only 18·s·b·h; ``apet`` reads the layers that it touches, anywhere. Logits over the vocabulary come on top for families
-that generate. Sequences count at their maximum length, so this is an upper estimate of what is needed at once; what
-libraries keep is not in it: processes on a CPU were seen at two to three times as much. The ranks of a gang share the
-batch.
+that generate. Sequences count at their maximum length, so this is an upper estimate of what is needed at once. On a CPU
+the process itself comes on top, :data:`PROCESS_BYTES`; what libraries keep on a GPU is not in it. The ranks of a gang
+share the batch.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from orchestrator.tables import GIB
 from trials.trial import Trial
 
 STATE_BYTES = 16  # of one trained scalar: float32 value, gradient and two moments
+PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
 CARD_BYTES = 80 * GIB  # the card that is planned for where the machine has none
 CARD_FLOPS = 1e14  # sustained by such a card in bf16, about a third of its peak
-BLOCK_S = (
-    4e-3  # a step of one transformer block, however small, on one core: 3 ms measured on a quiet one, 6 on a busy one
-)
+BLOCK_S = 4e-3  # a step of one block, however small, on one core: 3 ms of CPU time measured, 6 on a busy machine
 USABLE = 0.9  # of a card's memory
 GANGS = (1, 2, 4, 8)
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read

@@ -25,7 +25,7 @@ class MethodPlan:
     Args:
         method: its name and sizes, as text.
         trials: how many.
-        counts: tunable parameters, each once, ascending; for ``full`` the backbone's own.
+        counts: tunable parameters, each once, ascending; for ``full`` all that a worker loads.
         capacity: scalars that each operation can hold, ``apet`` only.
     """
 
@@ -42,7 +42,7 @@ class BackbonePlan:
     Args:
         backbone: name.
         family: bert, bloom or t5.
-        parameters: of the model that a worker loads.
+        parameters: of the published model, as a row's ``backbone_parameters``.
         trials: how many.
         states: how many of them are completed, diverged and failed in the store, and how many are to do.
         methods: one entry each.
@@ -51,7 +51,7 @@ class BackbonePlan:
         zero_stage: DeepSpeed's stage.
         offload: weights and moments in the machine's memory.
         beyond: whether that, or what the sweep's resources ask for, is more than this release trains.
-        bytes_per_device: memory of each card, of the machine on the CPU: an upper estimate.
+        bytes_per_device: memory of each card, or on the CPU of each worker's process: an upper estimate.
         device_bytes: memory of the card or machine that is planned for.
         fits: whether 90 % of that is enough.
         pack_size: trials trained together.
@@ -162,23 +162,23 @@ def _backbone(
     from orchestrator.packs import PACK_SIZE
     from orchestrator.times import total
     from trials import limits
-    from trials.backbones import loaded_parameters
+    from trials.backbones import loaded_parameters, parameters
 
     ref = trials[0].backbone
-    parameters = loaded_parameters(ref)
+    loaded = loaded_parameters(ref)
     groups = by_method(trials)
     pack_size = wanted.pack_size if isinstance(wanted.pack_size, int) else PACK_SIZE
-    largest, fit, device_bytes = _place(groups, parameters, pack_size, wanted)
+    largest, fit, device_bytes = _place(groups, loaded, pack_size, wanted)
     count = Counter(states.get(t.trial_id, TO_DO) for t in trials) if states else Counter({TO_DO: len(trials)})
     left = [t for t in trials if t.trial_id not in states] if states else trials
     seconds, basis = total(left, fit.gpus, known, pack_size)
     return BackbonePlan(
         backbone=ref.name,
         family=ref.family,
-        parameters=parameters,
+        parameters=parameters(ref),
         trials=len(trials),
         states=dict(count),
-        methods=tuple(_method(label, group, ref, parameters) for label, group in groups.items()),
+        methods=tuple(_method(label, group, ref, loaded) for label, group in groups.items()),
         largest=largest,
         gpus=fit.gpus,
         zero_stage=fit.zero_stage,
@@ -194,7 +194,7 @@ def _backbone(
 
 
 def _place(
-    groups: Mapping[str, Sequence[Trial]], parameters: int, pack_size: int, wanted: Resources
+    groups: Mapping[str, Sequence[Trial]], loaded: int, pack_size: int, wanted: Resources
 ) -> tuple[str, Fit, int]:
     """The method that needs the most memory, how its packs fit, and the memory of the device planned for.
 
@@ -206,11 +206,11 @@ def _place(
     def largest(on_gpu: bool) -> tuple[str, Need]:
         needs = []
         for label, group in groups.items():
-            most = max(counted(t.method, t.backbone, parameters) for t in group)
+            most = max(counted(t.method, t.backbone, loaded) for t in group)
             together = 1 if group[0].method.name == "full" else pack_size
             for one in {t.training: t for t in group}.values():  # tasks differ in length
                 size = number_bytes(one.training.precision, on_gpu)
-                needed = estimate.need(one, parameters, most, together, size, _given(wanted.micro_batch))
+                needed = estimate.need(one, loaded, most, together, size, _given(wanted.micro_batch))
                 needs.append((label, needed))
         return max(needs, key=lambda item: item[1].total)
 
@@ -219,23 +219,24 @@ def _place(
     if card is None and not asked:
         label, needed = largest(on_gpu=False)
         here = estimate.machine_bytes()
-        if wanted.gpus == 0 or needed.total <= here * estimate.USABLE:
-            fits = needed.total <= here * estimate.USABLE
-            return label, estimate.Fit(0, 0, False, needed.total, fits), here
+        held = needed.total + estimate.PROCESS_BYTES
+        fits = held <= here * estimate.USABLE
+        if wanted.gpus == 0 or fits:
+            return label, estimate.Fit(0, 0, False, held, fits), here
     label, needed = largest(on_gpu=True)
     card = card or estimate.CARD_BYTES
     fit = estimate.fit(needed, _given(wanted.gpus), _given(wanted.zero_stage), _given(wanted.offload), card)
     return label, fit, card
 
 
-def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, parameters: int) -> MethodPlan:
+def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, loaded: int) -> MethodPlan:
     from trials.counts import capacity
 
     first = trials[0].method
     return MethodPlan(
         method=label,
         trials=len(trials),
-        counts=tuple(sorted({counted(t.method, ref, parameters) for t in trials})),
+        counts=tuple(sorted({counted(t.method, ref, loaded) for t in trials})),
         capacity=capacity(ref, first.operations, first.sites, first.tokens) if first.operations else {},
     )
 
@@ -266,12 +267,12 @@ def _defaults(family: str, op: str) -> tuple[str, ...]:
     return default_sites(family, op)
 
 
-def counted(method: Method, ref: BackboneRef, parameters: int) -> int:
-    """Tunable parameters of a method; ``full`` trains all ``parameters`` of the backbone."""
+def counted(method: Method, ref: BackboneRef, loaded: int) -> int:
+    """Tunable parameters of a method; ``full`` trains all that a worker has ``loaded``."""
     from trials.methods import count_of
 
     count = method.count if method.count is not None else count_of(method, ref)
-    return parameters if count is None else count
+    return loaded if count is None else count
 
 
 def number_bytes(precision: str, on_gpu: bool) -> int:

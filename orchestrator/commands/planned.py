@@ -107,7 +107,7 @@ def _notes(plan: Plan) -> list[str]:
         lines.append(f"planned for {where}: {', '.join(names)}")
     if beyond := [one.backbone for one in plan.backbones if one.beyond]:
         lines.append(f"more than this release trains, which is a pack on one GPU or on the CPU: {', '.join(beyond)}")
-    lines.append("memory: by arithmetic, of the pack that needs the most; what libraries keep comes on top")
+    lines.append("memory: by arithmetic, of the pack that needs the most; on a CPU with its process, on a GPU without")
     on = [f"all cores of this machine ({cores()})"] if any(not one.gpus for one in plan.backbones) else []
     on += ["GPUs"] if any(one.gpus for one in plan.backbones) else []
     lines.append(f"time for what is to do, on {' and '.join(on)}: {_time(plan.backbones)}")

@@ -12,7 +12,7 @@ from shell import PER_BACKBONE, SMALL, apet, small, stored
 from orchestrator import estimate
 from orchestrator.plan import plan
 from trials import tasks
-from trials.backbones import get, loaded_parameters
+from trials.backbones import get, loaded_parameters, parameters
 from trials.methods import named
 from trials.sweep import Sweep
 from trials.trial import Source, TaskRef, Training, Trial
@@ -101,6 +101,30 @@ def test_memory_is_weights_and_sixteen_bytes_a_trained_scalar() -> None:
     assert prompt.saved == 12 * 96 * 228 * (18 * 768 + 2 * 12 * 228)  # soft tokens are positions too
     full = estimate.need(trial("bert-base", "full", batch_size=32), 1000, 1000, 1, bytes_per_number=4)
     assert full.saved == 2 * 12 * 32 * 128 * (32 * 768 + 2 * 12 * 128)
+
+
+def test_a_plan_is_not_below_what_processes_were_seen_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peaks of resident memory of a worker with one thread on a CPU, in GiB."""
+    monkeypatch.setattr(estimate, "card_bytes", lambda: None)
+    for backbone, method, task, batch_size, peak in (
+        ("tiny-bert", "lora", "rotten_tomatoes", 4, 0.63),
+        ("tiny-t5", "lora", "rotten_tomatoes", 4, 0.71),
+        ("quickstart-l6", "lora", "rotten_tomatoes", 32, 1.08),
+        ("quickstart-l6", "full", "rotten_tomatoes", 24, 1.55),
+        ("quickstart-l6", "full", "sst2", 32, 1.7),
+    ):
+        text = f"backbones: [{backbone}]\ntasks: [{task}]\nmethods: [{method}]\nlearning_rates: [0.001]\n"
+        text += f"training: {{steps: 8, batch_size: {batch_size}}}\nresources: {{gpus: 0}}\n"
+        (made,) = plan(Sweep.parse(text)).backbones
+        assert peak * 2**30 < made.bytes_per_device < 2 * peak * 2**30
+
+
+def test_parameters_are_the_published_ones_and_full_trains_what_is_loaded() -> None:
+    for name in ("tiny-bert", "tiny-t5", "quickstart-l6"):
+        text = SMALL.replace("[tiny-bert, tiny-t5]", f"[{name}]").replace("[rte]", "[sst2]")
+        (made,) = plan(Sweep.parse(text if name == "tiny-t5" else text + "head: frozen\n")).backbones
+        assert made.parameters == parameters(get(name))
+        assert made.methods[0].counts == (loaded_parameters(get(name)),)
 
 
 def test_a_micro_batch_saves_memory_of_its_rows_alone() -> None:
