@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import reachable
 from orchestrator.driver.deaths import explain
@@ -23,7 +23,7 @@ from trials.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.driver.cluster import Cluster
-    from trials.sweep import Sweep
+    from trials.sweep import Resources, Sweep
 
 WORKER = "workers.worker:Worker"
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
@@ -98,8 +98,7 @@ def run(
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
-    resources = sweep.resources
-    limits.check(resources.gpus, resources.zero_stage, resources.offload)
+    settings = options(sweep.resources)
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
@@ -110,14 +109,26 @@ def run(
         before=before,
         address=address,
         max_concurrent=max_concurrent,
-        retries=resources.retries,
-        gpus=None if resources.gpus == "auto" else resources.gpus,
-        pack_size=PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
-        zero_stage=0 if resources.zero_stage == "auto" else resources.zero_stage,
-        offload=resources.offload is True,
-        micro_batch=None if resources.micro_batch == "auto" else resources.micro_batch,
         quiet=quiet,
+        **settings,
     )
+
+
+def options(resources: Resources) -> dict[str, Any]:
+    """A sweep's resources as :func:`execute` takes them.
+
+    Raises:
+        ApetError: this release can't train with them.
+    """
+    limits.check(resources.gpus, resources.zero_stage, resources.offload)
+    return {
+        "retries": resources.retries,
+        "gpus": None if resources.gpus == "auto" else resources.gpus,
+        "pack_size": PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
+        "zero_stage": 0 if resources.zero_stage == "auto" else resources.zero_stage,
+        "offload": resources.offload is True,
+        "micro_batch": None if resources.micro_batch == "auto" else resources.micro_batch,
+    }
 
 
 def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | None = None) -> tuple[int, list[Todo]]:
