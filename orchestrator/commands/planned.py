@@ -105,7 +105,7 @@ def _notes(plan: Plan) -> list[str]:
     for (on_gpu, held), names in devices.items():
         where = f"GPUs of {size(held)}" if on_gpu else f"this machine's CPU, memory {size(held)}"
         lines.append(f"planned for {where}: {', '.join(names)}")
-    if beyond := [one.backbone for one in plan.backbones if one.beyond]:
+    if beyond := [f"{one.backbone} {one.largest}" for one in plan.backbones if one.beyond]:
         lines.append(f"more than this release trains, which is a pack on one GPU or on the CPU: {', '.join(beyond)}")
     lines.append("memory: by arithmetic, of the pack that needs the most; on a CPU with its process, on a GPU without")
     on = [f"all cores of this machine ({cores()})"] if any(not one.gpus for one in plan.backbones) else []
