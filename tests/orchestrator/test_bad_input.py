@@ -268,3 +268,18 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_names_that_are_not_built_in() -> None:
     refused("sweeps", "quickstar", says=["did you mean quickstart?"])
+
+
+@pytest.mark.parametrize("asked", ["gpus: 2", "zero_stage: 3", "offload: true"])
+def test_resources_that_this_release_does_not_train_with(asked: str, tmp_path: Path) -> None:
+    """`run` refuses them before anything is written; `plan` says so and still shows what was asked for."""
+    path = small(tmp_path, LOCAL + f"resources: {{{asked}}}\n")
+    key, value = asked.split(": ")
+    refused("run", path, "--store", tmp_path / "store", says=[f"resources.{key} is {value}", "this release", "auto"])
+    assert entries(tmp_path) == ["small.yaml"]
+    said = apet("plan", path).stdout
+    assert "more than this release trains, which is a pack on one GPU or on the CPU: tiny-bert full" in said
+    assert all(one["beyond"] for one in json.loads(apet("plan", path, "--json").stdout)["backbones"])
+    plain = small(tmp_path, LOCAL)
+    assert "more than this release" not in apet("plan", plain).stdout
+    assert not any(one["beyond"] for one in json.loads(apet("plan", plain, "--json").stdout)["backbones"])
