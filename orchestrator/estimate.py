@@ -5,9 +5,9 @@ of AdamW in float32), and what is saved for the backward pass. The last follows 
 (arXiv 2205.05198) without dropout: at 2 bytes a number, a block of sequence length s, batch b, width h and a heads
 saves 2·a·s²·b of attention and 32·s·b·h of the rest, of which frozen linear layers, whose inputs nobody needs, save
 only 18·s·b·h; ``apet`` reads the layers that it touches, anywhere. Logits over the vocabulary come on top for families
-that generate. Sequences count at their maximum length, so this is an upper estimate of what is needed at once; what
-libraries keep is not in it: processes on a CPU were seen at two to three times as much. The ranks of a gang share the
-batch.
+that generate. Sequences count at their maximum length, so this is an upper estimate of what is needed at once. On a CPU
+the process itself comes on top, :data:`PROCESS_BYTES`; what libraries keep on a GPU is not in it. The ranks of a gang
+share the batch.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from trials import tasks
 from trials.trial import Trial
 
 STATE_BYTES = 16  # of one trained scalar: float32 value, gradient and two moments
+PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
 CARD_BYTES = 80 * GIB  # the card that is planned for where the machine has none
 CARD_FLOPS = 1e14  # sustained by such a card in bf16, about a third of its peak
+BLOCK_S = 4e-3  # a step of one block, however small, on one core: 3 ms of CPU time measured, 6 on a busy machine
 USABLE = 0.9  # of a card's memory
 GANGS = (1, 2, 4, 8)
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
@@ -134,13 +136,29 @@ def flops(trial: Trial, parameters: int) -> float:
     shape, settings = trial.backbone.shape, trial.training
     table = 0 if trial.backbone.family == "bloom" else shape.vocab * shape.d_model
     passes = 3 if trial.method.name == "full" else 2  # forward, back, and the gradients of weights
-    evaluations = ceil(settings.steps / settings.eval_every) if settings.eval_every else 1
-    soft = trial.method.tokens or 0
-    rows = settings.steps * settings.batch_size * passes + evaluations * (trial.task.validation_rows or UNKNOWN_ROWS)
-    tokens = rows * (tasks.get(trial.task.name).row_tokens + soft)
-    for task in (trial.task, *trial.evaluate_on):
-        tokens += (task.test_rows or UNKNOWN_ROWS) * (tasks.get(task.name).row_tokens + soft)
+    rows = [(trial.task.name, settings.steps * settings.batch_size * passes), *_scored(trial)]
+    tokens = sum(n * (tasks.get(task).row_tokens + (trial.method.tokens or 0)) for task, n in rows)
     return 2.0 * (parameters - table) * tokens
+
+
+def least_s(trial: Trial) -> float:
+    """Seconds of a trial, however small its layers: a step, and half of one for every batch that is scored."""
+    shape, settings = trial.backbone.shape, trial.training
+    batches = sum(n for _, n in _scored(trial)) / settings.batch_size
+    return (shape.blocks + shape.decoder_blocks) * BLOCK_S * (settings.steps + batches / 2)
+
+
+def evaluations(steps: int, eval_every: int | None) -> int:
+    """How often validation is scored; always at the end."""
+    return max(1, ceil(steps / eval_every)) if eval_every else 1
+
+
+def _scored(trial: Trial) -> list[tuple[str, int]]:
+    """Tasks, and how many of their rows are scored: validation at every evaluation, tests once."""
+    settings = trial.training
+    times = evaluations(settings.steps, settings.eval_every)
+    tests = [(task.name, task.test_rows or UNKNOWN_ROWS) for task in (trial.task, *trial.evaluate_on)]
+    return [(trial.task.name, times * (trial.task.validation_rows or UNKNOWN_ROWS)), *tests]
 
 
 @cache

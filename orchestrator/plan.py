@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.estimate import Fit, Need
-    from orchestrator.times import Key
+    from orchestrator.times import Pace
     from trials.store import Store
     from trials.sweep import Resources, Sweep
     from trials.trial import BackboneRef, Method, Trial
@@ -25,7 +25,7 @@ class MethodPlan:
     Args:
         method: its name and sizes, as text.
         trials: how many.
-        counts: tunable parameters, each once, ascending; for ``full`` the backbone's own.
+        counts: tunable parameters, each once, ascending; for ``full`` all that a worker loads.
         capacity: scalars that each operation can hold, ``apet`` only.
     """
 
@@ -42,7 +42,7 @@ class BackbonePlan:
     Args:
         backbone: name.
         family: bert, bloom or t5.
-        parameters: of the model that a worker loads.
+        parameters: of the published model, as a row's ``backbone_parameters``.
         trials: how many.
         states: how many of them are completed, diverged and failed in the store, and how many are to do.
         methods: one entry each.
@@ -50,12 +50,12 @@ class BackbonePlan:
         gpus: cards of one such pack; 0 on the CPU.
         zero_stage: DeepSpeed's stage.
         offload: weights and moments in the machine's memory.
-        bytes_per_device: memory of each card, of the machine on the CPU: an upper estimate.
+        beyond: whether that, or what the sweep's resources ask for, is more than this release trains.
+        bytes_per_device: memory of each card, or on the CPU of each worker's process: an upper estimate.
         device_bytes: memory of the card or machine that is planned for.
         fits: whether 90 % of that is enough.
         pack_size: trials trained together.
-        worker_s: seconds of one worker for what is to do; a worker is a gang of ``gpus`` cards, or this
-            machine's CPU with all its cores.
+        worker_s: seconds for what is to do, on one gang of ``gpus`` cards, or on all cores of this machine.
         basis: where that number comes from.
     """
 
@@ -69,6 +69,7 @@ class BackbonePlan:
     gpus: int
     zero_stage: int
     offload: bool
+    beyond: bool
     bytes_per_device: int
     device_bytes: int
     fits: bool
@@ -93,6 +94,7 @@ class Plan:
         skipped: what was left out and why (``over_capacity: skip``).
         backbones: one entry each, in the order of the sweep.
         settings: what the trials share, defaults resolved.
+        warnings: what may end trials that begin.
     """
 
     sweep: str
@@ -101,6 +103,7 @@ class Plan:
     skipped: tuple[tuple[str, str], ...]
     backbones: tuple[BackbonePlan, ...]
     settings: Mapping[str, Any]
+    warnings: tuple[str, ...]
 
     @property
     def states(self) -> dict[str, int]:
@@ -125,6 +128,7 @@ def plan(sweep: Sweep, store: Store | None = None) -> Plan:
         sweep: enumerated and checked already, so every count fits its capacity.
         store: what is there counts as done; None: everything is to do.
     """
+    from orchestrator.settings import settings, too_long
     from orchestrator.times import measured
 
     every = sweep.trials()
@@ -140,6 +144,7 @@ def plan(sweep: Sweep, store: Store | None = None) -> Plan:
         skipped=tuple(sweep.skipped),
         backbones=tuple(_backbone(group, sweep.resources, states, known) for group in grouped.values()),
         settings=settings(every),
+        warnings=tuple(dict.fromkeys(too_long(every))),
     )
 
 
@@ -152,31 +157,33 @@ def states_of(every: Sequence[Trial], store: Store | None) -> dict[str, str]:
 
 
 def _backbone(
-    trials: Sequence[Trial], wanted: Resources, states: Mapping[str, str], known: Mapping[Key, float]
+    trials: Sequence[Trial], wanted: Resources, states: Mapping[str, str], known: Mapping[Hashable, Pace]
 ) -> BackbonePlan:
     from orchestrator.packs import PACK_SIZE
     from orchestrator.times import total
-    from trials.backbones import loaded_parameters
+    from trials import limits
+    from trials.backbones import loaded_parameters, parameters
 
     ref = trials[0].backbone
-    parameters = loaded_parameters(ref)
+    loaded = loaded_parameters(ref)
     groups = by_method(trials)
     pack_size = wanted.pack_size if isinstance(wanted.pack_size, int) else PACK_SIZE
-    largest, fit, device_bytes = _place(groups, parameters, pack_size, wanted)
+    largest, fit, device_bytes = _place(groups, loaded, pack_size, wanted)
     count = Counter(states.get(t.trial_id, TO_DO) for t in trials) if states else Counter({TO_DO: len(trials)})
     left = [t for t in trials if t.trial_id not in states] if states else trials
-    seconds, basis = total(left, fit.gpus, known)
+    seconds, basis = total(left, fit.gpus, known, pack_size)
     return BackbonePlan(
         backbone=ref.name,
         family=ref.family,
-        parameters=parameters,
+        parameters=parameters(ref),
         trials=len(trials),
         states=dict(count),
-        methods=tuple(_method(label, group, ref, parameters) for label, group in groups.items()),
+        methods=tuple(_method(label, group, ref, loaded) for label, group in groups.items()),
         largest=largest,
         gpus=fit.gpus,
         zero_stage=fit.zero_stage,
         offload=fit.offload,
+        beyond=any(limits.beyond(one.gpus, one.zero_stage, one.offload) for one in (fit, wanted)),
         bytes_per_device=fit.bytes_per_gpu,
         device_bytes=device_bytes,
         fits=fit.fits,
@@ -187,7 +194,7 @@ def _backbone(
 
 
 def _place(
-    groups: Mapping[str, Sequence[Trial]], parameters: int, pack_size: int, wanted: Resources
+    groups: Mapping[str, Sequence[Trial]], loaded: int, pack_size: int, wanted: Resources
 ) -> tuple[str, Fit, int]:
     """The method that needs the most memory, how its packs fit, and the memory of the device planned for.
 
@@ -199,11 +206,11 @@ def _place(
     def largest(on_gpu: bool) -> tuple[str, Need]:
         needs = []
         for label, group in groups.items():
-            most = max(counted(t.method, t.backbone, parameters) for t in group)
+            most = max(counted(t.method, t.backbone, loaded) for t in group)
             together = 1 if group[0].method.name == "full" else pack_size
             for one in {t.training: t for t in group}.values():  # tasks differ in length
                 size = number_bytes(one.training.precision, on_gpu)
-                needed = estimate.need(one, parameters, most, together, size, _given(wanted.micro_batch))
+                needed = estimate.need(one, loaded, most, together, size, _given(wanted.micro_batch))
                 needs.append((label, needed))
         return max(needs, key=lambda item: item[1].total)
 
@@ -212,23 +219,24 @@ def _place(
     if card is None and not asked:
         label, needed = largest(on_gpu=False)
         here = estimate.machine_bytes()
-        if wanted.gpus == 0 or needed.total <= here * estimate.USABLE:
-            fits = needed.total <= here * estimate.USABLE
-            return label, estimate.Fit(0, 0, False, needed.total, fits), here
+        held = needed.total + estimate.PROCESS_BYTES
+        fits = held <= here * estimate.USABLE
+        if wanted.gpus == 0 or fits:
+            return label, estimate.Fit(0, 0, False, held, fits), here
     label, needed = largest(on_gpu=True)
     card = card or estimate.CARD_BYTES
     fit = estimate.fit(needed, _given(wanted.gpus), _given(wanted.zero_stage), _given(wanted.offload), card)
     return label, fit, card
 
 
-def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, parameters: int) -> MethodPlan:
+def _method(label: str, trials: Sequence[Trial], ref: BackboneRef, loaded: int) -> MethodPlan:
     from trials.counts import capacity
 
     first = trials[0].method
     return MethodPlan(
         method=label,
         trials=len(trials),
-        counts=tuple(sorted({counted(t.method, ref, parameters) for t in trials})),
+        counts=tuple(sorted({counted(t.method, ref, loaded) for t in trials})),
         capacity=capacity(ref, first.operations, first.sites, first.tokens) if first.operations else {},
     )
 
@@ -259,40 +267,17 @@ def _defaults(family: str, op: str) -> tuple[str, ...]:
     return default_sites(family, op)
 
 
-def counted(method: Method, ref: BackboneRef, parameters: int) -> int:
-    """Tunable parameters of a method; ``full`` trains all ``parameters`` of the backbone."""
+def counted(method: Method, ref: BackboneRef, loaded: int) -> int:
+    """Tunable parameters of a method; ``full`` trains all that a worker has ``loaded``."""
     from trials.methods import count_of
 
     count = method.count if method.count is not None else count_of(method, ref)
-    return parameters if count is None else count
+    return loaded if count is None else count
 
 
 def number_bytes(precision: str, on_gpu: bool) -> int:
     """Bytes of a weight: 2 in bf16, which ``auto`` takes on a GPU; 4 in fp32."""
     return 2 if precision == "bf16" or (precision == "auto" and on_gpu) else 4
-
-
-def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
-    """What the trials were resolved to, defaults included: every value of every setting that occurs."""
-    from trials.trial import Training
-
-    found: dict[str, dict[Any, None]] = defaultdict(dict)
-    names = [f.name for f in fields(Training)]
-    for trial in trials:
-        values = {
-            "task": trial.task.name,
-            "learning_rate": trial.learning_rate,
-            "train_seed": trial.train_seed,
-            "position_seed": trial.position_seed,
-            "head": trial.head,
-            "labels": trial.labels,
-            **{name: getattr(trial.training, name) for name in names},
-        }
-        for name, value in values.items():
-            found[name][value] = None
-        for target in trial.evaluate_on:
-            found["evaluate_on"][target.name] = None
-    return {name: list(values) for name, values in found.items()}
 
 
 def _given(value: Any) -> Any:

@@ -1,20 +1,26 @@
-"""New attempts at failed trials, from their rows alone: the sweep file isn't needed."""
+"""New attempts at failed trials, from the store alone: the sweep file isn't needed.
+
+A row says what a trial is, and where weights and data were. What it may use is in the store's own copy of its sweep, as
+that was run last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator import reachable
-from orchestrator.driver.run import Summary, check_limit, execute, make
+from orchestrator.driver.run import Summary, check_limit, execute, make, options
 from orchestrator.packs import Todo
 from trials.errors import ApetError, Problems
 from trials.pack import Sources
 from trials.sources import verify
 from trials.store import Store
+from trials.sweep import Resources
 from trials.trial import Source, Trial
 
 COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")
@@ -41,7 +47,7 @@ def resubmit(
 
     Raises:
         ApetError: no store, a wrong condition or limit, weights or data that are gone, out of reach or not what a trial
-            was given.
+            was given; a sweep whose resources this release can't train with.
     """
     todo = failed(store, where, limit)
     if not todo:
@@ -49,7 +55,14 @@ def resubmit(
     if address is None:
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
-    return execute(todo, store, address=address, max_concurrent=max_concurrent, quiet=quiet)
+    done = []
+    for settings, some in _by_resources(todo, store):
+        done.append(
+            execute(some, store, address=address, max_concurrent=max_concurrent, quiet=quiet, **options(settings))
+        )
+        if done[-1].stopped:
+            break
+    return _sum(done, asked=len(todo))
 
 
 def failed(store: Store, where: str | None = None, limit: int | None = None) -> list[Todo]:
@@ -69,6 +82,25 @@ def failed(store: Store, where: str | None = None, limit: int | None = None) -> 
     todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.slice(0, limit).select(COLUMNS).to_pylist()]
     _check(todo)
     return todo
+
+
+def _by_resources(todo: Iterable[Todo], store: Store) -> Iterable[tuple[Resources, list[Todo]]]:
+    """Trials by what their sweeps may use, so that each is run with its own."""
+    known: dict[str, Resources] = {}
+    groups: dict[Resources, list[Todo]] = defaultdict(list)
+    for one in todo:
+        if one.sweep not in known:
+            text = store.load_sweep(one.sweep)
+            known[one.sweep] = Resources() if text is None else Resources.of(text)
+        groups[known[one.sweep]].append(one)
+    return groups.items()
+
+
+def _sum(done: Sequence[Summary], asked: int) -> Summary:
+    """Several runs as one."""
+    names = ("before", "completed", "diverged", "failed", "wall_s", "workers_started")
+    totals = {name: sum(getattr(summary, name) for summary in done) for name in names}
+    return Summary(asked, **totals, stopped=any(summary.stopped for summary in done))
 
 
 def _highest_attempts(attempts: pa.Table) -> dict[str, int]:

@@ -174,8 +174,13 @@ class Store:
 
     def save_sweep(self, name: str, text: str) -> str:
         """Keep a sweep as it was run; the same text twice is one file."""
-        safe = re.sub(r"[^A-Za-z0-9.-]+", "-", name).lstrip(".") or "sweep"
-        return self._save(f"sweeps/{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml", text.encode())
+        return self._save(f"sweeps/{_safe(name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml", text.encode())
+
+    def load_sweep(self, name: str) -> str | None:
+        """A sweep as it was run last, None where there is none of this name."""
+        ours = re.compile(rf"sweeps/{re.escape(_safe(name))}-[0-9a-f]{{8}}\.yaml")
+        found = [entry for entry in self._files.listing("sweeps") if ours.fullmatch(entry.path)]
+        return self._load(max(found, key=lambda entry: entry.modified).path).decode() if found else None
 
     def save_checkpoint(self, trial_id: str, data: bytes) -> str:
         """Keep the state of a trial that is not done; replaces the one before."""
@@ -233,6 +238,11 @@ class Store:
 
 def _path(folder: str, name: str, ending: str) -> str:
     return f"{folder}/{name[:2]}/{name}.{ending}"
+
+
+def _safe(name: str) -> str:
+    """A sweep's name as part of a file's."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).lstrip(".") or "sweep"
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -40,6 +40,15 @@ class Resources:
     micro_batch: int | Auto = "auto"
     retries: int = 2
 
+    @staticmethod
+    def of(text: str) -> Resources:
+        """Those of a sweep's text alone, defaults filled in; whether its paths still lead anywhere doesn't matter.
+
+        Raises:
+            Problems: the text is no YAML.
+        """
+        return _resources(structure(Report(sweep_yaml.read(text, "sweep.yaml"))))
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -187,8 +196,12 @@ def _build(document: sweep_yaml.Document, folder: Path) -> Sweep:
         report.raise_any()
         raise AssertionError("a document without structure has problems")
     found = enumerate_trials(report, file, folder)
-    resources = Resources(**file.resources.model_dump()) if file.resources else Resources()
-    return Sweep(file.name or _stem(document.where), document.text, document.where, folder, resources, found)
+    name = file.name or _stem(document.where)
+    return Sweep(name, document.text, document.where, folder, _resources(file), found)
+
+
+def _resources(file: SweepFile | None) -> Resources:
+    return Resources(**file.resources.model_dump()) if file and file.resources else Resources()
 
 
 def _stem(where: str) -> str:

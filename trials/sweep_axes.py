@@ -81,11 +81,26 @@ def variants(entry: Any, ref: BackboneRef, path: Path, report: Report) -> list[V
     try:
         method = methods.named(name, **sizes)
         methods.count_of(method, ref)  # refuses a size above a site's capacity
+        _check_positions(method, ref)
     except ApetError as error:
         size = next(iter(sizes), "")
         report.add((*path, size) if size else path, str(error))
         return []
     return [Variant(method)]
+
+
+def _check_positions(method: Method, ref: BackboneRef) -> None:
+    """Refuse a prompt that leaves no position for any text.
+
+    Raises:
+        ApetError: it names the backbone's positions.
+    """
+    tokens, held = method.tokens or 0, ref.shape.positions
+    if held and tokens >= held:
+        raise ApetError(
+            f"{tokens} soft tokens, but {ref.name} has {held} positions, for prompt and text together; use fewer, or "
+            "a backbone of a family without such a table (bloom, t5)"
+        )
 
 
 def rates(value: Any, ref: BackboneRef, method: str) -> Sequence[float]:

@@ -110,6 +110,7 @@ class PackRun:
         groups = [engines.Group(c.params, c.member.trial.learning_rate) for c in self.courses]
         engine = engines.make(self.worker.engine, model, groups)
         stack.callback(engine.close)
+        self.report.facts |= {"zero_stage": engine.zero_stage, "offload": engine.offload}
         self._resume(engine)
         return Job(
             model=model,

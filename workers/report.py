@@ -111,8 +111,6 @@ class Report:
             "sweep": self.pack.sweep,
             "pack_id": self.pack.pack_id,
             "pack_size": len(self.pack.members),
-            "zero_stage": self.pack.zero_stage,
-            "offload": self.pack.offload,
             "device": self.worker.device,
             "devices": 1,
             "peak_memory_bytes": peak_memory_bytes(self.worker.device),

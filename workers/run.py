@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from trials import limits
 from trials.errors import ApetError
 from trials.pack import Pack
 from trials.store import Store
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         pack = Pack.read(args.pack)
+        limits.check(zero_stage=pack.zero_stage, offload=pack.offload)
         store = Store(args.store, create=True)
         from workers.worker import Worker  # torch only once the input is known to be right
 

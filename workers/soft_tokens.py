@@ -57,9 +57,12 @@ def check_room(layout: Layout, ref: BackboneRef, longest: int) -> None:
     """
     n, held = length(layout), ref.shape.positions
     if n and held and n + longest > held:
+        room = held - longest
+        use = f"use at most {room} soft tokens here (key tokens)"
+        none = "no room for any: take a task with shorter texts, or another backbone"
         raise ApetError(
             f"{n} soft tokens before a text of {longest} tokens: {ref.name} has {held} positions; "
-            f"use at most {max(0, held - longest)} soft tokens here (key tokens)"
+            f"{use if room > 0 else none}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.estimate import cores
 from orchestrator.plan import TO_DO, BackbonePlan, Plan
 from orchestrator.tables import cell, duration, size, table
 
@@ -104,9 +105,14 @@ def _notes(plan: Plan) -> list[str]:
     for (on_gpu, held), names in devices.items():
         where = f"GPUs of {size(held)}" if on_gpu else f"this machine's CPU, memory {size(held)}"
         lines.append(f"planned for {where}: {', '.join(names)}")
-    lines.append("memory: by arithmetic, of the pack that needs the most; what libraries keep comes on top")
-    lines.append(f"time for what is to do, one worker: {_time(plan.backbones)}")
+    if beyond := [f"{one.backbone} {one.largest}" for one in plan.backbones if one.beyond]:
+        lines.append(f"more than this release trains, which is a pack on one GPU or on the CPU: {', '.join(beyond)}")
+    lines.append("memory: by arithmetic, of the pack that needs the most; on a CPU with its process, on a GPU without")
+    on = [f"all cores of this machine ({cores()})"] if any(not one.gpus for one in plan.backbones) else []
+    on += ["GPUs"] if any(one.gpus for one in plan.backbones) else []
+    lines.append(f"time for what is to do, on {' and '.join(on)}: {_time(plan.backbones)}")
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
+    lines += [f"warning: {one}" for one in plan.warnings]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:
         alone = ", ".join(f"{n} {state}" for state, n in left.items())
         lines.append(f"{alone}: left alone by `apet run`; `apet resubmit` makes new attempts at failed ones")

@@ -128,7 +128,7 @@ def cpus() -> int:
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):
+    except (OSError, OverflowError, ValueError):
         return count
 
 
@@ -172,8 +172,7 @@ def _capacity(
 ) -> Cluster:
     total = ray.cluster_resources()
     per_worker = gpus if gpus is not None else int(total.get("GPU", 0) > 0)
-    if per_worker > 1:
-        raise ApetError(f"resources.gpus is {gpus}; this release trains a pack on one GPU or none: give 0, 1 or auto")
+    assert per_worker <= 1, "trials.limits refuses gangs before a cluster is started"
     room = int(total.get("GPU", 0)) if per_worker else int(total["CPU"])
     if room < 1 and address is None:
         raise ApetError(f"resources.gpus is {gpus}, and Ray finds no GPU on this machine; give 0 or auto")

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import reachable
 from orchestrator.driver.deaths import explain
@@ -17,12 +17,13 @@ from orchestrator.driver.rows import Rows
 from orchestrator.driver.signals import Stop
 from orchestrator.driver.tally import Tally, duration
 from orchestrator.packs import PACK_SIZE, Todo, packs
+from trials import limits
 from trials.errors import ApetError
 from trials.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.driver.cluster import Cluster
-    from trials.sweep import Sweep
+    from trials.sweep import Resources, Sweep
 
 WORKER = "workers.worker:Worker"
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
@@ -91,32 +92,44 @@ def run(
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: a condition that is wrong or that no trial fulfils, a hub that can't be reached, a store that can't
-            be written or that not every node sees, no cluster.
+        ApetError: a condition that is wrong or that no trial fulfils, resources that this release can't train with, a
+            hub that can't be reached, a store that can't be written or that not every node sees, no cluster.
     """
     asked, todo = missing(sweep, store, where, limit)
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
+    settings = options(sweep.resources)
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
     store.save_sweep(sweep.name, sweep.text)
-    resources = sweep.resources
     return execute(
         todo,
         store,
         before=before,
         address=address,
         max_concurrent=max_concurrent,
-        retries=resources.retries,
-        gpus=None if resources.gpus == "auto" else resources.gpus,
-        pack_size=PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
-        zero_stage=0 if resources.zero_stage == "auto" else resources.zero_stage,
-        offload=resources.offload is True,
-        micro_batch=None if resources.micro_batch == "auto" else resources.micro_batch,
         quiet=quiet,
+        **settings,
     )
+
+
+def options(resources: Resources) -> dict[str, Any]:
+    """A sweep's resources as :func:`execute` takes them.
+
+    Raises:
+        ApetError: this release can't train with them.
+    """
+    limits.check(resources.gpus, resources.zero_stage, resources.offload)
+    return {
+        "retries": resources.retries,
+        "gpus": None if resources.gpus == "auto" else resources.gpus,
+        "pack_size": PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
+        "zero_stage": 0 if resources.zero_stage == "auto" else resources.zero_stage,
+        "offload": resources.offload is True,
+        "micro_batch": None if resources.micro_batch == "auto" else resources.micro_batch,
+    }
 
 
 def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | None = None) -> tuple[int, list[Todo]]:

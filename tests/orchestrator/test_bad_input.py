@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pyarrow as pa
@@ -255,19 +254,6 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "bert-base" not in said
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_a_cluster_where_nobody_listens(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-
-    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for ten minutes"))
-    with socket.socket() as held:  # bound, but it doesn't listen
-        held.bind(("127.0.0.1", 0))
-        address = address.format(held.getsockname()[1])
-        words = ("run", small(tmp_path, LOCAL), "--store", tmp_path / "s", "--address", address)
-        refused(*words, says=[f"no Ray cluster answers at '{address}'", "ray start --head"])
-    refused(*words[:-1], "host:65536", says=["no Ray cluster answers at 'host:65536'"])
-
-
 def test_resubmit_refuses_what_is_gone(tmp_path: Path) -> None:
     """The rows of this store name a hub revision that the trials were not given."""
     store, _ = stored(tmp_path)
@@ -286,3 +272,18 @@ def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_names_that_are_not_built_in() -> None:
     refused("sweeps", "quickstar", says=["did you mean quickstart?"])
+
+
+@pytest.mark.parametrize("asked", ["gpus: 2", "zero_stage: 3", "offload: true"])
+def test_resources_that_this_release_does_not_train_with(asked: str, tmp_path: Path) -> None:
+    """`run` refuses them before anything is written; `plan` says so and still shows what was asked for."""
+    path = small(tmp_path, LOCAL + f"resources: {{{asked}}}\n")
+    key, value = asked.split(": ")
+    refused("run", path, "--store", tmp_path / "store", says=[f"resources.{key} is {value}", "this release", "auto"])
+    assert entries(tmp_path) == ["small.yaml"]
+    said = apet("plan", path).stdout
+    assert "more than this release trains, which is a pack on one GPU or on the CPU: tiny-bert full" in said
+    assert all(one["beyond"] for one in json.loads(apet("plan", path, "--json").stdout)["backbones"])
+    plain = small(tmp_path, LOCAL)
+    assert "more than this release" not in apet("plan", plain).stdout
+    assert not any(one["beyond"] for one in json.loads(apet("plan", plain, "--json").stdout)["backbones"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import shell
 from fake_worker import trial
 
 from orchestrator import resubmit as exported
+from orchestrator.driver.run import Summary
+from orchestrator.packs import Todo
 from orchestrator.resubmit import failed, resubmit
 from trials.errors import ApetError
 from trials.pack import Sources
@@ -104,3 +108,42 @@ def test_with_nothing_failed_nothing_starts(store: Store, reviews: TaskRef, tmp_
     assert str(resubmit(store)).startswith("nothing to do")
     assert sorted(tmp_path.rglob("*")) == before
     assert exported is resubmit
+
+
+def test_trials_get_the_resources_of_their_own_sweep_as_it_was_run_last(
+    store: Store, reviews: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("orchestrator.resubmit")
+    given: list[tuple[int, dict[str, Any]]] = []
+
+    def execute(todo: list[Todo], store: Store, **options: Any) -> Summary:
+        given.append((len(todo), options))
+        return Summary(len(todo), 0, completed=len(todo), workers_started=1)
+
+    monkeypatch.setattr(module, "execute", execute)
+    for seed, sweep in enumerate(("mine", "other", "mine", "unsaved", "other-2")):
+        add(store, trial(seed, task=reviews), "failed", tmp_path, sweep=sweep)
+    old = tmp_path / "store" / store.save_sweep("mine", "resources: {retries: 9}\n")
+    os.utime(old, (1, 1))
+    store.save_sweep("mine", "tasks: [{name: rte, data_dir: gone}]\nresources: {pack_size: 4, retries: 0, gpus: 0}\n")
+    store.save_sweep("other", "resources: {micro_batch: 8}\n")
+    store.save_sweep("other-2", "resources: {retries: 1}\n")
+    summary = resubmit(store)
+    assert (summary.asked, summary.completed, summary.workers_started, summary.remaining) == (5, 5, 4, 0)
+    names = ("retries", "pack_size", "gpus", "micro_batch")
+    found = [(n, *(options[name] for name in names)) for n, options in given]
+    assert sorted(found, key=str) == sorted(
+        [(1, 1, 1, None, None), (1, 2, 1, None, 8), (1, 2, 1, None, None), (2, 0, 4, 0, None)], key=str
+    )
+
+
+def test_a_stop_leaves_the_other_sweeps_for_later(
+    store: Store, reviews: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("orchestrator.resubmit")
+    monkeypatch.setattr(module, "execute", lambda todo, store, **_: Summary(len(todo), 0, stopped=True))
+    for seed, sweep in enumerate(("mine", "other")):
+        add(store, trial(seed, task=reviews), "failed", tmp_path, sweep=sweep)
+    store.save_sweep("other", "resources: {micro_batch: 8}\n")
+    summary = resubmit(store)
+    assert (summary.asked, summary.remaining, summary.stopped) == (2, 2, True)

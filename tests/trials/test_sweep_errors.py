@@ -141,6 +141,7 @@ def test_keys_and_types(keys: dict[str, Any], parts: list[str]) -> None:
         ({"methods": apet(operations={"add": 1}, sites={"plug": ["o"]})}, ["sites", "plug", "no weight"]),
         ({"methods": apet(sites={"add": ["soft_tokens"]})}, ["methods.0.sites.add.0", "'soft_tokens'", "can't stand"]),
         ({"methods": apet(tokens=5)}, ["methods.0.tokens: tokens 5", "give concat the site soft_tokens"]),
+        ({"methods": [{"method": "prompt", "tokens": 256}]}, ["methods.0.tokens: 256", "tiny-bert has 256 positions"]),
         ({"methods": [{"method": "prompt", "tokens": 0}]}, ["methods.0.tokens: 0", "1 or more"]),
     ],
 )

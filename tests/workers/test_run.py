@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,5 +25,8 @@ def test_workers_run_trains_a_pack_with_no_ray(
     assert f"{one.trial_id} completed" in capsys.readouterr().out
     assert rows_of(Store(tmp_path / "store"))[one.trial_id]["state"] == "completed"
     assert main([str(tmp_path / "none.json"), "--store", str(tmp_path / "new")]) == 2
+    gang = tmp_path / "gang.json"
+    gang.write_text(replace(pack_of(folder, one), zero_stage=3).to_json())
+    assert main([str(gang), "--store", str(tmp_path / "new")]) == 2, "rows would claim a stage that nobody ran"
     assert not (tmp_path / "new").exists()
     assert torch.get_num_threads() == 1

@@ -243,6 +243,8 @@ def test_positions_must_hold_prompt_and_text(trial: Any) -> None:
     soft_tokens.check_room(layout(bert), bert.backbone, 156)
     with pytest.raises(ApetError, match=r"100 soft tokens before a text of 157 tokens: tiny-bert has 256 .* most 99"):
         soft_tokens.check_room(layout(bert), bert.backbone, 157)
+    with pytest.raises(ApetError, match=r"no room for any: take a task with shorter texts"):
+        soft_tokens.check_room(layout(bert), bert.backbone, 256)
     soft_tokens.check_room(layout(trial("tiny-bert", method="lora")), bert.backbone, 256)
     bloom = trial("tiny-bloom", method="prompt", tokens=100)
     soft_tokens.check_room(layout(bloom), bloom.backbone, 10**6)

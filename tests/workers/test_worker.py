@@ -197,6 +197,19 @@ def test_no_steps_evaluate_the_backbone_as_it_is(folder: Path, tmp_path: Path, t
     assert (ended.state, row["best_step"], row["steps_done"], row["count_actual"]) == ("completed", 0, 0, 300)
 
 
+@pytest.mark.parametrize(("engine", "ran"), [("plain", (None, None)), ("deepspeed", (0, False))])
+def test_a_row_says_how_its_engine_ran_and_not_what_was_asked(
+    engine: str, ran: tuple[Any, Any], folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    one, store = (
+        trial("tiny-bert", count=50, trial={"training": Training(steps=1, batch_size=4)}),
+        Store(tmp_path / "s"),
+    )
+    run(Worker(store, threads=1, engine=engine), replace(pack_of(folder, one), zero_stage=3, offload=True))
+    row = rows_of(store)[one.trial_id]
+    assert (row["state"], row["zero_stage"], row["offload"]) == ("completed", *ran)
+
+
 def test_a_trained_head_is_counted_apart(folder: Path, tmp_path: Path, trial: Any) -> None:
     ref = trial("tiny-bert").backbone
     headless = replace(ref, shape=replace(ref.shape, lm_head=False), head_scale=0.3)

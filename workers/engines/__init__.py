@@ -22,9 +22,17 @@ class Group:
 
 
 class Engine(Protocol):
-    """One step of AdamW over K groups (β 0.9, 0.999, no decay); each group has its own rate and step count."""
+    """One step of AdamW over K groups (β 0.9, 0.999, no decay); each group has its own rate and step count.
+
+    Attributes:
+        name: one of :data:`ENGINES`.
+        zero_stage: DeepSpeed's stage that it runs, None where there is none.
+        offload: whether weights and moments lie in the machine's memory, None where that can't be.
+    """
 
     name: str
+    zero_stage: int | None
+    offload: bool | None
 
     def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Forward pass: [K] losses of the active slices."""

@@ -43,6 +43,8 @@ class DeepSpeedEngine:
     """See :class:`workers.engines.Engine`."""
 
     name = "deepspeed"
+    zero_stage: int | None = 0
+    offload: bool | None = False
 
     def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
         _one_process_group()
@@ -57,7 +59,7 @@ class DeepSpeedEngine:
             config={
                 "train_batch_size": 1,
                 "train_micro_batch_size_per_gpu": 1,
-                "zero_optimization": {"stage": 0},
+                "zero_optimization": {"stage": self.zero_stage},
                 "zero_allow_untested_optimizer": True,
                 "gradient_clipping": 0.0,
                 "steps_per_print": 10**9,

@@ -35,6 +35,8 @@ class PlainEngine:
     """See :class:`workers.engines.Engine`."""
 
     name = "plain"
+    zero_stage: int | None = None
+    offload: bool | None = None
 
     def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
         self._model = model
