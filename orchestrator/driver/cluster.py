@@ -128,7 +128,7 @@ def cpus() -> int:
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-    except (OSError, OverflowError, ValueError):
+    except (OSError, ValueError):
         return count
 
 
@@ -138,7 +138,7 @@ def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concu
         try:
             _knock(address)
             ray.init(address=address, **common)
-        except (OSError, OverflowError, RuntimeError, ValueError) as error:  # a port above 65535 overflows
+        except (OSError, RuntimeError, ValueError) as error:
             raise ApetError(
                 f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "
                 "`ray start --head`, or leave out --address to run on this machine"
