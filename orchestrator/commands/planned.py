@@ -20,6 +20,8 @@ def text(plan: Plan, verbose: bool = False) -> str:
         plan: what to print.
         verbose: capacities, and every count, trial skipped and setting in full.
     """
+    if not plan.trials:
+        return "\n".join([f"{plan.sweep}: all {len(plan.skipped)} trials were skipped", *_skipped(plan, verbose)])
     parts = [_head(plan), *_skipped(plan, verbose), "", _methods(plan, verbose), "", _costs(plan)]
     parts += ["", *_notes(plan), "", "settings, defaults included", *_settings(plan.settings, verbose)]
     return "\n".join(parts)
@@ -30,7 +32,7 @@ def _head(plan: Plan) -> str:
         f"{cell(n)} {state}" for state, n in sorted(plan.states.items(), key=lambda item: item[0] == TO_DO)
     )
     again = f"; {plan.duplicates} more are the same as others and run once" if plan.duplicates else ""
-    return f"{plan.sweep}: {cell(plan.trials)} trials: {states}{again}"
+    return f"{plan.sweep}: {cell(plan.trials)} trial{'' if plan.trials == 1 else 's'}: {states}{again}"
 
 
 def _skipped(plan: Plan, verbose: bool) -> list[str]:

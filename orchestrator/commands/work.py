@@ -97,6 +97,7 @@ def run(
     from orchestrator.driver.run import missing
     from orchestrator.driver.run import run as drive
     from orchestrator.tables import number
+    from trials import limits
     from trials.store import Store
 
     _only_with_dry_run(dry_run, as_json)
@@ -106,6 +107,7 @@ def run(
         _print_trials([], {}, as_json)
         return
     if dry_run:
+        limits.check(loaded.resources.gpus, loaded.resources.zero_stage, loaded.resources.offload)
         asked, to_do = missing(loaded, known, where, limit)
         _print_trials([todo.trial for todo in to_do], {}, as_json)
         say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")

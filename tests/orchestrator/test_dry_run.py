@@ -54,3 +54,17 @@ def test_what_was_skipped_is_said(words: tuple[str, ...], tmp_path: Path) -> Non
     assert "all 4 were skipped" in result.stderr
     assert (result.exit_code, result.stdout) == (0, "")
     assert "0 " not in result.stderr.split("; the first")[0]
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path) -> None:
+    gang = small(tmp_path, SMALL + "resources: {gpus: 2}\n")
+    for more in ((), ("--dry-run",)):
+        refused("run", gang, "--store", tmp_path / "new", *more, says=["resources.gpus is 2", "give 0, 1 or auto"])
+
+
+def test_a_plan_of_nothing_is_a_line_and_the_reasons(tmp_path: Path) -> None:
+    every = SMALL.replace("[10, 100]", "[99999999], over_capacity: skip")
+    every = every.replace("  - full\n  - {method: lora, rank: 2}\n", "")
+    lines = apet("plan", small(tmp_path, every)).stdout.splitlines()
+    assert lines[0] == "small: all 4 trials were skipped"
+    assert all(line.startswith(("skipped", "…")) for line in lines[1:])
