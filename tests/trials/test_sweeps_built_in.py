@@ -128,3 +128,8 @@ def test_the_documentation_s_table_is_true() -> None:
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"| {of_study} |" in row
         assert f"`{name}-small`, {small} |" in row
+
+
+def test_the_sweep_among_the_benchmarks_loads() -> None:
+    file = Path(__file__).parents[2] / "benchmarks" / "glue-l6.yaml"
+    assert Counter(t.task.name for t in Sweep.load(file).trials()) == {"sst2": 10, "rte": 10, "mrpc": 10}
