@@ -4,7 +4,9 @@ Most of Ray's processes end with the driver. Its two agents don't: they want to 
 wait a minute for a GCS that is gone too (a constant in ray/_private/utils.py, publish_error_to_driver), and an agent
 that was just starting waits longer. So a guardian holds the reading end of a pipe whose other end only the driver has.
 When that closes without a word, however the driver ended, the guardian kills the processes that carry the cluster's
-mark in their environment, which Ray's children inherit and nobody else has, and removes the cluster's directory.
+mark in their environment, which Ray's children inherit and nobody else has, and removes the cluster's directory. A
+process that gives itself a title writes it over the first part of its environment, now and then over the mark: such
+ones of Ray's are known by their open files below the directory.
 
 This file is run as a script, with nothing but the standard library: it has to be there at once. Processes are looked
 for in Linux's /proc; elsewhere only the directory is removed, and the agents take their minute or two.
@@ -23,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MARK = "APET_CLUSTER"  # in the environment of every process of a cluster: its directory
+TITLE = b"ray::"  # of Ray's processes; somebody who only reads their logs isn't one
 LOOK_S = 0.2
 QUIET_S = 2.0  # with no process seen: what was just being started has come up and was seen too
 LIMIT_S = 60.0  # a process that can't be killed for so long is left to the system
@@ -61,15 +64,22 @@ def marked(directory: Path) -> Iterator[None]:
 
 
 def belonging(directory: Path) -> list[int]:
-    """Ids of the processes that carry the mark of ``directory``; none where there is no /proc."""
+    """Ids of the processes of ``directory``'s cluster; none where there is no /proc."""
     wanted, found = os.fsencode(f"{MARK}={directory}"), []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            marked = wanted in (path / "environ").read_bytes().split(b"\0")
+            if marked or ((path / "cmdline").read_bytes().startswith(TITLE) and _holds(path / "fd", directory)):
+                found.append(int(path.name))
         except OSError:  # ended meanwhile, or another user's
             continue
     return found
+
+
+def _holds(files: Path, directory: Path) -> bool:
+    """Whether a process has a file below ``directory`` open, removed or not."""
+    below = f"{directory.resolve()}{os.sep}"  # /proc knows no symbolic links
+    return any(str(file.readlink()).startswith(below) for file in files.iterdir())
 
 
 def clear(directory: Path) -> None:

@@ -85,3 +85,28 @@ def test_an_orderly_end_is_left_to_the_driver(directory: Path) -> None:
     assert (directory / "log").exists()
     assert belonging(directory)
     subprocess.run(["kill", str(driver.other)], check=True)
+
+
+def test_a_process_of_rays_whose_title_hid_the_mark_is_known_by_its_files(directory: Path) -> None:
+    """Its title overwrites its environment; a reader of the same logs is left alone."""
+    log = directory / "logs" / "agent.log"
+    log.parent.mkdir(exist_ok=True)
+    code = f"import time; file = open({str(log)!r}, 'a'); print('open', flush=True); time.sleep(100)"
+    agent, reader = (
+        subprocess.Popen([title, "-c", code], executable=sys.executable, stdout=subprocess.PIPE, env={}, cwd="/")
+        for title in ("ray::DashboardAgent", "tail")
+    )
+    try:
+        for process in (agent, reader):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"open\n"
+        assert belonging(directory) == [agent.pid]
+        clear(directory)
+        assert agent.wait(timeout=GONE_S) == -9
+        assert reader.poll() is None
+    finally:
+        for process in (agent, reader):
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
