@@ -7,7 +7,8 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from trials.store import Store
 PREFIX = "apet-"
 PRINTS = "_worker_logs_enabled"  # of ray._private.worker
 KNOCK_S = 5.0
+LOOK_S = 5.0
 PROBE_S = 120.0  # a node may have to start a process first
 OBJECT_STORE_BYTES = 128 * 2**20  # packs and reports are a few kilobytes
 
@@ -47,6 +49,7 @@ class Cluster:
         directory: for Tune's and Ray's own files, removed at the end.
         device: of a worker: auto, or cpu where it gets no GPU.
         threads: torch threads of a worker, None for torch's own choice.
+        private: it has one node, this machine, and gets no other.
     """
 
     workers: int | None
@@ -54,6 +57,7 @@ class Cluster:
     directory: Path
     device: str
     threads: int | None
+    private: bool
 
     @property
     def logs(self) -> Path:
@@ -122,6 +126,30 @@ def probe(store: Store, run_id: str) -> None:
         )
 
 
+def lookout(place: Cluster) -> Callable[[], None]:
+    """A look, every LOOK_S at most, whether a private cluster still has its node: without it packs wait for ever.
+
+    The look raises ApetError where the node is gone. A cluster that was there before may get new ones, and is waited
+    for.
+    """
+    import ray
+
+    last = time.monotonic()
+
+    def look() -> None:
+        nonlocal last
+        if not place.private or time.monotonic() - last < LOOK_S:
+            return
+        last = time.monotonic()
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise ApetError(
+                "Ray's processes on this machine ended, killed from outside or for lack of memory; what is finished "
+                "has its rows: run the same command again"
+            )
+
+    return look
+
+
 def cpus() -> int:
     """CPUs that this process may use: its affinity, and the container's quota where there is one."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -179,8 +207,8 @@ def _capacity(
     workers = min(room, packs, max_concurrent or packs) if address is None else max_concurrent
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers or max(1, room))  # workers that start at a time
     if per_worker:
-        return Cluster(workers, {"cpu": 1, "gpu": 1}, directory, "auto", None)
-    return Cluster(workers, {"cpu": 1}, directory, "cpu", 1)
+        return Cluster(workers, {"cpu": 1, "gpu": 1}, directory, "auto", None, address is None)
+    return Cluster(workers, {"cpu": 1}, directory, "cpu", 1, address is None)
 
 
 @contextmanager

@@ -270,8 +270,12 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
 def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
     """Run Tune until nothing waits; the number of workers that it started."""
     from orchestrator.driver import loop
+    from orchestrator.driver.cluster import lookout
+
+    look = lookout(place)
 
     def on_step() -> None:
+        look()
         if stop.asked and not dispatch.stopping:
             dispatch.stopping = True
             store.request_stop(launch.run_id)

@@ -204,3 +204,20 @@ def test_a_second_ctrl_c_ends_at_once(folder: Path) -> None:
     assert "stopped: 0 completed" in driver.said()
     assert store.attempts().num_rows == 0
     assert store.running() == {}
+
+
+def test_a_run_whose_ray_was_killed_says_so_and_ends(folder: Path) -> None:
+    driver = fake_run(folder, seeds=2, seconds=500)
+    store = Store(folder / "fake")
+    driver.wait_until(lambda: len(store.running()) == 2)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = f"{MARK}={driver.mark}".encode() in (process / "environ").read_bytes()
+            if ours and (process / "cmdline").read_bytes().split(b"\0")[0].endswith(b"raylet/raylet"):
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue
+    assert driver.process.wait(timeout=120) == 1, driver.said()
+    driver.gone_after()
+    assert "run the same command again" in driver.said()
+    assert store.running() == {}
