@@ -118,7 +118,7 @@ def plain(data: Dataset) -> Iterable[Batch]:
         tokens = int(tensors["attention_mask"].sum())
         return Batch(tensors, (), tokens + (int((tensors["labels"] != IGNORED).sum()) if family == "t5" else 0))
 
-    loader = DataLoader(padded, BATCH_SIZE, shuffle=True, collate_fn=stack)  # type: ignore[arg-type]
+    loader = DataLoader(padded, BATCH_SIZE, shuffle=True, collate_fn=stack)  # type: ignore[arg-type]  # a list will do
     while True:
         yield from loader
 

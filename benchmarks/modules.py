@@ -235,12 +235,13 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: where others use the machine too")
     parser.add_argument("--draw", action="store_true", help="only the time of drawing positions over T5-XXL")
+    parser.add_argument("--return-freed", action="store_true", help="glibc's default: what workers on a CPU don't do")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
 
-    if args.device == "cpu":
+    if args.device == "cpu" and not args.return_freed:
         allocator.keep_freed()  # as workers do; else page faults hit now one contender, now another
     print_header()
     if args.draw:

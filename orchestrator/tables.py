@@ -45,10 +45,10 @@ def cell(value: object) -> str:
 def number(count: int, what: str) -> str:
     """So many of something.
 
-    >>> number(1, "trial"), number(2, "trial")
-    ('1 trial', '2 trials')
+    >>> number(1, "trial"), number(2000, "trial")
+    ('1 trial', '2,000 trials')
     """
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

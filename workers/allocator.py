@@ -1,7 +1,8 @@
 """glibc's allocator, told to keep what torch frees on a CPU.
 
 By default it returns the top of the heap, and every block above 32 MiB, to the system at once, so that each step
-faults the same pages in again: 3 to 7 % of a step (``benchmarks/modules.py``). Another C library: nothing happens.
+faults the same pages in again: up to a quarter of the step of a pack of four (``benchmarks/modules.py``, with and
+without ``--return-freed``). Another C library: nothing happens.
 """
 
 from __future__ import annotations

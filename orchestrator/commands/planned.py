@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.estimate import cores
 from orchestrator.plan import TO_DO, BackbonePlan, Plan
-from orchestrator.tables import cell, duration, size, table
+from orchestrator.tables import cell, duration, number, size, table
 
 SHOWN = 6  # values of a setting, or counts, before the middle is left out
 UNSET = {"eval_every": "at the end only", "early_stop": "never"}  # what null means
@@ -32,7 +32,7 @@ def _head(plan: Plan) -> str:
         f"{cell(n)} {state}" for state, n in sorted(plan.states.items(), key=lambda item: item[0] == TO_DO)
     )
     again = f"; {plan.duplicates} more are the same as others and run once" if plan.duplicates else ""
-    return f"{plan.sweep}: {cell(plan.trials)} trial{'' if plan.trials == 1 else 's'}: {states}{again}"
+    return f"{plan.sweep}: {number(plan.trials, 'trial')}: {states}{again}"
 
 
 def _skipped(plan: Plan, verbose: bool) -> list[str]:

@@ -130,7 +130,8 @@ class Driver:
     """Takes the place of the driver: notes what it is asked for, gives a summary."""
 
     def __init__(self, summary: Summary) -> None:
-        self.summary, self.asked = summary, {}  # type: ignore[var-annotated]  # filled by the call
+        self.summary = summary
+        self.asked: dict[str, object] = {}  # filled by the call
 
     def __call__(self, sweep: Sweep, store: object, **options: object) -> Summary:
         self.asked = {"sweep": sweep, **options}
