@@ -12,16 +12,16 @@ import torch
 from opponents import Opponent
 from torch import Tensor, nn
 
-from trials.counts import unit_size
-from trials.positions import Layout
-from trials.sites import SOFT_TOKENS
+from trials.modules.counts import unit_size
+from trials.modules.positions import Layout
+from trials.modules.sites import SOFT_TOKENS
 from trials.trial import BackboneRef, Shape, Source
-from workers import weights
-from workers.backbone import blocks, find_module
+from workers.backbone import weights
+from workers.backbone.load import blocks, find_module
 from workers.engines import Group
 from workers.engines.plain import PlainEngine
-from workers.model import PackModel
-from workers.modules import Modules
+from workers.modules.model import PackModel
+from workers.modules.modules import Modules
 
 SHAPES = {  # the layers of BERT-base, BLOOM-560M and T5-base, fewer of them and a small vocabulary
     "bert": Shape(3, 0, 768, 3072, 12, 64, vocab=2048, positions=512, lm_head=True),

@@ -24,12 +24,13 @@ from machine import print_header
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from trials import backbones, sources, streams, tasks
+from trials import backbones, streams, tasks
+from trials.sources import locations as sources
 from trials.trial import TaskRef
-from workers.batches import IGNORED, Batch, collate, epoch_order, stream
-from workers.encode import Dataset, Encoding
-from workers.rows import splits
-from workers.weights import TOKENIZERS, _tokenizer
+from workers.backbone.weights import TOKENIZERS, _tokenizer
+from workers.rows.batches import IGNORED, Batch, collate, epoch_order, stream
+from workers.rows.encode import Dataset, Encoding
+from workers.rows.warm import splits
 
 BATCH_SIZE = 32
 

@@ -25,10 +25,11 @@ from machine import print_header
 from opponents import SELF_ATTENTION, Opponent, biases, lora, plain, prompt
 from torch import Tensor
 
-from trials import backbones, methods
-from trials.counts import capacity
-from trials.positions import Layout, layout, sequence
-from trials.sites import linear_kinds
+from trials import backbones
+from trials.modules import methods
+from trials.modules.counts import capacity
+from trials.modules.positions import Layout, layout, sequence
+from trials.modules.sites import linear_kinds
 from trials.trial import BackboneRef, Method, Source, TaskRef, Training, Trial
 from workers import allocator
 

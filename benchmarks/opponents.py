@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from trials.positions import Layout, OpLayout
-from trials.sites import Site
-from workers.backbone import find_module
+from trials.modules.positions import Layout, OpLayout
+from trials.modules.sites import Site
+from workers.backbone.load import find_module
 
 Scalars = tuple[nn.Parameter, Tensor]  # a tensor, and which of its scalars, as flat int64 indices
 SELF_ATTENTION = {

@@ -34,11 +34,11 @@ from typing import Any
 
 from machine import print_header
 
-from orchestrator.driver.cluster import cpus
+from orchestrator.driver.ray.cluster import cpus
 from orchestrator.driver.run import missing
-from orchestrator.packs import build, packs
-from trials.store import Store
-from trials.sweep import Sweep
+from orchestrator.planning.packing import build, packs
+from trials.store.store import Store
+from trials.sweep.sweep import Sweep
 
 APET = ("-c", "from orchestrator.cli import main; main()")
 SWEEP = """\

@@ -13,7 +13,7 @@ COUNTED = ("lora", "adapter", "prompt", "bitfit")  # columns of the study's tabl
 
 def sweeps() -> list[dict[str, Any]]:
     """Every built-in sweep: ``name``, ``about`` (its first comment line) and ``trials``."""
-    from trials.sweep import Sweep, builtin_names, builtin_text
+    from trials.sweep.sweep import Sweep, builtin_names, builtin_text
 
     return [
         {"name": name, "about": about(builtin_text(name)), "trials": len(Sweep.load(name).trials())}
@@ -76,9 +76,9 @@ def counts(**sizes: dict[str, int | float]) -> list[dict[str, Any]]:
     Args:
         sizes: other than the default ones, by method: ``lora={"rank": 4}``.
     """
-    from trials.counts import capacity
-    from trials.methods import count_of, named
-    from trials.operations import OPERATIONS
+    from trials.modules.counts import capacity
+    from trials.modules.methods import count_of, named
+    from trials.modules.operations import OPERATIONS
 
     chosen = {name: named(name, **sizes.get(name, {})) for name in COUNTED}
     rows = []
@@ -97,7 +97,7 @@ def counts(**sizes: dict[str, int | float]) -> list[dict[str, Any]]:
 
 def _weights(name: str) -> str:
     """Where a backbone's weights would come from now, or why they can't."""
-    from trials.sources import find_weights
+    from trials.sources.locations import find_weights
 
     try:
         return find_weights(name)[1]
@@ -107,7 +107,7 @@ def _weights(name: str) -> str:
 
 def _data(name: str) -> str:
     """Where a task's data would come from now, or why it can't."""
-    from trials.sources import find_data
+    from trials.sources.locations import find_data
 
     try:
         return find_data(name)[1]
@@ -118,9 +118,9 @@ def _data(name: str) -> str:
 def _overlaps(name: str) -> int | None:
     """Validation and test rows of a task whose text also stands in train; None where its rows aren't here."""
     from trials import tasks as built_in
-    from trials.sources import find_data
+    from trials.sources.locations import find_data
     from trials.trial import TaskRef
-    from workers.data import load_rows
+    from workers.rows.data import load_rows
 
     try:
         source, location = find_data(name)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from paths import DOCS
 
-from orchestrator.report import placements
-from trials import backbones, methods
-from trials.counts import default_sites, unit_size
-from trials.positions import layout
-from trials.sites import sites
+from orchestrator.reporting import placements
+from trials import backbones
+from trials.modules import methods
+from trials.modules.counts import default_sites, unit_size
+from trials.modules.positions import layout
+from trials.modules.sites import sites
 from trials.trial import BackboneRef, Source, TaskRef, Training, Trial
 
-DOCS = Path(__file__).parents[1] / "docs"
 LIMITS = re.findall(r"^\| ((?:bert|bloom|t5)-\w+) \| (.*) \|$", (DOCS / "modules.md").read_text(), re.MULTILINE)
 
 

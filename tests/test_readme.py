@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import typer.main
+from paths import ROOT
 
 from orchestrator.cli import app
-from trials.record import SCHEMA
-from trials.sweep import Sweep
+from trials.store.record import SCHEMA
+from trials.sweep.sweep import Sweep
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

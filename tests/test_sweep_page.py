@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
-from trials import methods, sweep_schema
-from trials.sweep import Resources, Sweep
+from trials.modules import methods
+from trials.sweep import schema as sweep_schema
+from trials.sweep.sweep import Resources, Sweep
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "sweep-file.md").read_text()
 ROWS = re.findall(r"^\| (`.+?`) \| (.+?) \| .+ \|$", PAGE, re.MULTILINE)
 OURS = {"APET_CLUSTER"}  # a run marks its own processes with it

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trials.pack import Pack
-    from trials.record import Record
-    from trials.store import Store
-    from trials.sweep import Sweep
+    from trials.store.record import Record
+    from trials.store.store import Store
+    from trials.sweep.sweep import Sweep
     from trials.trial import Trial
 
 __all__ = ["Pack", "Record", "Store", "Sweep", "Trial"]
 
-_HOMES = {"Pack": "pack", "Record": "record", "Store": "store", "Sweep": "sweep", "Trial": "trial"}
+_HOMES = {"Pack": "pack", "Record": "store.record", "Store": "store.store", "Sweep": "sweep.sweep", "Trial": "trial"}
 
 
 def __getattr__(name: str) -> Any:

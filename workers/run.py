@@ -10,7 +10,7 @@ from pathlib import Path
 from trials import limits
 from trials.errors import ApetError
 from trials.pack import Pack
-from trials.store import Store
+from trials.store.store import Store
 
 
 def main(argv: Sequence[str] | None = None) -> int:

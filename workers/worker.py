@@ -12,15 +12,15 @@ from time import perf_counter
 import torch
 
 from trials.pack import Pack
-from trials.store import Store
+from trials.store.store import Store
 from workers import allocator
-from workers import backbone as backbones
-from workers.backbone import Backbone
+from workers.backbone import load as backbones
+from workers.backbone.load import Backbone
 from workers.environment import device_of, precision_of
-from workers.packrun import PackRun
-from workers.progress import Progress
-from workers.rows import PackData, Rows
-from workers.train import Interrupted
+from workers.pack.loop import Interrupted
+from workers.pack.progress import Progress
+from workers.pack.run import PackRun
+from workers.rows.warm import PackData, Rows
 
 
 def never() -> bool:

@@ -17,7 +17,7 @@ from trials.errors import ApetError, choices
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from trials.store import Store
+    from trials.store.store import Store
 
 FLOORS = ("majority", "chance")
 
@@ -99,8 +99,8 @@ def thresholds(
     table: pa.Table = store.selected() if hasattr(store, "selected") else store
     chosen, said = table, ""
     if where is not None:
-        from orchestrator.query import nothing
-        from orchestrator.query import where as keep
+        from orchestrator.results.query import nothing
+        from orchestrator.results.query import where as keep
 
         chosen = keep(table, where)
         said = nothing(where, len(table)) if len(table) and not len(chosen) else ""

@@ -22,7 +22,7 @@ def sweeps(
 ) -> None:
     """List the built-in sweeps, or print one."""
     from orchestrator import listing
-    from trials.sweep import builtin_text, json_schema
+    from trials.sweep.sweep import builtin_text, json_schema
 
     for option, given in (("--schema", schema), ("--json", as_json)):
         one_of({f"NAME {name}": name is not None, option: given})
@@ -64,7 +64,7 @@ def backbones(
 
 def _print_counts(rows: list[dict[str, Any]], as_json: bool) -> None:
     """The counts; as a table, those of the study's authors stand beside ours where they differ, and why below."""
-    from orchestrator.tables import cell
+    from orchestrator.text import cell
 
     if as_json:
         print_json(rows)
@@ -81,7 +81,7 @@ def _print_counts(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
-    from orchestrator.tables import table
+    from orchestrator.text import table
 
     if as_json:
         print_json(rows)

@@ -11,7 +11,7 @@ import typer
 from trials.errors import ApetError
 
 if TYPE_CHECKING:
-    from trials.sweep import Sweep
+    from trials.sweep.sweep import Sweep
 
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a built-in sweep.")]
 _STORE = "A folder, or a URI such as s3://bucket/study."
@@ -60,7 +60,7 @@ def load_sweep(name: str, settings: list[str] | None = None) -> Sweep:
     Raises:
         ApetError: it isn't there, or isn't valid.
     """
-    from trials.sweep import Sweep
+    from trials.sweep.sweep import Sweep
 
     return Sweep.load(name).with_(settings or [])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.estimate import cores
-from orchestrator.plan import TO_DO, BackbonePlan, Plan
-from orchestrator.tables import cell, duration, number, size, table
+from orchestrator.planning.estimate import cores
+from orchestrator.planning.plan import TO_DO, BackbonePlan, Plan
+from orchestrator.text import cell, duration, number, size, table
 
 SHOWN = 6  # values of a setting, or counts, before the middle is left out
 UNSET = {"eval_every": "at the end only", "early_stop": "never"}  # what null means

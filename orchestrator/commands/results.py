@@ -59,9 +59,9 @@ def show(
 
     Also the error and log of a failed one, and the command that runs it alone.
     """
-    from orchestrator.show import pack_of, text
-    from orchestrator.show import show as look
-    from trials.store import Store
+    from orchestrator.results.show import pack_of, text
+    from orchestrator.results.show import show as look
+    from trials.store.store import Store
 
     one_of({"--pack": pack, "--json": as_json})
     found = look(trial, Store(store) if store is not None else None, maybe_sweep(sweep, settings))
@@ -85,8 +85,8 @@ def query(
 ) -> None:
     """Read the store with SQL."""
     from orchestrator.commands.rows import write
-    from orchestrator.query import query as ask
-    from trials.store import Store
+    from orchestrator.results.query import query as ask
+    from trials.store.store import Store
 
     one_of({f"--format {form.value}": form in (Format.csv, Format.parquet), "--json": as_json})
     write(ask(Store(store), sql), "json" if as_json else form.value)
@@ -111,7 +111,7 @@ def thresholds(
     with the reason.
     """
     from orchestrator.analysis.thresholds import thresholds as bracket
-    from trials.store import Store
+    from trials.store.store import Store
 
     found = bracket(Store(store), where=where, alpha=alpha, margin=margin, floor=floor.value)
     if as_json:
@@ -131,8 +131,8 @@ def report(
     floor: FloorRule = Floor.majority,
 ) -> None:
     """Write figures and tables as one self-contained HTML page."""
-    from orchestrator.report import report as write
-    from trials.store import Store
+    from orchestrator.reporting.report import report as write
+    from trials.store.store import Store
 
     typer.echo(str(write(Store(store), out, where=where, alpha=alpha, margin=margin, floor=floor.value)))
 
@@ -150,8 +150,8 @@ def export(
 
     Every method but full as safetensors, which apet loads again; lora and prompt also as adapters that PEFT loads.
     """
-    from orchestrator.export import export as write
-    from trials.store import Store
+    from orchestrator.results.export import export as write
+    from trials.store.store import Store
 
     done = write(trial, Store(store), form.value, out)
     for path in done.files:

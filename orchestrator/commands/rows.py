@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from orchestrator.commands.common import print_json
-from orchestrator.tables import table
+from orchestrator.text import table
 from trials.errors import ApetError
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from trials.errors import ApetError
 
 if TYPE_CHECKING:
     from orchestrator.driver.run import Summary
-    from trials.store import Store
-    from trials.sweep import Sweep
+    from trials.store.store import Store
+    from trials.sweep.sweep import Sweep
     from trials.trial import Trial
 
 Address = Annotated[
@@ -56,9 +56,9 @@ def plan(
     Exact counts, what is done and to do, GPUs, memory and time; loads no weights.
     """
     from orchestrator.commands.planned import text
-    from orchestrator.plan import plan as make
-    from orchestrator.plan import states_of
-    from trials.store import Store
+    from orchestrator.planning.plan import plan as make
+    from orchestrator.planning.plan import states_of
+    from trials.store.store import Store
 
     loaded = load_sweep(sweep, settings)
     known = Store(store) if store is not None else None
@@ -96,9 +96,9 @@ def run(
     """
     from orchestrator.driver.run import missing
     from orchestrator.driver.run import run as drive
-    from orchestrator.tables import number
+    from orchestrator.text import number
     from trials import limits
-    from trials.store import Store
+    from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
     loaded, known = load_sweep(sweep, settings), Store(store)
@@ -135,8 +135,8 @@ def status(
 
     By backbone and task; what is missing needs the sweep.
     """
-    from orchestrator.status import status as look
-    from trials.store import Store
+    from orchestrator.results.status import status as look
+    from trials.store.store import Store
 
     found = look(Store(store), maybe_sweep(sweep, settings))
     if as_json:
@@ -159,10 +159,10 @@ def resubmit(
 
     Straight from the store: the sweep file isn't needed.
     """
-    from orchestrator.resubmit import failed
-    from orchestrator.resubmit import resubmit as again
-    from orchestrator.tables import number
-    from trials.store import Store
+    from orchestrator.results.resubmit import failed
+    from orchestrator.results.resubmit import resubmit as again
+    from orchestrator.text import number
+    from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
     known = Store(store)
@@ -182,7 +182,7 @@ def resubmit(
 
 def _say_skipped(sweep: Sweep) -> None:
     """What ``over_capacity: skip`` left out, in one line; `plan` has it in full."""
-    from orchestrator.tables import number
+    from orchestrator.text import number
 
     if sweep.skipped:
         count, (what, why) = len(sweep.skipped), sweep.skipped[0]
@@ -203,8 +203,8 @@ def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
-    from orchestrator.plan import TO_DO, counted, describe
-    from orchestrator.tables import table
+    from orchestrator.planning.plan import TO_DO, counted, describe
+    from orchestrator.text import table
     from trials.backbones import loaded_parameters
 
     rows = [
@@ -242,7 +242,7 @@ def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
 
 def _advise(store: Store, trial_ids: Collection[str]) -> None:
     """What to do about failed trials, those with bad data apart: `apet resubmit` refuses data that was mended."""
-    from orchestrator.failures import COLUMNS, of_data
+    from orchestrator.results.failures import COLUMNS, of_data
 
     rows = store.trials().select(COLUMNS).to_pylist()
     bad_data = [of_data(row) for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]

@@ -1,1 +1,1 @@
-"""The Ray Tune driver: the only importer of ray."""
+"""The Ray Tune driver: what is dispatched, how it is seen, and Ray itself behind ``driver/ray``."""

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.driver.deaths import Death
 from orchestrator.driver.messages import Ended, Report
-from orchestrator.packs import Members, Todo, build
+from orchestrator.driver.ray.deaths import Death
+from orchestrator.planning.packing import Members, Todo, build
 from trials.pack import Pack
 
 INTERRUPTED = "interrupted"
@@ -52,7 +52,7 @@ class Dispatch:
     """Hands out packs and takes back reports.
 
     Args:
-        groups: packs in the order of :func:`orchestrator.packs.packs`.
+        groups: packs in the order of :func:`orchestrator.planning.packing.packs`.
         run_id: names the packs of this run.
         retries: how often a trial may come back in this run because its worker was lost.
         row_state: the state of an attempt's row in the store, None when there is none.

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import reachable
-from orchestrator.driver.deaths import explain
 from orchestrator.driver.dispatch import Dispatch
+from orchestrator.driver.display.display import Display, display
+from orchestrator.driver.display.tally import Tally, duration
+from orchestrator.driver.ledger import Rows
 from orchestrator.driver.messages import Ended, Launch, Report
-from orchestrator.driver.progress import Display, display
-from orchestrator.driver.rows import Rows
+from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
-from orchestrator.driver.tally import Tally, duration
-from orchestrator.packs import PACK_SIZE, Todo, packs
+from orchestrator.planning import reachable
+from orchestrator.planning.packing import PACK_SIZE, Todo, packs
 from trials import limits
 from trials.errors import ApetError
-from trials.store import Store
+from trials.store.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.driver.cluster import Cluster
-    from trials.sweep import Resources, Sweep
+    from orchestrator.driver.ray.cluster import Cluster
+    from trials.sweep.sweep import Resources, Sweep
 
 WORKER = "workers.worker:Worker"
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
@@ -141,7 +141,7 @@ def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | N
     check_limit(limit)
     trials = sweep.trials()
     if where is not None:
-        from orchestrator.query import nothing, select_trials
+        from orchestrator.results.query import nothing, select_trials
 
         trials = tuple(select_trials(trials, where))
         if not trials:
@@ -202,7 +202,7 @@ def execute(
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
-    from orchestrator.driver.cluster import cluster, probe
+    from orchestrator.driver.ray.cluster import cluster, probe
 
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -269,8 +269,8 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
 
 def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
     """Run Tune until nothing waits; the number of workers that it started."""
-    from orchestrator.driver import loop
-    from orchestrator.driver.cluster import lookout
+    from orchestrator.driver.ray import loop
+    from orchestrator.driver.ray.cluster import lookout
 
     look = lookout(place)
 

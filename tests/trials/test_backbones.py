@@ -11,7 +11,7 @@ import transformers
 
 from trials import backbones
 from trials.errors import ApetError
-from trials.sites import sites
+from trials.modules.sites import sites
 from trials.trial import BackboneRef
 
 NAMES = (

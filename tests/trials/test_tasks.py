@@ -9,7 +9,7 @@ import pytest
 
 from trials import tasks
 from trials.errors import ApetError
-from trials.sweep import Sweep
+from trials.sweep.sweep import Sweep
 
 # The study's: what we report, the longest input and the longest generated text
 STUDY = {

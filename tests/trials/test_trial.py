@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials import methods
 from trials.backbones import BACKBONES
 from trials.errors import ApetError
+from trials.modules import methods
 from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial, _plain, canonical, digest, without
 
 

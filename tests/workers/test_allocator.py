@@ -9,7 +9,7 @@ from workers import allocator
 
 FAULTS = """
 import resource, sys, torch
-from trials.store import Store
+from trials import Store
 from workers.worker import Worker
 if sys.argv[1] == "worker":
     Worker(Store(sys.argv[2]), device="cpu")
@@ -39,7 +39,7 @@ def test_a_worker_keeps_what_torch_frees(tmp_path):
 def test_a_worker_that_forgets_its_backbone_gives_the_memory_back(tmp_path):
     program = """
 import sys, torch
-from trials.store import Store
+from trials import Store
 from workers.worker import Worker
 def resident():
     return next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmRSS"))  # KiB

@@ -10,7 +10,7 @@ import pytest
 import torch
 from worker_for_tests import pack_of, rows_of
 
-from trials.store import Store
+from trials.store.store import Store
 
 
 def test_workers_run_trains_a_pack_with_no_ray(

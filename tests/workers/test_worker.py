@@ -12,13 +12,13 @@ from worker_for_tests import BAD, GOOD, pack_of, rows_of, run, scores
 
 from trials import backbones
 from trials.pack import Sources
-from trials.store import Store
+from trials.store.store import Store
 from trials.trial import Training
-from workers import readout
-from workers.backbone import digest
-from workers.evaluate import evaluate
-from workers.model import PackModel
-from workers.module_file import ModuleFile
+from workers.backbone import readout
+from workers.backbone.load import digest
+from workers.modules.file import ModuleFile
+from workers.modules.model import PackModel
+from workers.pack.evaluate import evaluate
 from workers.worker import Worker
 
 FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")

@@ -1,0 +1,1 @@
+"""How a run is seen while it goes on."""

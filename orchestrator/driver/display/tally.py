@@ -1,0 +1,153 @@
+"""Counts, latest scores and the time that is left, in memory that doesn't grow with the trials that ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from orchestrator.driver.messages import Ended, Report
+from orchestrator.planning.packing import Members, Todo, cost, weight
+from trials.pack import Pack
+from trials.trial import Trial
+
+
+@dataclass
+class Bench:
+    """What is known of one backbone's speed: seconds of work of trials that ended, and their cost."""
+
+    left: float = 0.0  # cost of its trials that haven't ended
+    cost: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Row:
+    """A pack that runs."""
+
+    pack: Pack
+    weight: float
+    since: float
+    step: int = 0
+    steps: int = 0
+    score: float | None = None
+
+    @property
+    def fraction(self) -> float:
+        """How much of its training is over; 0 until the first evaluation."""
+        return self.step / self.steps if self.steps else 0.0
+
+
+@dataclass
+class Tally:
+    """The state of a run as a person sees it.
+
+    Args:
+        todo: everything that the run is to do.
+        before: trials of the sweep that were done before.
+        workers: packs that run at a time.
+        now: clock, in seconds.
+    """
+
+    todo: Iterable[Members]
+    before: int = 0
+    workers: int = 1
+    now: Callable[[], float] = time.monotonic
+    ended: dict[str, int] = field(default_factory=dict)  # state: trials
+    rows: dict[str, Row] = field(default_factory=dict)  # pack id: what runs
+    latest: tuple[Trial, Ended] | None = None
+
+    def __post_init__(self) -> None:
+        self._benches: dict[str, Bench] = {}
+        self.total = 0
+        for members in self.todo:
+            self.total += len(members)
+            self._bench(members[0].trial).left += weight(members)
+        self.todo = ()
+        self.began = self.now()
+
+    @property
+    def done(self) -> int:
+        """Trials that ended in this run with a row."""
+        return sum(n for state, n in self.ended.items() if state != "interrupted")
+
+    @property
+    def running(self) -> int:
+        """Trials that train now."""
+        return sum(len(row.pack.members) for row in self.rows.values())
+
+    def started(self, pack: Pack) -> None:
+        """A worker got a pack."""
+        trial = pack.members[0].trial
+        total = sum(cost(member.trial) for member in pack.members)
+        self.rows[pack.pack_id] = Row(pack, total, self.now(), steps=trial.training.steps)
+
+    def reported(self, report: Report) -> None:
+        """A pack reached an evaluation."""
+        row = self.rows.get(report.pack_id)
+        if row:
+            row.step, row.steps = report.step, report.steps
+            row.score = max(report.scores.values(), default=row.score)
+
+    def over(self, pack_id: str) -> None:
+        """A pack no longer runs."""
+        self.rows.pop(pack_id, None)
+
+    def trial_ended(self, todo: Todo, ended: Ended) -> None:
+        """A trial ended; the seconds of loading its backbone say nothing of the others."""
+        self.ended[ended.state] = self.ended.get(ended.state, 0) + 1
+        self.latest = (todo.trial, ended)
+        bench, spent = self._bench(todo.trial), cost(todo.trial)
+        bench.left = max(0.0, bench.left - spent)
+        if ended.wall_s and ended.state == "completed":
+            bench.cost += spent
+            bench.seconds += max(0.0, ended.wall_s - ended.load_s)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until all is done, from the work of trials that ended; None as long as nothing is known.
+
+        A backbone of which no trial has ended yet goes at the rate of all others together.
+        """
+        benches = self._benches.values()
+        known, seconds = sum(b.cost for b in benches), sum(b.seconds for b in benches)
+        if not known:
+            return None
+        left = sum(b.left * (b.seconds / b.cost if b.cost else seconds / known) for b in benches)
+        for row in self.rows.values():
+            bench = self._bench(row.pack.members[0].trial)
+            rate = bench.seconds / bench.cost if bench.cost else seconds / known
+            left -= min(row.weight * rate, max(row.fraction * row.weight * rate, self.now() - row.since))
+        return max(0.0, left) / max(1, min(self.workers, self.total - self.done))
+
+    @property
+    def per_minute(self) -> float | None:
+        """Trials a minute since the start."""
+        minutes = (self.now() - self.began) / 60
+        return self.done / minutes if self.done and minutes > 0 else None
+
+    def _bench(self, trial: Trial) -> Bench:
+        return self._benches.setdefault(trial.backbone.name, Bench())
+
+
+def describe(trial: Trial) -> str:
+    """A trial in a few words: ``quickstart-l6 rotten_tomatoes apet discrete 4096 p1 s0 0.01``."""
+    method = trial.method
+    size = {"rank": method.rank, "bottleneck": method.bottleneck, "tokens": method.tokens}
+    words = [trial.backbone.name, trial.task.name, method.name, method.placement]
+    words += [f"{name} {value}" for name, value in size.items() if value is not None]
+    words += [str(method.count)] if method.count is not None else []
+    words += [f"p{trial.position_seed}"] if trial.position_seed is not None else []
+    return " ".join(word for word in [*words, f"s{trial.train_seed}", f"{trial.learning_rate:g}"] if word)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: 0.4 s, 12 s, 12 min, 3 h 5 min; a dash for what isn't known."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,63 @@
+"""What the driver itself looks up in the store, and the one kind of row that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from orchestrator.driver.ray.deaths import Death
+from orchestrator.planning.packing import Todo
+from trials.store.record import record
+from trials.store.store import Store
+
+
+class Rows:
+    """The rows of one store, as the driver needs them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @property
+    def uri(self) -> str:
+        """The store's URI, whatever the directory of who reads it."""
+        uri = self.store.uri
+        return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+    def state(self, todo: Todo) -> str | None:
+        """The state of an attempt's row, None when there is none. Lists the store: for rare cases only."""
+        attempts = self.store.attempts()
+        ours = pc.and_(pc.equal(attempts["trial_id"], todo.trial.trial_id), pc.equal(attempts["attempt"], todo.attempt))
+        states = attempts.filter(ours)["state"].to_pylist()
+        return str(states[0]) if states else None
+
+    def lacking(self, todo: Sequence[Todo]) -> list[Todo]:
+        """Those attempts that nobody has made yet: another driver's last workers may just have."""
+        attempts = self.store.attempts()
+        made = dict[str, int]()
+        for trial_id, attempt in zip(attempts["trial_id"].to_pylist(), attempts["attempt"].to_pylist(), strict=True):
+            made[trial_id] = max(attempt, made.get(trial_id, 0))
+        return [one for one in todo if one.attempt > made.get(one.trial.trial_id, -1)]
+
+    def stored(self, attempt_id: str) -> bool:
+        """Whether an attempt's row is there; looks at one file."""
+        return self.store.has(attempt_id)
+
+    def give_up(self, todo: Todo, why: Death) -> None:
+        """Write the failed row of an attempt whose worker can't: it is gone, and retries are spent."""
+        row = record(
+            todo.trial,
+            state="failed",
+            attempt=todo.attempt,
+            error_class=why.error_class,
+            error_message=why.reason,
+            weights_source=todo.sources.weights,
+            data_source=todo.sources.data,
+            transfer_sources=dict(todo.sources.targets),
+            sweep=todo.sweep,
+            finished_at=datetime.now(UTC),
+        )
+        row["log_uri"] = self.store.save_log(row["attempt_id"], why.log)
+        self.store.append(row, [])

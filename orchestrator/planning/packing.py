@@ -1,0 +1,99 @@
+"""Trials become packs, in the order in which workers should get them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.planning.estimate import flops
+from trials.backbones import parameters
+from trials.pack import Member, Pack, Sources
+from trials.trial import Trial, canonical
+
+PACK_SIZE = 1  # until workers measure how many fit
+
+
+@dataclass(frozen=True)
+class Todo:
+    """One attempt that is to be made at a trial, and where its weights and data were found."""
+
+    trial: Trial
+    sources: Sources
+    attempt: int = 0
+    sweep: str = ""
+
+    @property
+    def warmth(self) -> tuple[str, str, str]:
+        """Shared by trials for which a warm worker loads nothing: the backbone, its place, the precision."""
+        return self.trial.backbone.name, self.sources.weights, self.trial.training.precision
+
+    def again(self) -> Todo:
+        """The next attempt at the same trial."""
+        return replace(self, attempt=self.attempt + 1)
+
+
+Members = tuple[Todo, ...]
+
+
+def packs(todo: Iterable[Todo], pack_size: int = PACK_SIZE) -> list[Members]:
+    """Group what is to be done: backbone after backbone, the largest work first.
+
+    A worker that takes packs from the front of this list loads every backbone once, and the last packs are
+    the short ones, so that workers end at about the same time.
+
+    Args:
+        todo: attempts, in the order of their sweep.
+        pack_size: trials in a pack at most; those of one pack share what ``Trial.pack_key`` says.
+    """
+    assert pack_size >= 1, pack_size
+    by_warmth: dict[tuple[str, str, str], list[Members]] = defaultdict(list)
+    for group in _groups(list(todo), pack_size):
+        by_warmth[group[0].warmth].append(group)
+    costs = {id(group): weight(group) for groups in by_warmth.values() for group in groups}
+    for groups in by_warmth.values():
+        groups.sort(key=lambda group: -costs[id(group)])  # stable: equal ones stay in the sweep's order
+    largest = sorted(by_warmth.values(), key=lambda groups: -costs[id(groups[0])])
+    return [group for groups in largest for group in groups]
+
+
+def cost(trial: Trial) -> float:
+    """Work of a trial relative to others: floating-point operations, by arithmetic on shapes."""
+    return flops(trial, parameters(trial.backbone))
+
+
+def weight(members: Members) -> float:
+    """The cost of a pack: of its trials together."""
+    return sum(cost(todo.trial) for todo in members)
+
+
+def build(
+    members: Members, pack_id: str, zero_stage: int = 0, offload: bool = False, micro_batch: int | None = None
+) -> Pack:
+    """The pack that a worker gets."""
+    first = members[0]
+    return Pack(
+        pack_id=pack_id,
+        members=tuple(Member(todo.trial, todo.attempt) for todo in members),
+        sources=first.sources,
+        sweep=first.sweep,
+        zero_stage=zero_stage,
+        offload=offload,
+        micro_batch=micro_batch,
+    )
+
+
+def _groups(todo: Sequence[Todo], pack_size: int) -> list[Members]:
+    """Chunks of at most ``pack_size`` attempts that may share a pack.
+
+    Prompts of one length come together: in a pack every trial's rows are as long as the longest prompt makes them.
+    """
+    if pack_size == 1:  # spares the digest of every trial's pack key
+        return [(one,) for one in todo]
+    alike: dict[tuple[str, str, str], list[Todo]] = defaultdict(list)
+    for one in todo:
+        places = {"weights": one.sources.weights, "data": one.sources.data, "targets": dict(one.sources.targets)}
+        alike[one.trial.pack_key, canonical(places), one.sweep].append(one)
+    for some in alike.values():
+        some.sort(key=lambda one: one.trial.method.tokens or 0)  # stable
+    return [tuple(some[i : i + pack_size]) for some in alike.values() for i in range(0, len(some), pack_size)]

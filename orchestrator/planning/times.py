@@ -1,0 +1,133 @@
+"""How long trials take: measured on rows of a store where it has the like, else by arithmetic.
+
+Rows are alike that agree in backbone, tasks with their rows, batch size, precision, device, pack size, soft tokens and
+in whether all of the backbone trains. Of them count the seconds of a step and those of an evaluation, so that steps
+and evaluations may differ. Another machine's rows count too: a store doesn't know how fast this one is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from math import ceil
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from trials.store.store import Store
+    from trials.trial import Trial
+
+CPU_SHARE = 0.65  # of the rate of matrix products, reached by a run of small models from its start to its end
+START_S = 10.0  # a run's first worker starts, and loads a small backbone
+COLUMNS = ("spec", "state", "device", "devices", "pack_size", "validation_rows", "test_rows")
+TIMES = ("steps_done", "train_s", "eval_s")
+
+
+class Pace(NamedTuple):
+    """Seconds of one trial, its share of a pack: a step, an evaluation on validation, the test at its end."""
+
+    step_s: float
+    evaluation_s: float
+    end_s: float
+
+
+def measured(store: Store | None) -> dict[Hashable, Pace]:
+    """The pace of a store's completed rows by what they agree in: the median of those that are alike."""
+    if store is None:
+        return {}
+    seen: dict[Hashable, list[Pace]] = defaultdict(list)
+    for row in store.trials().select([*COLUMNS, *TIMES]).to_pylist():
+        if row["state"] == "completed" and row["device"] and all(row[name] is not None for name in TIMES):
+            spec = json.loads(row["spec"])
+            if row["steps_done"]:
+                gpus = 0 if row["device"] == "cpu" else row["devices"] or 1
+                seen[_key(spec, gpus, row["pack_size"] or 1)].append(_pace(row, spec))
+    return {key: Pace(*map(median, zip(*paces, strict=True))) for key, paces in seen.items()}
+
+
+def total(trials: Sequence[Trial], gpus: int, known: Mapping[Hashable, Pace], pack_size: int = 1) -> tuple[float, str]:
+    """Seconds for these trials, and what the number rests on.
+
+    Args:
+        trials: of one backbone.
+        gpus: cards of one worker, which takes pack after pack; arithmetic takes them to share the work evenly. 0 on
+            the CPU, where every core has a worker of its own, as long as there are packs.
+        known: from :func:`measured`.
+        pack_size: trials that train together.
+    """
+    from orchestrator.planning.estimate import cores
+
+    if not trials:
+        return 0.0, "nothing to do"
+    seconds, timed = 0.0, 0
+    rate, basis = _rate(gpus)
+    for group in _alike(trials):
+        pace = known.get(_key(json.loads(group[0].spec), gpus, pack_size))
+        timed += len(group) if pace else 0
+        seconds += len(group) * (_at_pace(group[0], pace) if pace else _by_arithmetic(group[0], rate))
+    at_a_time = 1 if gpus else min(cores(), ceil(len(trials) / pack_size))
+    if timed:
+        rows = "rows of the store"
+        basis = f"measured on {rows}" if timed == len(trials) else f"{basis}; {rows} for {timed} trials"
+    return START_S + seconds / at_a_time, basis
+
+
+def _rate(gpus: int) -> tuple[float, str]:
+    """Operations a second of one worker, and the words for it."""
+    from orchestrator.planning.estimate import CARD_FLOPS, cores, measured_flops
+
+    if gpus:
+        return gpus * CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
+    rate = measured_flops() * CPU_SHARE
+    on = f"{cores()} cores" if cores() > 1 else "one core"
+    basis = f"arithmetic, {CPU_SHARE:.0%} of {on} of this CPU in matrix products, if idle: {rate:.1e} operations/s"
+    return rate / cores(), basis
+
+
+def _key(spec: Mapping[str, Any], gpus: int, pack_size: int) -> Hashable:
+    """What trials agree in whose steps and evaluations take the same time."""
+    method, training = spec["method"], spec["training"]
+    full = method["name"] == "full"
+    scored = ((t["name"], t["data"]["version"], t["validation_rows"], t["test_rows"]) for t in _tasks(spec))
+    size = training["batch_size"], training["precision"]
+    return spec["backbone"]["name"], *scored, *size, full, method["tokens"], gpus, 1 if full else pack_size
+
+
+def _tasks(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [spec["task"], *spec["evaluate_on"]]
+
+
+def _pace(row: Mapping[str, Any], spec: Mapping[str, Any]) -> Pace:
+    """The pace of a row: its evaluation time by the rows scored, on validation each time and on tests once."""
+    from orchestrator.planning.estimate import UNKNOWN_ROWS, evaluations
+
+    validation = row["validation_rows"] or UNKNOWN_ROWS
+    tests = row["test_rows"] or UNKNOWN_ROWS
+    tests += sum(target["test_rows"] or UNKNOWN_ROWS for target in spec["evaluate_on"])
+    times = evaluations(row["steps_done"], spec["training"]["eval_every"])
+    row_s = row["eval_s"] / (times * validation + tests)
+    return Pace(row["train_s"] / row["steps_done"], row_s * validation, row_s * tests)
+
+
+def _at_pace(trial: Trial, pace: Pace) -> float:
+    from orchestrator.planning.estimate import evaluations
+
+    steps, times = trial.training.steps, evaluations(trial.training.steps, trial.training.eval_every)
+    return steps * pace.step_s + times * pace.evaluation_s + pace.end_s
+
+
+def _by_arithmetic(trial: Trial, rate: float) -> float:
+    from orchestrator.planning.estimate import flops, least_s
+    from trials.backbones import parameters
+
+    return max(flops(trial, parameters(trial.backbone)) / rate, least_s(trial))
+
+
+def _alike(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials grouped so that those of a group cost the same."""
+    groups: dict[object, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        method = trial.method.name == "full", trial.method.tokens
+        groups[trial.backbone.name, trial.task, trial.training, trial.evaluate_on, method].append(trial)
+    return list(groups.values())

@@ -1,0 +1,211 @@
+"""What a report is drawn from: a store's rows grouped into cells and panels, once for all sections."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from orchestrator.analysis.curves import differences, operations_label, setting, variants
+from orchestrator.analysis.thresholds import CurveThresholds, Thresholds, thresholds
+from trials.errors import ApetError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from trials.store.store import Store
+
+METHODS = ("full", "apet", "lora", "adapter", "bitfit", "prompt")  # in the order of a table
+_COLUMNS = [
+    *("trial_id", "attempt_id", "spec", "backbone", "backbone_parameters", "task", "method", "placement", "head"),
+    *("count_actual", "learning_rate", "state", "test_score", "train_s", "cell_id", "labels"),
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ only in their seeds: one method at one size and one learning rate.
+
+    Args:
+        name: the method with its size or placement, without its count: ``lora, rank 8``.
+        variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
+        scores: test scores, those of diverged runs included.
+        unscored: runs without a test score.
+        setting: shared with everything trained alike, see ``orchestrator.analysis.curves.setting``.
+    """
+
+    backbone: str
+    parameters: int
+    task: str
+    method: str
+    name: str
+    count: int | None
+    learning_rate: float
+    scores: tuple[float, ...]
+    unscored: int
+    train_s: float | None  # mean, seconds
+    trained_head: bool
+    setting: str
+    spec: str
+    attempt_ids: tuple[str, ...]
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with the variant."""
+        return f"{self.name}, {self.variant}" if self.variant else self.name
+
+    @property
+    def mean(self) -> float | None:
+        """Mean test score, None without any."""
+        return sum(self.scores) / len(self.scores) if self.scores else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation of the test score, None below two scores."""
+        if len(self.scores) < 2 or self.mean is None:
+            return None
+        mean = self.mean
+        return float((sum((s - mean) ** 2 for s in self.scores) / (len(self.scores) - 1)) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One backbone on one task under one setting: count curves, and the other methods beside them.
+
+    ``beside`` pairs a cell with what its training differs in ('' where it is trained alike).
+    """
+
+    backbone: str
+    task: str
+    title: str
+    curves: tuple[CurveThresholds, ...]
+    beside: tuple[tuple[Cell, str], ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A store as the sections read it."""
+
+    name: str
+    attempts: pa.Table
+    trials: pa.Table
+    curves: pa.Table
+    thresholds: Thresholds
+    cells: tuple[Cell, ...]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks with a result, by name."""
+        return tuple(sorted({c.task for c in self.cells}))
+
+    def panels(self, task: str) -> tuple[Panel, ...]:
+        """The panels of a task that have a count curve, small backbones first."""
+        groups: dict[str, list[CurveThresholds]] = defaultdict(list)
+        for found in self.thresholds.curves:
+            if found.curve.task == task and any(p.scores for p in found.curve.points):
+                groups[found.curve.setting].append(found)
+        sizes = {g[0].curve.backbone: (g[0].curve.family, g[0].curve.parameters) for g in groups.values()}
+        several = len(groups) > len(sizes)
+        panels = [self._panel(key, tuple(group), several) for key, group in groups.items()]
+        return tuple(sorted(panels, key=lambda p: (*sizes[p.backbone], p.title)))
+
+    def _panel(self, key: str, group: tuple[CurveThresholds, ...], several: bool) -> Panel:
+        first = group[0].curve
+        beside: list[tuple[Cell, str]] = []
+        spec = next(c.spec for c in self.cells if c.setting == key)
+        others = [
+            c
+            for c in self.cells
+            if (c.backbone, c.task) == (first.backbone, first.task) and c.method != "apet" and c.scores
+        ]
+        for name in sorted({c.name for c in others}, key=lambda n: [c.name for c in others].index(n)):
+            alike = [(c, ", ".join(differences(spec, c.spec))) for c in others if c.name == name]
+            beside.append(min(alike, key=lambda pair: len(pair[1])))
+        title = f"{first.backbone} ({first.variant})" if several and first.variant else first.backbone
+        return Panel(first.backbone, first.task, title, group, tuple(beside))
+
+
+def read(
+    store: Store, where: str | None = None, alpha: float = 0.05, margin: float = 0.02, floor: str = "majority"
+) -> Study:
+    """Everything a report needs, read once.
+
+    Args:
+        store: what to read.
+        where: SQL condition over the columns of ``trials``: only those trials; full fine-tuning, which thresholds are
+            compared with, is looked for in the whole store.
+        alpha, margin, floor: as of :func:`orchestrator.analysis.thresholds.thresholds`.
+
+    Raises:
+        ApetError: there is no store, a file in it that isn't ours, a condition that is wrong or that no trial fulfils,
+            or a rule out of range.
+    """
+    selected, trials = store.selected(), store.trials()
+    found = thresholds(selected, where=where, alpha=alpha, margin=margin, floor=floor)
+    tables = [store.attempts(), trials, store.curves(), selected]
+    if where is not None:
+        from orchestrator.results.query import nothing
+        from orchestrator.results.query import where as keep
+
+        ids = keep(trials, where)["trial_id"].combine_chunks()
+        if not len(ids):
+            raise ApetError(nothing(where, len(trials)))
+        tables = [table.filter(pc.is_in(table["trial_id"], value_set=ids)) for table in tables]
+    attempts, trials, curves, selected = tables
+    name = str(store.uri).rstrip("/").rpartition("/")[2]
+    return Study(name, attempts, trials, curves, found, cells(selected))
+
+
+def cells(selected: pa.Table) -> tuple[Cell, ...]:
+    """The cells of the ``selected`` view, by task, backbone and method."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in selected.select(_COLUMNS).to_pylist():
+        groups[row["cell_id"]].append(row)
+    made = [_cell(rows) for rows in groups.values()]
+    names = [(c.backbone, c.task, c.name, c.count if c.method == "apet" else None) for c in made]
+    told = variants([c.spec for c in made], names)
+    named = (replace(c, variant=variant) for c, variant in zip(made, told, strict=True))
+    return tuple(sorted(named, key=lambda c: (c.task, c.parameters, c.backbone, *order(c), c.spec)))
+
+
+def order(cell: Cell) -> tuple[int, bool, str, int]:
+    """The order of a table's rows: methods as in :data:`METHODS`, discrete before adjacent, small counts first."""
+    method = METHODS.index(cell.method) if cell.method in METHODS else len(METHODS)
+    return (method, "adjacent" in cell.name, cell.label, cell.count or 0)
+
+
+def _cell(rows: list[dict[str, Any]]) -> Cell:
+    first = rows[0]
+    scores = tuple(r["test_score"] for r in rows if r["test_score"] is not None)
+    return Cell(
+        **{k: first[k] for k in ("backbone", "task", "method", "learning_rate", "spec")},
+        parameters=first["backbone_parameters"] or 0,
+        name=_name(first),
+        count=first["count_actual"],
+        scores=scores,
+        unscored=len(rows) - len(scores),
+        train_s=average(r["train_s"] for r in rows),
+        trained_head=first["head"] == "trained",
+        setting=setting(first["spec"]),
+        attempt_ids=tuple(r["attempt_id"] for r in rows),
+    )
+
+
+def average(values: Iterable[float | None]) -> float | None:
+    """The mean of what isn't missing."""
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _name(row: dict[str, Any]) -> str:
+    method = json.loads(row["spec"])["method"]
+    sizes = [f"{key} {method[key]}" for key in ("rank", "bottleneck", "tokens") if method.get(key)]
+    if row["method"] == "apet":
+        sizes = [row["placement"], operations_label(row["spec"])]
+    head = ["trained head"] if row["head"] == "trained" else []
+    return ", ".join([row["method"], *sizes, *head])

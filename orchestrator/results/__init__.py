@@ -1,0 +1,1 @@
+"""What a store holds: query, status, one trial, new attempts at failed ones, modules to take away."""

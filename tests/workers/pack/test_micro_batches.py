@@ -1,0 +1,130 @@
+"""Where memory is short a batch goes through in parts, with the numbers of the whole batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_for_tests import FAMILIES, batch, frozen, pack
+
+from trials.pack import Member, Pack, Sources
+from trials.store.store import Store
+from trials.trial import Training, Trial
+from workers import engines
+from workers.modules.model import PackModel
+from workers.pack.loop import Job, _gradients, _step
+from workers.pack.micro_batches import Room, ran_out
+from workers.pack.state import Course
+from workers.rows.batches import IGNORED, Batch
+from workers.worker import Worker
+
+CPU_FULL = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+GPU_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def uneven(name: str) -> Batch:
+    """Four rows; where targets are generated they have one, two and three tokens or more."""
+    tensors = batch(name)
+    if "labels" in tensors:
+        labels = tensors["labels"].clone()
+        for row, length in enumerate((1, 2, 3)):
+            labels[row, (0 if name == "tiny-t5" else 6) + length :] = IGNORED
+        tensors["labels"] = labels
+    return Batch(tensors, (0, 1, 2, 3), 36)
+
+
+@pytest.mark.parametrize("engine_name", engines.ENGINES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parts_add_up_to_the_whole_batch(name: str, engine_name: str, trial: Any) -> None:
+    trials = [trial(name, count=700), trial(name, method="lora", trial={"learning_rate": 1e-3})]
+    nothing: Any = None
+    found = {}
+    for rows in (4, 3, 1):
+        with pack(frozen(name), trials) as (model, modules):
+            courses = [Course(Member(t), i, [p]) for i, (t, p) in enumerate(zip(trials, modules.thetas, strict=True))]
+            groups = [engines.Group(c.params, c.member.trial.learning_rate) for c in courses]
+            engine = engines.make(engine_name, model, groups)
+            job = Job(model, engine, courses, Training(9, 4), 0, nothing, nothing, nothing, micro_batch=rows)
+            losses = _gradients(job, uneven(name), job.room.rows)
+            gradients = [p.grad.clone() for p in modules.thetas if p.grad is not None]
+            engine.step()
+            _step(job, 2, uneven(name))
+            found[rows] = [torch.tensor(losses), *gradients, *(p.detach().clone() for p in modules.thetas)]
+            engine.close()
+    assert len(found[4]) == 5
+    for rows in (3, 1):
+        for whole, parts in zip(found[4], found[rows], strict=True):
+            torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [GPU_FULL, CPU_FULL], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_out_of_memory_halves_the_parts_and_goes_on(
+    name: str, error: RuntimeError, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trial(name, count=700, trial={"training": Training(steps=6, batch_size=8, eval_every=3)})
+    whole, sizes = run(one, tmp_path / "whole", tmp_path), []
+    forward = PackModel.forward
+
+    def short_of_memory(self: PackModel, rows: Any) -> torch.Tensor:
+        sizes.append(len(rows["input_ids"]))
+        losses = forward(self, rows)
+        if sizes[-1] > 4 or sizes[-2:] == [4, 4]:  # the second half fails where the first has left its gradients
+            raise error
+        return losses
+
+    monkeypatch.setattr(PackModel, "forward", short_of_memory)
+    parts = run(one, tmp_path / "parts", tmp_path)
+    assert sizes == [8, 4, 4] + [2] * 4 * 6  # tried twice, then six steps of four parts
+    assert parts["state"] == whole["state"] == "completed"
+    assert parts["train_loss"] == pytest.approx(whole["train_loss"], abs=1e-5)
+    same = ("test_score", "validation_score", "best_step", "tokens", "count_actual")
+    assert [parts[key] for key in same] == [whole[key] for key in same]
+
+
+def test_a_micro_batch_asked_for_is_kept(tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trial("tiny-bert", trial={"training": Training(steps=2, batch_size=8)})
+    sizes, forward = [], PackModel.forward
+    monkeypatch.setattr(
+        PackModel, "forward", lambda self, rows: (sizes.append(len(rows["input_ids"])), forward(self, rows))[1]
+    )
+    assert run(one, tmp_path / "store", tmp_path, micro_batch=5)["state"] == "completed"
+    assert sizes == [5, 3] * 2
+
+
+def test_a_row_that_does_not_fit_and_other_errors_are_raised() -> None:
+    tried, undone = [], []
+
+    def never_fits(rows: int) -> None:
+        tried.append(rows)
+        raise GPU_FULL
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Room(8).fit(never_fits, undo=lambda: undone.append(1))
+    assert (tried, len(undone)) == ([8, 4, 2, 1], 3)
+    with pytest.raises(RuntimeError, match="shape"):
+        Room(8).fit(lambda rows: torch.ones(2).view(3))
+
+
+def test_the_machine_s_own_memory_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**46)
+    assert ran_out(caught.value)
+
+
+def run(one: Trial, store: Path, folder: Path, micro_batch: int | None = None) -> dict[str, Any]:
+    """The row of a trial on 24 reviews."""
+    rows = [{"text": f"a {word} film number {i}", "label": i % 2} for i, word in enumerate(("dull", "fine") * 12)]
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = Sources(f"random:{one.backbone.name}", f"folder:{folder}")
+    kept = Store(store, create=True)
+    for _ in Worker(kept, threads=1, engine="plain").run(
+        Pack("pack", (Member(one),), sources, micro_batch=micro_batch)
+    ):
+        pass
+    (row,) = kept.trials().to_pylist()
+    return dict(row)

@@ -1,0 +1,1 @@
+"""Where weights and data are found, and what they are: folders, packages, the hub; their digests."""

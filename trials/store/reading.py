@@ -1,0 +1,120 @@
+"""Reading all Parquet files below a folder of a store, while others add, merge and delete them."""
+
+from __future__ import annotations
+
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trials.errors import ApetError
+from trials.store import views
+from trials.store.files import Entry, Files
+from trials.store.record import SCHEMA_VERSION
+
+FOLDERS = ("attempts", "curves", "modules", "logs", "checkpoints", "sweeps", "runs")
+_LOCAL_READERS, _REMOTE_READERS = 2, 16  # threads: decoding fills two, waiting for an object store many
+_LISTINGS = 20  # how often files may vanish under a reader before it gives up
+
+
+class Reader:
+    """Reads a store's tables. What was read once is kept, since files never change: only new ones are read."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._kept: dict[tuple[str, int], tuple[frozenset[Entry], pa.Table]] = {}  # by folder and number of columns
+
+    def there(self) -> bool:
+        """Whether there is a store: any of its folders."""
+        return not self._files.folders().isdisjoint(FOLDERS)
+
+    def check(self) -> None:
+        """Make sure that there is a store.
+
+        Raises:
+            ApetError: there is none.
+        """
+        if not self.there():
+            uri = shlex.quote(self._files.uri)
+            raise ApetError(f"no store at {uri}; `apet run SWEEP --store {uri}` makes one")
+
+    def table(self, folder: str, schema: pa.Schema, *, single: bool = False) -> pa.Table:
+        """All rows below a folder, those of one attempt from one file.
+
+        Args:
+            folder: below the store's root.
+            schema: of the table; the fewer columns of the files it has, the faster.
+            single: an attempt has one row.
+
+        Raises:
+            ApetError: no store, a file that isn't ours, or one of a newer schema.
+        """
+        fresh: dict[Entry, pa.Table | None] = {}
+        key = (folder, len(schema))
+        for _ in range(_LISTINGS):
+            listed = frozenset(e for e in self._files.listing(folder) if e.path.endswith(".parquet"))
+            if not listed:
+                self.check()
+            known, table = self._kept.get(key, (frozenset(), schema.empty_table()))
+            if not known <= listed:  # merged into a larger file, or deleted
+                known, table = frozenset(), schema.empty_table()
+            new = sorted(listed - known, key=lambda entry: entry.path)
+            with ThreadPoolExecutor(_LOCAL_READERS if self._files.is_local else _REMOTE_READERS) as readers:
+                fresh.update(readers.map(lambda e: (e, fresh.get(e) or self._read_one(e.path, schema)), new))
+            tables = [read for entry in new if (read := fresh[entry]) is not None]
+            if len(tables) < len(new):
+                continue  # a file was merged into a larger one since the listing: list again
+            if new:
+                sizes = [len(table), *map(len, tables)]
+                part = np.arange(sum(sizes)) if single else np.repeat(np.arange(len(sizes)), sizes)
+                table = views.once(pa.concat_tables([table, *tables]), part).combine_chunks()
+            self._kept[key] = (listed, table)
+            return table
+        raise ApetError(
+            f"store {self._files.uri}: files keep vanishing while it is read; try again when nothing deletes them"
+        )
+
+    def _read_one(self, path: str, schema: pa.Schema) -> pa.Table | None:
+        """A file's rows, None where the file is gone."""
+        try:
+            data = self._files.read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            table = pq.ParquetFile(pa.BufferReader(data)).read(schema.names, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise ApetError(
+                f"store {self._files.uri}: {path} is no valid Parquet file ({str(error).splitlines()[0]}); "
+                "move it away: its trial then counts as not run"
+            ) from None
+        return _conform(table, schema, f"store {self._files.uri}: {path}")
+
+
+def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """A table with exactly the schema's columns; those of an older file that it lacks are null.
+
+    Raises:
+        ApetError: written by a newer schema, or not ours.
+    """
+    if len(table) and table.schema.get_field_index("schema_version") >= 0:
+        newest = max(version or 0 for version in table["schema_version"].to_pylist())
+        if newest > SCHEMA_VERSION:
+            raise ApetError(
+                f"{where} has schema version {newest}; this apet reads up to {SCHEMA_VERSION}: install a newer apet"
+            )
+    if table.schema.equals(schema):
+        return table
+    try:
+        if "attempt_id" not in table.column_names:
+            raise ApetError(f"{where} has no column attempt_id: not a file of apet; move it away")
+        return pa.table(
+            [
+                table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
+                for f in schema
+            ],
+            schema=schema,
+        )
+    except pa.ArrowException as error:
+        raise ApetError(f"{where} has other types than this apet's ({error}); move it away") from None

@@ -1,0 +1,164 @@
+"""What readers see of a store's attempts: visible rows, the selected learning rate, transfers.
+
+Tables in, tables out; no file is read here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trials.store.record import STATES
+from trials.trial import canonical, digest
+
+Number = float | None
+
+
+def once(table: pa.Table, part: np.ndarray[Any, Any]) -> pa.Table:
+    """A table where every attempt's rows are from one part only, its first.
+
+    While small files are being merged into a large one, an attempt may stand in both.
+
+    Args:
+        table: rows with an ``attempt_id``, any number each.
+        part: [rows] a number for the file that each row is from.
+    """
+    if not len(table):
+        return table
+    _, attempt = np.unique(column(table, "attempt_id"), return_inverse=True)
+    first = np.full(attempt.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, attempt, part)
+    keep = part == first[attempt]
+    return table if keep.all() else table.filter(pa.array(keep))
+
+
+def visible(attempts: pa.Table) -> pa.Table:
+    """The visible row of every trial, by ``trial_id``.
+
+    Completed before diverged before failed, then the highest attempt number, then ``attempt_id``; no
+    clock decides.
+    """
+    rank = pc.index_in(attempts["state"], value_set=pa.array(STATES))
+    order = pc.sort_indices(
+        attempts.append_column("_rank", rank),
+        sort_keys=[
+            ("trial_id", "ascending"),
+            ("_rank", "ascending"),
+            ("attempt", "descending"),
+            ("attempt_id", "ascending"),
+        ],
+    )
+    ids = column(attempts, "trial_id")[order.to_numpy()]
+    first = np.ones(len(ids), dtype=bool)
+    first[1:] = ids[1:] != ids[:-1]
+    return attempts.take(order.filter(pa.array(first)))
+
+
+def with_groups(trials: pa.Table) -> pa.Table:
+    """Rows with two more columns, ``cell_id`` and ``curve_id`` of their trials."""
+    groups = [_groups(spec) for spec in trials["spec"].to_pylist()]
+    for name, values in (("cell_id", [cell for cell, _ in groups]), ("curve_id", [curve for _, curve in groups])):
+        trials = trials.append_column(name, pa.array(values, pa.string()))
+    return trials
+
+
+def selected(trials: pa.Table) -> pa.Table:
+    """Per cell, the rows of the learning rate that is best on validation.
+
+    Rates are ranked by how many of the cell's seeds have a validation score, then by the mean of these
+    scores, then the smaller rate first. Only completed and diverged rows enter: a failed one is no result.
+
+    Args:
+        trials: visible rows :func:`with_groups`.
+    """
+    results = trials.filter(pc.is_in(trials["state"], value_set=pa.array(["completed", "diverged"])))
+    cells, rates = results["cell_id"].to_pylist(), results["learning_rate"].to_pylist()
+    scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for cell, rate, score in zip(cells, rates, results["validation_score"].to_pylist(), strict=True):
+        found = scores[cell][rate]
+        if score is not None:
+            found.append(score)
+    best = {cell: max(by_rate, key=lambda rate: _merit(rate, by_rate[rate])) for cell, by_rate in scores.items()}
+    return results.filter(pa.array([best[cell] == rate for cell, rate in zip(cells, rates, strict=True)], pa.bool_()))
+
+
+def transfers(trials: pa.Table, chosen: pa.Table) -> pa.Table:
+    """One line per visible row and target task: ``target``, ``target_score``, ``relative``.
+
+    ``relative`` is the score on the target, never trained on, over the test score of the selected row
+    of the same spec (seeds included) trained on the target; null where that is missing.
+
+    Args:
+        trials: visible rows :func:`with_groups`.
+        chosen: :func:`selected` of them.
+    """
+    maps = [dict(scores or ()) for scores in trials["transfer"].to_pylist()]
+    targets = {target for scores in maps for target in scores}
+    trained = _trained_scores(chosen.filter(pc.is_in(chosen["task"], value_set=pa.array(sorted(targets), pa.string()))))
+    specs = trials["spec"]
+    rows: list[int] = []
+    lines: list[tuple[str, Number, Number]] = []
+    for row, scores in enumerate(maps):
+        keys = _target_keys(specs[row].as_py()) if scores else {}
+        for target, score in sorted(scores.items()):
+            tuned = trained.get(keys.get(target, ""))
+            relative = score / tuned if tuned and score is not None else None
+            rows.append(row)
+            lines.append((target, score, relative))
+    table = trials.take(pa.array(rows, pa.int64()))
+    for index, (name, kind) in enumerate(
+        (("target", pa.string()), ("target_score", pa.float64()), ("relative", pa.float64()))
+    ):
+        table = table.append_column(name, pa.array([line[index] for line in lines], kind))
+    return table
+
+
+def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
+    """A column as a numpy array (text: of Python strings)."""
+    array: np.ndarray[Any, Any] = table[name].to_numpy()
+    return array
+
+
+def _merit(rate: float, scores: list[float]) -> tuple[int, float, float]:
+    return len(scores), math.fsum(scores) / len(scores) if scores else -math.inf, -rate
+
+
+def _trained_scores(rows: pa.Table) -> dict[str, float]:
+    """Test scores of rows, by what they share with a row that transfers to their task."""
+    found: dict[str, float] = {}
+    for spec, score in zip(rows["spec"].to_pylist(), rows["test_score"].to_pylist(), strict=True):
+        if score is not None:
+            data = json.loads(spec)
+            found.setdefault(_transfer_key(data, data["task"]), score)
+    return found
+
+
+def _target_keys(spec: str) -> dict[str, str]:
+    """For every target of a spec, what a row trained on it shares with this one."""
+    data = json.loads(spec)
+    return {target["name"]: _transfer_key(data, target) for target in data["evaluate_on"]}
+
+
+def _transfer_key(spec: dict[str, Any], task: dict[str, Any]) -> str:
+    """A spec less what the task decides (lengths, row limits) and the rate, which is selected per cell."""
+    training = {k: v for k, v in spec["training"].items() if k not in ("max_input_length", "max_generated_length")}
+    shared = {k: v for k, v in spec.items() if k not in ("learning_rate", "evaluate_on", "task", "training")}
+    return canonical({**shared, "training": training, "task": [task["name"], task["data"]]})
+
+
+@lru_cache(maxsize=100_000)
+def _groups(spec: str) -> tuple[str, str]:
+    """``Trial.cell_id`` and ``Trial.curve_id`` of a spec, which is parsed once and not rebuilt."""
+    data = json.loads(spec)
+    for key in ("learning_rate", "position_seed", "train_seed"):
+        del data[key]
+    cell = digest(canonical(data))
+    data["method"].pop("count", None)
+    return cell, digest(canonical(data))

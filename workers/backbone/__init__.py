@@ -1,0 +1,1 @@
+"""Frozen backbones: found, read, checked, kept as they were; tokenizers and heads that belong to them."""

@@ -1,0 +1,1 @@
+"""Tunable modules as tensors on a frozen backbone, and their files."""

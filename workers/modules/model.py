@@ -1,0 +1,170 @@
+"""A backbone with the pack's modules in it: losses, label scores and generated text, slice by slice.
+
+Shapes: K slices, b rows, s positions, c labels, t target tokens, d width, v vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from workers.backbone.load import Backbone
+from workers.modules import soft_tokens
+from workers.modules.modules import Modules, by_slice
+
+
+class PackModel(nn.Module):
+    """The backbone and K modules; what an engine runs.
+
+    Args:
+        backbone: frozen, or trainable for ``full``.
+        modules: None for ``full``: one slice, nothing inserted.
+        heads: encoders with a frozen or trained head: [c, d] per slice; the same tensor may stand K times.
+        label_words: encoders with a verbalizer head: c token ids.
+        mixed: the weights are float32 (``full``), and what they multiply is bf16.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        modules: Modules | None,
+        heads: Sequence[Tensor] | None = None,
+        label_words: Sequence[int] | None = None,
+        mixed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.mixed = mixed
+        self.backbone = backbone.model
+        self.family = backbone.ref.family
+        self.tokenizer = backbone.tokenizer
+        self.modules_K = modules
+        self.thetas = modules.thetas if modules else nn.ParameterList()
+        self.heads = list(heads) if heads is not None else None
+        self.trained_heads = nn.ParameterList(h for h in heads or [] if isinstance(h, nn.Parameter))
+        self.label_words = list(label_words) if label_words is not None else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone lies."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def active(self) -> list[int]:
+        """The slices of the next pass."""
+        return self.modules_K.active if self.modules_K else [0]
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Losses [K] of the active slices, each the mean over its own rows or target tokens.
+
+        Args:
+            batch: tensors of b rows; every slice sees the same ones.
+        """
+        k = self._bind()
+        if self.family == "bert":
+            scores_Kbc = self._label_scores(batch, k)
+            return torch.stack([cross_entropy(s_bc, batch["class_labels"]) for s_bc in scores_Kbc.unbind(0)])
+        with self._precision():
+            return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
+
+    @torch.no_grad()
+    def predict(self, batch: Mapping[str, Tensor], label_words: Sequence[int] | None = None) -> Tensor:
+        """Encoders: the best label of every row, [K, b].
+
+        Args:
+            batch: tensors of b rows.
+            label_words: a verbalizer's, of the task that is scored; by default those it trains with.
+        """
+        return self._label_scores(batch, self._bind(), label_words).argmax(-1)
+
+    @torch.no_grad()
+    def generate(self, batch: Mapping[str, Tensor], max_tokens: int) -> list[list[str]]:
+        """Families that generate: the greedy text of every row, K lists of b."""
+        k = self._bind()
+        inputs, _ = self._inputs(batch, k)
+        with self._precision():
+            tokens: Tensor = self.backbone.generate(  # type: ignore[operator]  # transformers' mixin is untyped
+                **inputs,
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                num_beams=1,
+                pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+            )
+        read = 1 if self.family == "t5" else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+        new = tokens[:, read:]  # after T5's start token, or BLOOM's prompt, which embeddings don't come back from
+        texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        b = len(texts) // k
+        return [texts[i * b : (i + 1) * b] for i in range(k)]
+
+    def _precision(self) -> torch.autocast:
+        """Inside an engine's own: DeepSpeed turns off what is on around it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)
+
+    def _bind(self) -> int:
+        if self.modules_K is None:
+            return 1
+        self.modules_K.bind()
+        return len(self.modules_K.active)
+
+    def _inputs(self, batch: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], int]:
+        """What the backbone reads, K·b rows, and how many positions stand before the text's own."""
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        inputs = {name: _repeat(batch[name], k) for name in names if name in batch}
+        prompts_K = self.modules_K.prompts() if self.modules_K else []
+        if all(prompt is None for prompt in prompts_K):
+            return inputs, 0
+        return soft_tokens.enter(inputs, prompts_K, self.backbone, self.family)
+
+    def _label_scores(self, batch: Mapping[str, Tensor], k: int, label_words: Sequence[int] | None = None) -> Tensor:
+        """[K, b, c]: label words at the mask, or the head on the mean of the text tokens."""
+        inputs, before = self._inputs(batch, k)
+        encoder = getattr(self.backbone, "bert", self.backbone)  # below the language-model head, if there is one
+        with self._precision():
+            hidden = _text(encoder(**inputs).last_hidden_state, before)
+            if self.label_words is not None:
+                rows = torch.arange(len(hidden), device=hidden.device)
+                logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
+                return by_slice(logits[:, list(label_words or self.label_words)].float(), k)
+        assert self.heads is not None, "an encoder has a head"
+        weight = _repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
+        mean_Kbd = by_slice(((hidden * weight).sum(1) / weight.sum(1)).float(), k)
+        return torch.stack([m_bd @ self.heads[i].T for i, m_bd in zip(self.active, mean_Kbd.unbind(0), strict=True)])
+
+    def _bloom_losses(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
+        """Mean over target tokens; logits only where a target token follows, for the vocabulary is large."""
+        inputs, before = self._inputs(batch, k)
+        hidden = _text(self.backbone.transformer(**inputs).last_hidden_state, before)  # type: ignore[operator]
+        labels = _repeat(batch["labels"], k)[:, 1:]
+        at = labels != -100
+        logits: Tensor = self.backbone.lm_head(hidden[:, :-1][at])  # type: ignore[operator]
+        return _slice_means(logits, labels[at], k)
+
+    def _t5_losses(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
+        """Mean over target tokens, the closing EOS included."""
+        labels = _repeat(batch["labels"], k)
+        logits: Tensor = self.backbone(
+            **self._inputs(batch, k)[0],
+            decoder_input_ids=self.backbone._shift_right(labels),  # type: ignore[operator]
+        ).logits
+        at = labels != -100
+        return _slice_means(logits[at], labels[at], k)
+
+
+def _repeat(x: Tensor, k: int) -> Tensor:
+    """[b, …] → [K·b, …], slice after slice."""
+    return x if k == 1 else x.repeat(k, *([1] * (x.dim() - 1)))
+
+
+def _text(hidden: Tensor, before: int) -> Tensor:
+    """The text's positions of [K·b, before + s, d]: soft tokens aren't read off."""
+    return hidden[:, before:] if before else hidden
+
+
+def _slice_means(logits_nv: Tensor, targets_n: Tensor, k: int) -> Tensor:
+    """[K] mean cross entropies; every slice has the same number of target tokens, for it has the same rows."""
+    pairs: Any = zip(logits_nv.float().chunk(k), targets_n.chunk(k), strict=True)
+    return torch.stack([cross_entropy(logits, targets) for logits, targets in pairs])

@@ -1,0 +1,1 @@
+"""Rows of a task, from their source to padded batches."""
