@@ -18,7 +18,7 @@ from trials.modules.sites import SOFT_TOKENS
 from trials.trial import BackboneRef, Shape, Source
 from workers.backbone import weights
 from workers.backbone.load import blocks, find_module
-from workers.engines import Group
+from workers.engines.engine import Group
 from workers.engines.plain import PlainEngine
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules

@@ -33,8 +33,7 @@ from trials.modules.sites import linear_kinds
 from trials.trial import BackboneRef, Method, Source, TaskRef, Training, Trial
 from workers import allocator
 
-PACK = 4  # trials of the extra row
-TOKENS = 20  # of the prompt, in the proportion of the study's 100 to the texts
+PACK, TOKENS = 4, 20  # trials of the extra row; tokens of the prompt, in the proportion of the study's 100 to the texts
 
 
 @dataclass

@@ -36,7 +36,7 @@ from machine import print_header
 
 from orchestrator.driver.ray.cluster import cpus
 from orchestrator.driver.run import missing
-from orchestrator.planning.packing import build, packs
+from orchestrator.planning.packing import packs
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 
@@ -72,9 +72,9 @@ def by_processes(sweep: Path, folder: Path, workers: int) -> Store:
     store = Store(folder / "processes", create=True)
     _, todos = missing(Sweep.load(sweep), store)
     files = []
-    for i, members in enumerate(packs(todos, 1)):
+    for i, planned in enumerate(packs(todos)):
         files.append(folder / f"pack-{i}.json")
-        files[-1].write_text(build(members, f"pack-{i}").to_json())
+        files[-1].write_text(planned.pack(f"pack-{i}").to_json())
     with ThreadPoolExecutor(workers) as pool:
         list(
             pool.map(lambda file: python("-m", "workers.run", str(file), "--store", store.uri, "--threads", "1"), files)

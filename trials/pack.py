@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from trials.canonical import canonical
 from trials.errors import ApetError
+from trials.setup import Setup
 from trials.trial import Trial
 
 
@@ -37,20 +39,14 @@ class Pack:
     """What a worker gets. All members have one ``pack_key``.
 
     Args:
-        device: auto, cpu or cuda.
-        zero_stage: DeepSpeed's stage, 0 to 3.
-        micro_batch: rows of a batch that go through the backbone at once at most, None for all that fit; the
-            gradients add up to those of the whole batch.
+        setup: how it runs: the worker obeys it.
     """
 
     pack_id: str
     members: tuple[Member, ...]
     sources: Sources
     sweep: str = ""
-    device: str = "auto"
-    zero_stage: int = 0
-    offload: bool = False
-    micro_batch: int | None = None
+    setup: Setup = field(default_factory=Setup)
 
     def __post_init__(self) -> None:
         keys = {m.trial.pack_key for m in self.members}
@@ -75,14 +71,13 @@ class Pack:
         Raises:
             ApetError: the text is no pack.
         """
-        from trials.trial import canonical
-
         try:
             data = json.loads(text)
             members = tuple(
                 Member(Trial.from_spec(canonical(m["spec"])), int(m["attempt"])) for m in data.pop("members")
             )
-            return Pack(members=members, sources=Sources(**data.pop("sources")), **data)
+            sources, setup = Sources(**data.pop("sources")), Setup(**data.pop("setup"))
+            return Pack(members=members, sources=sources, setup=setup, **data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, ApetError):
                 raise

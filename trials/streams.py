@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from trials.trial import canonical
+from trials.canonical import canonical
 
 Key = str | int
 _WORDS_PER_COUNT = 4  # 64-bit words that Philox gives for one value of its counter

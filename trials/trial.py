@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
+from trials.canonical import canonical, digest, plain, scalar, without
 from trials.errors import ApetError
 
 SPEC_VERSION = 1
@@ -22,25 +21,6 @@ TEXT_VERSION = 1  # version of the prompt texts in trials/tasks; a change of wor
 
 OPERATIONS = ("add", "concat", "plug")
 PLACEMENTS = ("discrete", "adjacent")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
-def canonical(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, no NaN; equal values give equal text."""
-    return _ENCODER.encode(value)
-
-
-@lru_cache(maxsize=4096, typed=True)
-def _scalar(value: str | int | float | None) -> str:
-    """Canonical JSON of a scalar; ``typed`` keeps 1 and 1.0 apart."""
-    return canonical(value)
-
-
-def digest(text: str) -> str:
-    """The first 20 hex digits of the sha256 of ``text``."""
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
@@ -91,7 +71,7 @@ class _Part:
     @cached_property
     def text(self) -> str:
         """Canonical JSON."""
-        return canonical(_plain(self))
+        return canonical(plain(self))
 
 
 @dataclass(frozen=True)
@@ -207,15 +187,15 @@ class Trial:
         texts = {
             "backbone": self.backbone.text,
             "evaluate_on": f"[{','.join(target.text for target in self.evaluate_on)}]",
-            "head": _scalar(self.head),
-            "labels": _scalar(self.labels),
-            "learning_rate": _scalar(self.learning_rate),
+            "head": scalar(self.head),
+            "labels": scalar(self.labels),
+            "learning_rate": scalar(self.learning_rate),
             "method": self.method.text,
-            "position_seed": _scalar(self.position_seed),
-            "spec_version": _scalar(SPEC_VERSION),
+            "position_seed": scalar(self.position_seed),
+            "spec_version": scalar(SPEC_VERSION),
             "task": self.task.text,
-            "text_version": _scalar(TEXT_VERSION),
-            "train_seed": _scalar(self.train_seed),
+            "text_version": scalar(TEXT_VERSION),
+            "train_seed": scalar(self.train_seed),
             "training": self.training.text,
         }
         return "{" + ",".join(f'"{key}":{text}' for key, text in texts.items() if key not in left_out) + "}"
@@ -250,18 +230,6 @@ class Trial:
         return trial
 
 
-def without(spec: str, *paths: str) -> str:
-    """Digest of a spec less some dotted ``paths``: what the remaining trials agree in."""
-    data = json.loads(spec)
-    for path in paths:
-        *parents, last = path.split(".")
-        node = data
-        for key in parents:
-            node = node[key]
-        node.pop(last, None)
-    return digest(canonical(data))
-
-
 def _rebuild(data: dict[str, Any]) -> Trial:
     method = data["method"]
     if method.get("sites"):
@@ -284,14 +252,3 @@ def _rebuild(data: dict[str, Any]) -> Trial:
 
 def _task(data: dict[str, Any]) -> TaskRef:
     return TaskRef(**{**data, "data": Source(**data["data"])})
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses and tuples as plain JSON values; a float that is whole stays a float."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trials import limits
@@ -25,11 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         pack = Pack.read(args.pack)
-        limits.check(zero_stage=pack.zero_stage, offload=pack.offload)
+        limits.check(zero_stage=pack.setup.zero_stage, offload=pack.setup.offload)
+        if args.threads is not None:
+            pack = replace(pack, setup=replace(pack.setup, threads=args.threads))
         store = Store(args.store, create=True)
+        from workers.environment import device_of
         from workers.worker import Worker  # torch only once the input is known to be right
 
-        worker = Worker(store, device=pack.device, threads=args.threads, engine=args.engine)
+        worker = Worker(store, engine=args.engine)
+        device_of(pack.setup.device)
     except ApetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ from time import perf_counter
 import torch
 
 from trials.pack import Pack
+from trials.setup import Setup
 from trials.store.store import Store
 from workers import allocator
 from workers.backbone import load as backbones
@@ -20,7 +21,7 @@ from workers.environment import device_of, precision_of
 from workers.pack.loop import Interrupted
 from workers.pack.progress import Progress
 from workers.pack.run import PackRun
-from workers.rows.warm import PackData, Rows
+from workers.rows.warm import PackData, WarmRows
 
 
 def never() -> bool:
@@ -33,38 +34,49 @@ class Worker:
 
     Args:
         store: where rows, modules and checkpoints go.
-        device: auto, cpu or cuda.
-        threads: torch's CPU threads, None for torch's own choice. On one thread results are bitwise repeatable.
         engine: plain, deepspeed, or auto: DeepSpeed on a GPU, plain on a CPU.
     """
 
-    def __init__(self, store: Store, *, device: str = "auto", threads: int | None = None, engine: str = "auto") -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.store = store
-        self.device = device_of(device)
-        if self.device == "cpu":
-            allocator.keep_freed()
-        self.engine = engine if engine != "auto" else ("deepspeed" if self.device == "cuda" else "plain")
-        self._warm: tuple[tuple[str, str], Backbone] | None = None
-        self._rows = Rows()
+    def __init__(self, store: Store, *, engine: str = "auto") -> None:
+        self.store, self._engine = store, engine
+        self.device = "cpu"
+        self._warm: tuple[tuple[str, str, str], Backbone] | None = None
+        self._rows = WarmRows()
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
-        """Train and evaluate a pack; a trial that fails is a ``failed`` row, never an exception."""
+        """Train and evaluate a pack as its set-up says; a trial that fails is a ``failed`` row, never an exception.
+
+        Raises:
+            ApetError: the set-up asks for a device that isn't here.
+        """
+        self._obey(pack.setup)
         run = PackRun(self, pack)
         try:
             yield from run.trials(should_stop)
         except Interrupted:
-            yield run.progress([run.report.ended(m, "interrupted") for m in run.report.open()])
+            yield run.progress([run.recorder.ended(m, "interrupted") for m in run.recorder.open()])
         except Exception as error:
-            yield run.progress([run.report.failed(m, error) for m in run.report.open()])
+            yield run.progress([run.recorder.failed(m, error) for m in run.recorder.open()])
+
+    @property
+    def engine(self) -> str:
+        """The engine's name on the device at hand."""
+        return self._engine if self._engine != "auto" else ("deepspeed" if self.device == "cuda" else "plain")
+
+    def _obey(self, setup: Setup) -> None:
+        """Take the device and the threads of a pack."""
+        self.device = device_of(setup.device)
+        if setup.threads is not None:
+            torch.set_num_threads(setup.threads)
+        if self.device == "cpu":
+            allocator.keep_freed()
 
     def backbone(self, pack: Pack) -> Backbone:
         """The pack's backbone, loaded only if another one is warm."""
         ref = pack.members[0].trial.backbone
         precision = precision_of(pack.members[0].trial.training.precision, self.device)
-        key = (repr(ref), precision)
+        key = (repr(ref), precision, self.device)
         if self._warm is None or self._warm[0] != key:
             self.forget()
             start = perf_counter()

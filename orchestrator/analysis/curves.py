@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trials.trial import without
+from trials.canonical import without
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,16 +1,18 @@
-"""The thresholds table: plain rows, their Arrow schema, and aligned text for a terminal."""
+"""Thresholds as a result: plain rows, their Arrow schema, and aligned text for a terminal."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.analysis.curves import Curve
+from orchestrator.analysis.sequence import Threshold
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from orchestrator.analysis.thresholds import CurveThresholds, Thresholds
 
 WIDTH = 116  # of the text below the table
 _HEAD = ("floor", "full", "low", "high", "collapsed")
@@ -49,6 +51,48 @@ COLUMNS = {
     "collapsed_of": "int64",
     "notes": "string",
 }
+
+
+@dataclass(frozen=True)
+class CurveThresholds:
+    """The thresholds of one curve.
+
+    ``collapsed`` of ``collapsed_of`` replicates ended at or below the floor within the noise of their own test
+    rows: a score not above it at α (binomial), or none. They are counted over the counts that high claims to
+    equal full fine-tuning; at the largest count where high is unresolved.
+    """
+
+    curve: Curve
+    floor: float | None
+    low: Threshold
+    high: Threshold
+    collapsed: int
+    collapsed_of: int
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection."""
+
+    curves: tuple[CurveThresholds, ...]
+    alpha: float
+    margin: float
+    floor: str
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain row a curve, the columns of :data:`orchestrator.analysis.table.COLUMNS`."""
+        return [row(c) for c in self.curves]
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table, typed also when it is empty."""
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(self.rows(), schema=schema())
+
+    def render(self) -> str:
+        """The table as aligned text, the reasons of what is unresolved below it."""
+        return render(self)
 
 
 def schema() -> pa.Schema:

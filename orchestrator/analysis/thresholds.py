@@ -6,12 +6,11 @@ The tests themselves, and how runs without a score are treated, are in :mod:`orc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.analysis.curves import Curve, Point, curves
-from orchestrator.analysis.sequence import TINY, Threshold, high_threshold, low_threshold
-from orchestrator.analysis.table import render, row
+from orchestrator.analysis.sequence import TINY, high_threshold, low_threshold
+from orchestrator.analysis.table import CurveThresholds, Thresholds
 from trials.errors import ApetError, choices
 
 if TYPE_CHECKING:
@@ -20,50 +19,6 @@ if TYPE_CHECKING:
     from trials.store.store import Store
 
 FLOORS = ("majority", "chance")
-
-
-@dataclass(frozen=True)
-class CurveThresholds:
-    """The thresholds of one curve.
-
-    ``collapsed`` of ``collapsed_of`` replicates ended at or below the floor within the noise of their own test
-    rows: a score not above it at α (binomial), or none. They are counted over the counts that high claims to
-    equal full fine-tuning; at the largest count where high is unresolved.
-    """
-
-    curve: Curve
-    floor: float | None
-    low: Threshold
-    high: Threshold
-    collapsed: int
-    collapsed_of: int
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection."""
-
-    curves: tuple[CurveThresholds, ...]
-    alpha: float
-    margin: float
-    floor: str
-    notes: tuple[str, ...] = ()
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One plain row a curve, the columns of :data:`orchestrator.analysis.table.COLUMNS`."""
-        return [row(c) for c in self.curves]
-
-    def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table, typed also when it is empty."""
-        import pyarrow as pa
-
-        from orchestrator.analysis.table import schema
-
-        return pa.Table.from_pylist(self.rows(), schema=schema())
-
-    def render(self) -> str:
-        """The table as aligned text, the reasons of what is unresolved below it."""
-        return render(self)
 
 
 def thresholds(

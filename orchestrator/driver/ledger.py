@@ -14,8 +14,8 @@ from trials.store.record import record
 from trials.store.store import Store
 
 
-class Rows:
-    """The rows of one store, as the driver needs them."""
+class Ledger:
+    """The attempts in one store, as the driver needs them."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

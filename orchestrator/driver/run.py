@@ -5,21 +5,23 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
 from orchestrator.driver.display.tally import Tally, duration
-from orchestrator.driver.ledger import Rows
-from orchestrator.driver.messages import Ended, Launch, Report
+from orchestrator.driver.launch import Launch
+from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
 from orchestrator.planning import reachable
 from orchestrator.planning.packing import PACK_SIZE, Todo, packs
 from trials import limits
 from trials.errors import ApetError
+from trials.setup import Setup
 from trials.store.store import Store
+from workers.pack.progress import Ended, Progress
 
 if TYPE_CHECKING:
     from orchestrator.driver.ray.cluster import Cluster
@@ -126,8 +128,6 @@ def options(resources: Resources) -> dict[str, Any]:
         "retries": resources.retries,
         "gpus": None if resources.gpus == "auto" else resources.gpus,
         "pack_size": PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
-        "zero_stage": 0 if resources.zero_stage == "auto" else resources.zero_stage,
-        "offload": resources.offload is True,
         "micro_batch": None if resources.micro_batch == "auto" else resources.micro_batch,
     }
 
@@ -181,8 +181,6 @@ def execute(
     retries: int = 2,
     gpus: int | None = None,
     pack_size: int = PACK_SIZE,
-    zero_stage: int = 0,
-    offload: bool = False,
     micro_batch: int | None = None,
     quiet: bool = False,
     worker: str = WORKER,
@@ -206,27 +204,26 @@ def execute(
 
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    rows, show, stop = Rows(store), display(quiet), Stop()
+    ledger, show, stop = Ledger(store), display(quiet), Stop()
     try:
-        with cluster(len(packs(todo, pack_size)), address, max_concurrent, gpus) as place, stop:
+        at_most = len(packs(todo, Setup(pack_size=pack_size)))
+        with cluster(at_most, address, max_concurrent, gpus) as place, stop:
             if address is not None:
                 probe(store, run_id)
-            todo = rows.lacking(todo)
+            todo = ledger.lacking(todo)
             before = asked - len(todo)
-            groups = packs(todo, pack_size)
+            setup = replace(place.setup, pack_size=pack_size, micro_batch=micro_batch)
+            groups = packs(todo, setup)
             dispatch = Dispatch(
                 groups,
                 run_id,
                 retries,
-                rows.state,
-                rows.stored,
-                rows.give_up,
-                zero_stage=zero_stage,
-                offload=offload,
-                micro_batch=micro_batch,
+                ledger.state,
+                ledger.stored,
+                ledger.give_up,
             )
             _show(dispatch, Tally(groups, before, place.workers or 1), show)
-            launch = Launch(rows.uri, run_id, worker, place.device, place.threads)
+            launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
         show.close()
@@ -248,15 +245,15 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
     """Connect what happens to what is seen."""
     told: set[tuple[str, str]] = set()  # task and backbone: their cut rows are said once
 
-    def on_report(report: Report) -> None:
-        tally.reported(report)
-        row = tally.rows.get(report.pack_id)
-        if row is None or not report.cut_rows:
+    def on_report(progress: Progress) -> None:
+        tally.reported(progress)
+        row = tally.rows.get(progress.pack_id)
+        if row is None or not progress.cut_rows:
             return
         trial = row.pack.members[0].trial
         if (trial.task.name, trial.backbone.name) not in told:
             told.add((trial.task.name, trial.backbone.name))
-            show.cut(trial, report)
+            show.cut(trial, progress)
 
     def on_end(todo: Todo, ended: Ended) -> None:
         tally.trial_ended(todo, ended)

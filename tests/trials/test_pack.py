@@ -10,6 +10,7 @@ from sweeps_for_tests import apet, sweep
 
 from trials.errors import ApetError
 from trials.pack import Member, Pack, Sources
+from trials.setup import Setup
 
 WHERE = Sources("random:tiny-bert", "hub:nyu-mll/glue@1", {"sst2": "folder:/data/sst2"})
 
@@ -17,7 +18,7 @@ WHERE = Sources("random:tiny-bert", "hub:nyu-mll/glue@1", {"sst2": "folder:/data
 def pack(**keys: object) -> Pack:
     found = sweep(methods=["lora", "bitfit", apet(position_seeds=2)], **keys).trials()
     members = tuple(Member(trial, attempt) for attempt, trial in enumerate(found))
-    return Pack("p1", members, WHERE, sweep="small", zero_stage=1)
+    return Pack("p1", members, WHERE, sweep="small", setup=Setup(zero_stage=1, reason="asked for"))
 
 
 def test_a_pack_survives_its_json(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trials.backbones import BACKBONES
+from trials.canonical import canonical, digest, plain, without
 from trials.errors import ApetError
 from trials.modules import methods
-from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial, _plain, canonical, digest, without
+from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial
 
 
 def trial(method: Method | None = None, **fields: object) -> Trial:
@@ -36,7 +37,7 @@ def test_an_id_never_changes_by_itself() -> None:
 
 def test_the_spec_is_canonical_json_of_every_field() -> None:
     for one in (trial(), trial(evaluate_on=(trial().task, TaskRef("sst2", Source("package", "p", "1"), 5)))):
-        expected = {"spec_version": 1, "text_version": 1, **_plain(one)}
+        expected = {"spec_version": 1, "text_version": 1, **plain(one)}
         assert one.spec == canonical(expected)
         assert one.trial_id == digest(one.spec)
         assert len(one.trial_id) == 20

@@ -10,9 +10,10 @@ from workers import allocator
 FAULTS = """
 import resource, sys, torch
 from trials import Store
+from trials.setup import Setup
 from workers.worker import Worker
 if sys.argv[1] == "worker":
-    Worker(Store(sys.argv[2]), device="cpu")
+    Worker(Store(sys.argv[2]))._obey(Setup("cpu"))
 def step():
     a = torch.ones(10 * 2**20)  # 40 MiB
     b = a + 1
@@ -40,10 +41,12 @@ def test_a_worker_that_forgets_its_backbone_gives_the_memory_back(tmp_path):
     program = """
 import sys, torch
 from trials import Store
+from trials.setup import Setup
 from workers.worker import Worker
 def resident():
     return next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmRSS"))  # KiB
-worker = Worker(Store(sys.argv[1]), device="cpu")
+worker = Worker(Store(sys.argv[1]))
+worker._obey(Setup("cpu"))
 held = torch.ones(64 * 2**20)
 full = resident()
 del held

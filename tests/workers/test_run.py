@@ -10,6 +10,7 @@ import pytest
 import torch
 from worker_for_tests import pack_of, rows_of
 
+from trials.setup import Setup
 from trials.store.store import Store
 
 
@@ -26,7 +27,7 @@ def test_workers_run_trains_a_pack_with_no_ray(
     assert rows_of(Store(tmp_path / "store"))[one.trial_id]["state"] == "completed"
     assert main([str(tmp_path / "none.json"), "--store", str(tmp_path / "new")]) == 2
     gang = tmp_path / "gang.json"
-    gang.write_text(replace(pack_of(folder, one), zero_stage=3).to_json())
+    gang.write_text(replace(pack_of(folder, one), setup=Setup(zero_stage=3)).to_json())
     assert main([str(gang), "--store", str(tmp_path / "new")]) == 2, "rows would claim a stage that nobody ran"
     assert not (tmp_path / "new").exists()
     assert torch.get_num_threads() == 1

@@ -12,6 +12,7 @@ from worker_for_tests import BAD, GOOD, pack_of, rows_of, run, scores
 
 from trials import backbones
 from trials.pack import Sources
+from trials.setup import Setup
 from trials.store.store import Store
 from trials.trial import Training
 from workers.backbone import readout
@@ -30,7 +31,7 @@ def test_a_family_learns_sixteen_rows_and_its_row_says_so(name: str, folder: Pat
     training = Training(steps=120, batch_size=16, eval_every=30)
     one = trial(name, count=4000, trial={"training": training, "learning_rate": 1e-2})
     store = Store(tmp_path / "store", create=True)
-    (ended,) = run(Worker(store, threads=1), pack_of(folder, one))
+    (ended,) = run(Worker(store), pack_of(folder, one))
     assert (ended.state, ended.error_message) == ("completed", None)
     row = rows_of(store)[one.trial_id]
     assert row["test_score"] >= 15 / 16
@@ -60,10 +61,10 @@ def test_a_module_file_gives_the_score_of_its_row_again(
     sizes = {"prompt": {"tokens": 3}, "apet": {"count": 4000}}
     one = trial(name, method=method, trial=fields, **sizes.get(method, {}))
     store, pack = Store(tmp_path / "store", create=True), pack_of(folder, one)
-    run(Worker(store, threads=1), pack)
+    run(Worker(store), pack)
     row = rows_of(store)[one.trial_id]
     module = ModuleFile.from_bytes(store.load_module(row["module_uri"]))
-    worker = Worker(store, threads=1)
+    worker = Worker(store)
     backbone = worker.backbone(pack)
     rows = worker.rows(pack, backbone)
     read = readout.make(one, rows.task, backbone, 1)
@@ -82,8 +83,8 @@ def test_a_pack_writes_the_rows_of_its_trials_alone(name: str, folder: Path, tmp
         trial(name, method="bitfit"),
     ]
     together, alone = Store(tmp_path / "together", create=True), Store(tmp_path / "alone", create=True)
-    assert [e.state for e in run(Worker(together, threads=1), pack_of(folder, *members))] == ["completed"] * 4
-    worker = Worker(alone, threads=1)
+    assert [e.state for e in run(Worker(together), pack_of(folder, *members))] == ["completed"] * 4
+    worker = Worker(alone)
     for one in members:
         run(worker, pack_of(folder, one))
         assert scores(alone, one) == scores(together, one)
@@ -100,7 +101,7 @@ def test_prompts_of_any_length_train_in_a_pack(name: str, folder: Path, tmp_path
         trial(name, method="lora", trial={"training": training}),
     ]
     store = Store(tmp_path / "store", create=True)
-    assert [e.state for e in run(Worker(store, threads=1), pack_of(folder, *members))] == ["completed"] * 4
+    assert [e.state for e in run(Worker(store), pack_of(folder, *members))] == ["completed"] * 4
     rows = [rows_of(store)[one.trial_id] for one in members]
     assert [row["count_actual"] for row in rows[:3]] == [20 * 64, 3 * 64, 321]
     assert dict(rows[0]["operations"]) == {"concat": 20 * 64}
@@ -111,7 +112,7 @@ def test_prompts_of_any_length_train_in_a_pack(name: str, folder: Path, tmp_path
 def test_a_prompt_that_does_not_fit_before_the_text_fails_alone(folder: Path, tmp_path: Path, trial: Any) -> None:
     long, short = trial("tiny-bert", method="prompt", tokens=255), trial("tiny-bert", method="prompt", tokens=2)
     store = Store(tmp_path / "store", create=True)
-    states = {e.trial_id: e.state for e in run(Worker(store, threads=1), pack_of(folder, long, short))}
+    states = {e.trial_id: e.state for e in run(Worker(store), pack_of(folder, long, short))}
     assert states == {long.trial_id: "failed", short.trial_id: "completed"}
     assert "tiny-bert has 256 positions" in rows_of(store)[long.trial_id]["error_message"]
 
@@ -120,10 +121,10 @@ def test_a_prompt_that_does_not_fit_before_the_text_fails_alone(folder: Path, tm
 def test_full_leaves_the_next_trial_as_on_a_fresh_worker(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
     full, after = trial(name, method="full", trial={"learning_rate": 1e-3}), trial(name, count=300)
     warm, fresh = Store(tmp_path / "warm", create=True), Store(tmp_path / "fresh", create=True)
-    worker = Worker(warm, threads=1)
+    worker = Worker(warm)
     run(worker, pack_of(folder, full))
     run(worker, pack_of(folder, after))
-    run(Worker(fresh, threads=1), pack_of(folder, after))
+    run(Worker(fresh), pack_of(folder, after))
     assert scores(warm, after) == scores(fresh, after)
     row = rows_of(warm)[full.trial_id]
     assert digest(worker.backbone(pack_of(folder, after)).model) == row["weights_digest"]
@@ -144,12 +145,12 @@ def test_an_interrupted_trial_goes_on_to_the_same_numbers(
     one = trial(name, **case)
     store, whole = Store(tmp_path / "store", create=True), Store(tmp_path / "whole", create=True)
     asked = iter(range(100))
-    (ended,) = run(Worker(store, threads=1), pack_of(folder, one), should_stop=lambda: next(asked) >= stop_after)
+    (ended,) = run(Worker(store), pack_of(folder, one), should_stop=lambda: next(asked) >= stop_after)
     assert ended.state == "interrupted"
     assert not store.visible()
-    steps = [p.step for p in Worker(store, threads=1).run(pack_of(folder, one))]
+    steps = [p.step for p in Worker(store).run(pack_of(folder, one))]
     assert steps == [s for s in (2, 4) if s > stop_after or (s == 2 and stop_after < 2)]
-    run(Worker(whole, threads=1), pack_of(folder, one))
+    run(Worker(whole), pack_of(folder, one))
     assert scores(store, one) == scores(whole, one)
     assert store.load_checkpoint(one.trial_id) is None
 
@@ -157,8 +158,8 @@ def test_an_interrupted_trial_goes_on_to_the_same_numbers(
 def test_a_diverging_trial_ends_alone(folder: Path, tmp_path: Path, trial: Any) -> None:
     calm, wild = trial("tiny-bloom", count=300), trial("tiny-bloom", count=300, trial={"learning_rate": 1e37})
     together, alone = Store(tmp_path / "together", create=True), Store(tmp_path / "alone", create=True)
-    run(Worker(together, threads=1), pack_of(folder, wild, calm))
-    run(Worker(alone, threads=1), pack_of(folder, calm))
+    run(Worker(together), pack_of(folder, wild, calm))
+    run(Worker(alone), pack_of(folder, calm))
     assert scores(together, calm) == scores(alone, calm)
     row = rows_of(together)[wild.trial_id]
     assert row["state"] == "diverged"
@@ -172,7 +173,7 @@ def test_a_failed_trial_is_a_row_with_its_reason(
     bad, good = trial("tiny-bert", count=300), trial("tiny-bert", count=301)
     monkeypatch.setenv("APET_FAULT", f"fail:{bad.trial_id}")
     store = Store(tmp_path / "store", create=True)
-    states = {e.trial_id: e.state for e in run(Worker(store, threads=1), pack_of(folder, bad, good))}
+    states = {e.trial_id: e.state for e in run(Worker(store), pack_of(folder, bad, good))}
     assert states == {bad.trial_id: "failed", good.trial_id: "completed"}
     row = rows_of(store)[bad.trial_id]
     assert row["error_class"] == "InjectedFault"
@@ -184,7 +185,7 @@ def test_a_failed_trial_is_a_row_with_its_reason(
 def test_a_missing_folder_fails_every_trial_of_the_pack(tmp_path: Path, trial: Any) -> None:
     members = [trial("tiny-bert", count=300), trial("tiny-bert", count=301)]
     store = Store(tmp_path / "store", create=True)
-    run(Worker(store, threads=1), pack_of(tmp_path / "nowhere", *members))
+    run(Worker(store), pack_of(tmp_path / "nowhere", *members))
     assert {r["state"] for r in rows_of(store).values()} == {"failed"}
     assert all("nowhere" in r["error_message"] for r in rows_of(store).values())
 
@@ -192,7 +193,7 @@ def test_a_missing_folder_fails_every_trial_of_the_pack(tmp_path: Path, trial: A
 def test_no_steps_evaluate_the_backbone_as_it_is(folder: Path, tmp_path: Path, trial: Any) -> None:
     one = trial("tiny-bert", count=300, trial={"training": Training(steps=0)})
     store = Store(tmp_path / "store", create=True)
-    (ended,) = run(Worker(store, threads=1), pack_of(folder, one))
+    (ended,) = run(Worker(store), pack_of(folder, one))
     row = rows_of(store)[one.trial_id]
     assert (ended.state, row["best_step"], row["steps_done"], row["count_actual"]) == ("completed", 0, 0, 300)
 
@@ -205,7 +206,10 @@ def test_a_row_says_how_its_engine_ran_and_not_what_was_asked(
         trial("tiny-bert", count=50, trial={"training": Training(steps=1, batch_size=4)}),
         Store(tmp_path / "s"),
     )
-    run(Worker(store, threads=1, engine=engine), replace(pack_of(folder, one), zero_stage=3, offload=True))
+    run(
+        Worker(store, engine=engine),
+        replace(pack_of(folder, one), setup=Setup("cpu", zero_stage=3, offload=True, threads=1)),
+    )
     row = rows_of(store)[one.trial_id]
     assert (row["state"], row["zero_stage"], row["offload"]) == ("completed", *ran)
 
@@ -216,7 +220,7 @@ def test_a_trained_head_is_counted_apart(folder: Path, tmp_path: Path, trial: An
     store = Store(tmp_path / "store", create=True)
     for head in ("frozen", "trained"):
         one = trial("tiny-bert", count=300, trial={"backbone": headless, "head": head})
-        run(Worker(store, threads=1), pack_of(folder, one))
+        run(Worker(store), pack_of(folder, one))
         row = rows_of(store)[one.trial_id]
         assert (row["state"], row["count_actual"]) == ("completed", 300)
         assert row["head_parameters"] == (2 * 64 if head == "trained" else 0)
@@ -226,7 +230,7 @@ def test_early_stopping_ends_a_trial_that_gets_no_better(folder: Path, tmp_path:
     training = Training(steps=50, batch_size=16, eval_every=1, early_stop=2)
     one = trial("tiny-bert", count=1, operations={"add": 1}, trial={"training": training, "learning_rate": 1e-9})
     store = Store(tmp_path / "store", create=True)
-    run(Worker(store, threads=1), pack_of(folder, one))
+    run(Worker(store), pack_of(folder, one))
     row = rows_of(store)[one.trial_id]
     assert (row["state"], row["steps_done"], row["best_step"]) == ("completed", 3, 1)
 
@@ -244,7 +248,7 @@ def test_zero_shot_scores_of_other_tasks(folder: Path, tmp_path: Path, trial: An
         pack_of(folder, one), sources=Sources("random:tiny-bert", f"folder:{folder}", {"sst2": f"folder:{place}"})
     )
     store = Store(tmp_path / "store", create=True)
-    (ended,) = run(Worker(store, threads=1), pack)
+    (ended,) = run(Worker(store), pack)
     assert ended.error_message is None
     row = rows_of(store)[one.trial_id]
     assert 0 <= dict(row["transfer"])["sst2"] <= 1

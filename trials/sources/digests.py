@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from trials.canonical import canonical
 from trials.errors import ApetError
-from trials.trial import canonical
 
 _SETTLED_S = 2.0  # a file that changed just now may change again within one tick of its file system's clock
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from trials.trial import Trial
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: failure_class, ranks, micro_batch, threads
 STATES = ("completed", "diverged", "failed")  # in the order in which an attempt is preferred
 
 Record = dict[str, Any]
@@ -81,7 +81,8 @@ OUTCOME = pa.schema(
         ("steps_done", _INT),
         ("train_loss", _REAL),
         ("diverged_at", _INT),
-        ("error_class", _TEXT),
+        ("failure_class", _TEXT),  # of trials.failures
+        ("error_class", _TEXT),  # the exception's name
         ("error_message", _TEXT),
         ("metrics", _SCORES),  # secondary ones
         ("transfer", _SCORES),  # target task: zero-shot score
@@ -97,8 +98,11 @@ EXECUTION = pa.schema(
         ("pack_size", _INT),
         ("device", _TEXT),
         ("devices", _INT),
+        ("ranks", _INT),
         ("zero_stage", _INT),
         ("offload", pa.bool_()),
+        ("micro_batch", _INT),  # rows of a batch that went through at once at most; null: all
+        ("threads", _INT),  # torch's, of one rank
         ("precision", _TEXT),  # the resolved one
         ("peak_memory_bytes", _INT),
         ("load_s", _REAL),

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trials.canonical import canonical, digest
 from trials.store.record import STATES
-from trials.trial import canonical, digest
 
 Number = float | None
 

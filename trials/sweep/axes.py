@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from trials.errors import ApetError
 from trials.modules import counts, methods
-from trials.sweep.check import Report
+from trials.sweep.check import Findings
 from trials.sweep.rules import BROKEN
 from trials.sweep.schema import UNSET, Adapter, Apet, Like, Lora, Prompt, Range
 from trials.sweep.yaml import Path
@@ -46,7 +46,7 @@ class Variant:
     too_large: str = ""
 
 
-def known(entry: Any, path: Path, report: Report) -> bool:
+def known(entry: Any, path: Path, report: Findings) -> bool:
     """Whether a method entry names a method and holds what it needs; a bare name that doesn't is reported."""
     if entry == "apet":
         report.add(path, "apet, needs counts; write {method: apet, counts: [100, 1000]}")
@@ -59,7 +59,7 @@ def known(entry: Any, path: Path, report: Report) -> bool:
     return True
 
 
-def variants(entry: Any, ref: BackboneRef, path: Path, report: Report) -> list[Variant]:
+def variants(entry: Any, ref: BackboneRef, path: Path, report: Findings) -> list[Variant]:
     """The variants of a method entry of a sweep file on a backbone; problems are reported.
 
     Args:
@@ -129,7 +129,7 @@ def geometric(low: int, high: int, points: int) -> list[int]:
     return list(found)
 
 
-def _apet(entry: Apet, ref: BackboneRef, path: Path, report: Report) -> list[Variant]:
+def _apet(entry: Apet, ref: BackboneRef, path: Path, report: Findings) -> list[Variant]:
     operations = None if entry.operations is UNSET else {str(op): share for op, share in entry.operations.items()}
     chosen = _sites(entry, ref, (*path, "sites"), report)
     if report.below((*path, "operations")) or report.below((*path, "sites")):
@@ -167,7 +167,7 @@ def _apet(entry: Apet, ref: BackboneRef, path: Path, report: Report) -> list[Var
     ]
 
 
-def _sites(entry: Apet, ref: BackboneRef, path: Path, report: Report) -> dict[str, list[str]]:
+def _sites(entry: Apet, ref: BackboneRef, path: Path, report: Findings) -> dict[str, list[str]]:
     """The chosen sites that the operations can take; the others are reported."""
     chosen: dict[str, list[str]] = {}
     for op, kinds in {} if entry.sites is UNSET else entry.sites.items():
@@ -190,7 +190,7 @@ def _above(count: int, capacities: dict[str, int], ref: BackboneRef) -> str:
 
 
 def _counts(
-    value: list[int] | Range | Like, ref: BackboneRef, capacity: int, path: Path, report: Report
+    value: list[int] | Range | Like, ref: BackboneRef, capacity: int, path: Path, report: Findings
 ) -> Iterable[tuple[int, Path]]:
     """Counts on a backbone, each with its place in the file, repeats dropped."""
     if isinstance(value, Range):
@@ -204,7 +204,7 @@ def _counts(
     return [(count, (*path, index)) for index, count in enumerate(value) if count is not BROKEN]
 
 
-def _range(value: Range, ref: BackboneRef, capacity: int, path: Path, report: Report) -> list[tuple[int, Path]]:
+def _range(value: Range, ref: BackboneRef, capacity: int, path: Path, report: Findings) -> list[tuple[int, Path]]:
     high = value.to if isinstance(value.to, int) else capacity if value.to == "capacity" else _own_count(value.to, ref)
     if value.from_ > high:
         what = f"{value.to} on {ref.name}, {high}" if isinstance(value.to, str) else f"`to`, {high}"

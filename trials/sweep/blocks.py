@@ -10,7 +10,7 @@ from typing import Any
 from trials import backbones, tasks
 from trials.errors import ApetError
 from trials.sources import locations as sources
-from trials.sweep.check import Report
+from trials.sweep.check import Findings
 from trials.sweep.rules import BROKEN
 from trials.sweep.schema import Block, SweepFile
 from trials.sweep.yaml import Path
@@ -35,7 +35,7 @@ class Finder:
         folder: that relative paths start from.
     """
 
-    def __init__(self, report: Report, folder: pathlib.Path) -> None:
+    def __init__(self, report: Findings, folder: pathlib.Path) -> None:
         self.report, self.folder = report, folder
         self.weights: dict[BackboneRef, str] = {}
         self.data: dict[TaskRef, str] = {}
@@ -103,7 +103,7 @@ class Merged:
         index: of the block, None when the file itself is the only one.
     """
 
-    def __init__(self, report: Report, file: SweepFile, index: int | None) -> None:
+    def __init__(self, report: Findings, file: SweepFile, index: int | None) -> None:
         self.report = report
         self.path: Path = () if index is None else ("blocks", index)
         self._levels: list[tuple[Block, Path]] = [(file, ())]
@@ -126,7 +126,7 @@ class Merged:
         return [(item, (*path, index)) for index, item in enumerate(value) if item is not BROKEN]
 
     def require(self, *keys: str) -> None:
-        """Report a key that stands neither in the block nor beside it."""
+        """Findings a key that stands neither in the block nor beside it."""
         written = self.report.document.values
         if not any((*path, *keys) in written for _, path in self._levels):
             self.report.add((*self.path, *keys), "missing, and required; add it", key=True)

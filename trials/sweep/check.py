@@ -19,7 +19,7 @@ from trials.sweep.yaml import Document, Path, dotted, shown
 _KINDS = {"list_type": "a list, such as [a, b]", "model_type": "a mapping of keys", "dict_type": "a mapping of keys"}
 
 
-class Report:
+class Findings:
     """Collects the problems of one document, in the order of the file, each once."""
 
     def __init__(self, document: Document) -> None:
@@ -53,7 +53,7 @@ class Report:
             raise Problems(sorted(self._found, key=lambda line: self._found[line]), self.document.where)
 
 
-def structure(report: Report) -> SweepFile | None:
+def structure(report: Findings) -> SweepFile | None:
     """The document as models; what is wrong is reported and left out, so that the rest can still be checked.
 
     None when nothing useful is left.
@@ -77,8 +77,8 @@ def structure(report: Report) -> SweepFile | None:
     return None
 
 
-def twice(report: Report, value: Any, path: Path) -> None:
-    """Report values that stand twice in one list, at any depth."""
+def twice(report: Findings, value: Any, path: Path) -> None:
+    """Findings values that stand twice in one list, at any depth."""
     if isinstance(value, dict):
         for key, item in value.items():
             twice(report, item, (*path, key))
@@ -107,7 +107,7 @@ def _path(detail: ErrorDetails) -> Path:
     return tuple(part for part in detail["loc"] if not str(part).startswith("<") and part != "[key]")
 
 
-def _word(report: Report, detail: ErrorDetails, path: Path) -> None:
+def _word(report: Findings, detail: ErrorDetails, path: Path) -> None:
     """One pydantic error in our words."""
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":

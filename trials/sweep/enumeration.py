@@ -10,7 +10,7 @@ from typing import Any
 
 from trials.sweep.axes import Variant, known, rates, seeds, variants
 from trials.sweep.blocks import Data, Finder, Merged, resolve_head, training_of
-from trials.sweep.check import Report
+from trials.sweep.check import Findings
 from trials.sweep.rules import BROKEN
 from trials.sweep.schema import SweepFile
 from trials.sweep.yaml import Path
@@ -56,7 +56,7 @@ class _Grid:
             yield from product((variant,), self.rates, self.train_seeds, variant.position_seeds)
 
 
-def enumerate_trials(report: Report, file: SweepFile, folder: pathlib.Path) -> Enumerated:
+def enumerate_trials(report: Findings, file: SweepFile, folder: pathlib.Path) -> Enumerated:
     """All trials of a file; relative paths start from ``folder``.
 
     Raises:
@@ -207,7 +207,7 @@ def _targets(block: Merged, data: Sequence[Data], finder: Finder) -> list[Data]:
     return list(found.values())
 
 
-def _check_pairs(report: Report, refs: Sequence[BackboneRef], data: Sequence[Data]) -> None:
+def _check_pairs(report: Findings, refs: Sequence[BackboneRef], data: Sequence[Data]) -> None:
     for each in data:
         for ref in refs:
             if ref.family not in each.task.prompt:
@@ -219,7 +219,7 @@ def _check_pairs(report: Report, refs: Sequence[BackboneRef], data: Sequence[Dat
                 )
 
 
-def _check_classes(report: Report, ref: BackboneRef, data: Sequence[Data], targets: Sequence[Data]) -> None:
+def _check_classes(report: Findings, ref: BackboneRef, data: Sequence[Data], targets: Sequence[Data]) -> None:
     """A head per class can only score a task with the same number of classes."""
     for target in targets:
         for each in data:

@@ -37,7 +37,7 @@ def _choice(names: tuple[str, ...]) -> Says:
 
 Positive = Annotated[int, Field(ge=1, le=LARGEST), Says("a whole number, 1 or more")]
 Seed = Annotated[int, Field(ge=0, le=LARGEST), Says("a whole number, 0 or more")]
-Rows = Annotated[int | None, Field(ge=1, le=LARGEST), Says("a whole number, 1 or more; null takes all rows")]
+RowLimit = Annotated[int | None, Field(ge=1, le=LARGEST), Says("a whole number, 1 or more; null takes all rows")]
 Text = Annotated[str, Field(min_length=1), Says("text")]
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), Says("a name of letters, digits, dots, dashes and underscores")
@@ -85,10 +85,10 @@ class Task(Model):
     """A built-in name; `apet tasks` lists them."""
     data_dir: Text = UNSET
     """A folder with train, validation and test as .jsonl, .jsonl.gz, .parquet or .csv."""
-    train_rows: Rows = None
+    train_rows: RowLimit = None
     """Upper limit: a prefix of a fixed shuffle."""
-    validation_rows: Rows = None
-    test_rows: Rows = None
+    validation_rows: RowLimit = None
+    test_rows: RowLimit = None
 
 
 class _Method(Model):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from trials.errors import ApetError, choices
 from trials.pack import Sources
 from trials.sweep import yaml as sweep_yaml
-from trials.sweep.check import Report, structure
+from trials.sweep.check import Findings, structure
 from trials.sweep.enumeration import Enumerated, enumerate_trials
 from trials.sweep.schema import SweepFile
 from trials.trial import Trial
@@ -47,7 +47,7 @@ class Resources:
         Raises:
             Problems: the text is no YAML.
         """
-        return _resources(structure(Report(sweep_yaml.read(text, "sweep.yaml"))))
+        return _resources(structure(Findings(sweep_yaml.read(text, "sweep.yaml"))))
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _build(document: sweep_yaml.Document, folder: Path) -> Sweep:
-    report = Report(document)
+    report = Findings(document)
     file = structure(report)
     if file is None:
         report.raise_any()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from trials.canonical import canonical
 from trials.errors import ApetError
-from trials.trial import BackboneRef, canonical
+from trials.trial import BackboneRef
 
 SPARE = 512  # rows of a table without a token: padding to a round size (T5: 28, BLOOM: 200); more is another model's
 NEEDED = {  # to pad, to frame a text or a pair, to end what is generated

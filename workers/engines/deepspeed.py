@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from workers.engines import Group
+from workers.engines.engine import Group
 from workers.engines.plain import adamw, group_state, put_state
 
 
@@ -40,7 +40,7 @@ def _one_process_group() -> None:
 
 
 class DeepSpeedEngine:
-    """See :class:`workers.engines.Engine`."""
+    """See :class:`workers.engines.engine.Engine`."""
 
     name = "deepspeed"
     zero_stage: int | None = 0

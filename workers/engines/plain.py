@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.engines import Group
+from workers.engines.engine import Group
 
 
 def adamw(groups: Sequence[Group]) -> torch.optim.AdamW:
@@ -32,7 +32,7 @@ def put_state(
 
 
 class PlainEngine:
-    """See :class:`workers.engines.Engine`."""
+    """See :class:`workers.engines.engine.Engine`."""
 
     name = "plain"
     zero_stage: int | None = None

@@ -71,7 +71,7 @@ class _Layer:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _UnitRows:
     """Where the rows of one operation on one site lie in a trial's θ.
 
     Args:
@@ -112,7 +112,7 @@ class Modules:
             list[int]
         ] = []  # lengths of θ's pieces: the scalars of add, the groups and cuts of the others
         self._adds: list[list[tuple[int, np.ndarray]]] = []  # site index and coordinates; they are θ's first piece
-        self._rows: list[list[_Rows]] = []
+        self._rows: list[list[_UnitRows]] = []
         for layout in layouts:
             self._place(backbone, layout)
         self._lay_out_plane()
@@ -134,17 +134,17 @@ class Modules:
         for site in layout.touched():
             self._touch(backbone, site)
         sizes: list[int] = []
-        rows: list[_Rows] = []
+        rows: list[_UnitRows] = []
         added: list[tuple[int, np.ndarray]] = []
         for op in layout.ops:
             if op.op == "add":
                 added = [(g.site.index, g.units) for g in op.groups]
                 sizes.append(op.count)
                 continue
-            places: dict[int, _Rows] = {}
+            places: dict[int, _UnitRows] = {}
             for group in op.groups:
                 width = _width(op, group.site)
-                places[group.site.index] = _Rows(op.op, group.site, len(sizes), width, op.scale)
+                places[group.site.index] = _UnitRows(op.op, group.site, len(sizes), width, op.scale)
                 sizes.append(len(group.units) * width)
             if op.cut is not None:
                 site = op.cut.site
@@ -152,7 +152,7 @@ class Modules:
                 cut = (len(sizes), order, torch.from_numpy(op.cut.row).to(self._device))
                 whole = places.get(site.index)
                 piece = None if whole is None else whole.piece
-                places[site.index] = _Rows(op.op, site, piece, _width(op, site), op.scale, cut)
+                places[site.index] = _UnitRows(op.op, site, piece, _width(op, site), op.scale, cut)
                 sizes.append(len(order))
             rows += places.values()
         assert sum(sizes) == layout.count, f"placed {sum(sizes)} of {layout.count} scalars"
@@ -200,7 +200,7 @@ class Modules:
             for place in self._rows[k]:
                 self._bind_rows(i, place, _rows(pieces_K[i], place))
 
-    def _bind_rows(self, i: int, place: _Rows, rows: Tensor) -> None:
+    def _bind_rows(self, i: int, place: _UnitRows, rows: Tensor) -> None:
         """Put the rows of one operation on one site of slice ``i`` where the forward pass reads them."""
         site = place.site
         if site.kind == SOFT_TOKENS:
@@ -257,7 +257,7 @@ def by_slice(x: Tensor, k: int) -> Tensor:
     return x.view(k, -1, *x.shape[1:])
 
 
-def _rows(pieces: Sequence[Tensor], place: _Rows) -> Tensor:
+def _rows(pieces: Sequence[Tensor], place: _UnitRows) -> Tensor:
     """The [r, width] rows of one operation on one site; the cut unit's frozen tail is appended."""
     whole = None if place.piece is None else pieces[place.piece].view(-1, place.width)
     if place.cut is None:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from trials.trial import Training
-from workers.engines import Engine
+from workers.engines.engine import Engine
 from workers.modules.model import PackModel
 from workers.pack.evaluate import Scores, evaluate
-from workers.pack.micro_batches import Room
-from workers.pack.state import Course, finite
+from workers.pack.micro_batches import MicroBatches
+from workers.pack.state import TrialState, finite
 from workers.rows.batches import Batch, parts, stream
 from workers.rows.encode import Dataset
 
@@ -34,7 +34,7 @@ class Job:
     """All that one pack trains with.
 
     Args:
-        courses: one per trial, in the order of the slices.
+        states: one per trial, in the order of the slices.
         train, validation, test: encoded rows.
         targets: encoded test rows of other tasks, for zero-shot scores.
         save: writes the checkpoint of the trials that still train.
@@ -43,29 +43,29 @@ class Job:
 
     model: PackModel
     engine: Engine
-    courses: Sequence[Course]
+    states: Sequence[TrialState]
     training: Training
     train_seed: int
     train: Dataset
     validation: Dataset
     test: Dataset
     targets: Mapping[str, Dataset] = field(default_factory=dict)
-    save: Callable[[Sequence[Course]], None] = lambda courses: None
+    save: Callable[[Sequence[TrialState]], None] = lambda states: None
     should_stop: Callable[[], bool] = lambda: False
     micro_batch: int | None = None
-    room: Room = field(init=False)
+    micro: MicroBatches = field(init=False)
 
     def __post_init__(self) -> None:
         size = self.training.batch_size
-        self.room = Room(min(self.micro_batch or size, size))
+        self.micro = MicroBatches(min(self.micro_batch or size, size))
 
     @property
-    def active(self) -> list[Course]:
+    def active(self) -> list[TrialState]:
         """The trials that still train."""
-        return [c for c in self.courses if c.state is None]
+        return [c for c in self.states if c.outcome is None]
 
 
-def train(job: Job) -> Iterator[tuple[int, list[Course]]]:
+def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
     """Train to the end, evaluation by evaluation.
 
     Yields:
@@ -74,10 +74,10 @@ def train(job: Job) -> Iterator[tuple[int, list[Course]]]:
     Raises:
         Interrupted: ``should_stop`` said so between two batches; checkpoints are written first.
     """
-    training, step = job.training, job.courses[0].steps_done
+    training, step = job.training, job.states[0].steps_done
     if training.steps == 0:
-        for course in job.courses:
-            _count(job, course)
+        for state in job.states:
+            _count(job, state)
         yield 0, _evaluate(job, 0)
         return
     batches = stream(job.train, job.train_seed, training.batch_size, start=step)
@@ -99,18 +99,18 @@ def _step(job: Job, step: int, batch: Batch) -> None:
     start = time.perf_counter()
     active = job.active
     _use(job, active)
-    losses = job.room.fit(lambda rows: _gradients(job, batch, rows), undo=lambda: _forget(active))
-    for course, loss in zip(active, losses, strict=True):
-        _count(job, course)
-        gradients = [p for p in course.params if p.grad is not None]
+    losses = job.micro.fit(lambda rows: _gradients(job, batch, rows), undo=lambda: _forget(active))
+    for state, loss in zip(active, losses, strict=True):
+        _count(job, state)
+        gradients = [p for p in state.params if p.grad is not None]
         if not finite(loss, float(torch.nn.utils.clip_grad_norm_(gradients, CLIP))):
-            course.diverged(step)
-            job.engine.drop(course.slot)
+            state.diverged(step)
+            job.engine.drop(state.slot)
     job.engine.step()
     seconds = (time.perf_counter() - start) / len(active)
-    for course, loss in zip(active, losses, strict=True):
-        if course.state is None:
-            course.trained(loss, seconds, batch.tokens)
+    for state, loss in zip(active, losses, strict=True):
+        if state.outcome is None:
+            state.trained(loss, seconds, batch.tokens)
 
 
 def _gradients(job: Job, batch: Batch, rows: int) -> list[float]:
@@ -124,25 +124,25 @@ def _gradients(job: Job, batch: Batch, rows: int) -> list[float]:
     return losses
 
 
-def _forget(courses: Sequence[Course]) -> None:
+def _forget(states: Sequence[TrialState]) -> None:
     """Clear the gradients that a pass which failed left."""
-    for course in courses:
-        for p in course.params:
+    for state in states:
+        for p in state.params:
             p.grad = None
 
 
-def _count(job: Job, course: Course) -> None:
+def _count(job: Job, state: TrialState) -> None:
     """Read once what trains: the tensors of the optimiser's group, those with a gradient (``full`` has others)."""
-    if course.count_actual is not None:
+    if state.count_actual is not None:
         return
-    group = job.engine.groups()[course.slot]
+    group = job.engine.groups()[state.slot]
     trained = [p for p in group if p.grad is not None or job.training.steps == 0]
-    course.count_actual = sum(p.numel() for p in trained) - course.head_parameters
-    asked = course.member.trial.method.count
-    assert asked in (None, course.count_actual), f"{course.count_actual} scalars in the optimiser, {asked} asked for"
+    state.count_actual = sum(p.numel() for p in trained) - state.head_parameters
+    asked = state.member.trial.method.count
+    assert asked in (None, state.count_actual), f"{state.count_actual} scalars in the optimiser, {asked} asked for"
 
 
-def _evaluate(job: Job, step: int) -> list[Course]:
+def _evaluate(job: Job, step: int) -> list[TrialState]:
     """Validation of the trials that train, then the test of those that end here, at their best step."""
     active = job.active
     if active:
@@ -150,46 +150,46 @@ def _evaluate(job: Job, step: int) -> list[Course]:
         _use(job, active)
         scores = _scores(job, job.validation)
         seconds = (time.perf_counter() - start) / len(active)
-        for course, score in zip(active, scores, strict=True):
-            course.evaluated(step, score.score, job.validation.metric, seconds)
-            if course.state is not None:
-                job.engine.drop(course.slot)
-    ended = [c for c in job.courses if c.state is not None and not c.reported]
-    for course in ended:
-        course.reported = True
+        for state, score in zip(active, scores, strict=True):
+            state.evaluated(step, score.score, job.validation.metric, seconds)
+            if state.outcome is not None:
+                job.engine.drop(state.slot)
+    ended = [c for c in job.states if c.outcome is not None and not c.reported]
+    for state in ended:
+        state.reported = True
     scored = [c for c in ended if c.best]
     if scored:
         _test(job, scored)
     return ended
 
 
-def _test(job: Job, courses: Sequence[Course]) -> None:
+def _test(job: Job, states: Sequence[TrialState]) -> None:
     """Test and transfer scores at each trial's best step."""
     start = time.perf_counter()
-    _use(job, courses)
+    _use(job, states)
     with torch.no_grad():
-        for course in courses:
-            for p, best in zip(course.params, course.best, strict=True):
+        for state in states:
+            for p, best in zip(state.params, state.best, strict=True):
                 p.copy_(best)
-    for course, scores in zip(courses, _scores(job, job.test), strict=True):
-        course.test_score, course.metrics = scores.score, scores.metrics
+    for state, scores in zip(states, _scores(job, job.test), strict=True):
+        state.test_score, state.metrics = scores.score, scores.metrics
     for task, target in job.targets.items():
-        for course, scores in zip(courses, _scores(job, target), strict=True):
-            course.transfer[task] = scores.score
-    seconds = (time.perf_counter() - start) / len(courses)
-    for course in courses:
-        course.eval_s += seconds
+        for state, scores in zip(states, _scores(job, target), strict=True):
+            state.transfer[task] = scores.score
+    seconds = (time.perf_counter() - start) / len(states)
+    for state in states:
+        state.eval_s += seconds
 
 
 def _scores(job: Job, data: Dataset) -> list[Scores]:
     """One score per trial in use."""
-    return job.room.fit(lambda rows: evaluate(job.model, data, rows))
+    return job.micro.fit(lambda rows: evaluate(job.model, data, rows))
 
 
-def _use(job: Job, courses: Sequence[Course]) -> None:
+def _use(job: Job, states: Sequence[TrialState]) -> None:
     """These trials are the slices of the next passes."""
     if job.model.modules_K is not None:
-        job.model.modules_K.active = [c.slot for c in courses]
+        job.model.modules_K.active = [c.slot for c in states]
 
 
 def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

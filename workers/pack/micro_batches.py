@@ -12,7 +12,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Room:
+class MicroBatches:
     """How many rows of a batch go through the backbone at once.
 
     Args:

@@ -13,13 +13,13 @@ from trials.store.record import Record, new_attempt_id, record
 from workers.environment import environment, peak_memory_bytes
 from workers.modules.file import ModuleFile
 from workers.pack.progress import Ended
-from workers.pack.state import Course
+from workers.pack.state import TrialState
 
 if TYPE_CHECKING:
     from workers.worker import Worker
 
 
-class Report:
+class Recorder:
     """Writes the rows of one pack.
 
     Args:
@@ -42,28 +42,28 @@ class Report:
         """Trials that have not been reported."""
         return [m for m in self.pack.members if m.trial.trial_id not in self._done]
 
-    def finished(self, course: Course) -> Ended:
+    def finished(self, state: TrialState) -> Ended:
         """A trial that completed or diverged."""
-        assert course.state is not None, "only a trial that has ended is finished"
+        assert state.outcome is not None, "only a trial that has ended is finished"
         columns: Record = {
-            "state": course.state,
-            "validation_score": course.best_score,
-            "test_score": course.test_score,
-            "best_step": course.best_step,
-            "steps_done": course.steps_done,
-            "train_loss": course.train_loss,
-            "diverged_at": course.diverged_at,
-            "count_actual": course.count_actual,
-            "head_parameters": course.head_parameters if course.member.trial.head else None,
-            "operations": _operations(course),
-            "metrics": course.metrics,
-            "transfer": course.transfer,
-            "tokens": course.tokens,
-            "train_s": course.train_s,
-            "eval_s": course.eval_s,
-            "module_uri": self._module(course),
+            "state": state.outcome,
+            "validation_score": state.best_score,
+            "test_score": state.test_score,
+            "best_step": state.best_step,
+            "steps_done": state.steps_done,
+            "train_loss": state.train_loss,
+            "diverged_at": state.diverged_at,
+            "count_actual": state.count_actual,
+            "head_parameters": state.head_parameters if state.member.trial.head else None,
+            "operations": _operations(state),
+            "metrics": state.metrics,
+            "transfer": state.transfer,
+            "tokens": state.tokens,
+            "train_s": state.train_s,
+            "eval_s": state.eval_s,
+            "module_uri": self._module(state),
         }
-        return self.ended(course.member, course.state, columns, course.curve)
+        return self.ended(state.member, state.outcome, columns, state.curve)
 
     def failed(self, member: Member, error: Exception) -> Ended:
         """A failed attempt is a row too, with its traceback beside it."""
@@ -91,14 +91,14 @@ class Report:
         attempt_id = self.attempts[trial_id]
         return Ended(trial_id, state, given.get("test_score"), given.get("error_message"), wall_s, load_s, attempt_id)
 
-    def _module(self, course: Course) -> str | None:
+    def _module(self, state: TrialState) -> str | None:
         """The trained module of the best step: θ, and the head if it was trained."""
-        trial = course.member.trial
-        if trial.method.name == "full" or not course.best:
+        trial = state.member.trial
+        if trial.method.name == "full" or not state.best:
             return None
-        assert course.best_step is not None, "a best step has its tensors"
+        assert state.best_step is not None, "a best step has its tensors"
         digest, precision = self.facts["weights_digest"], self.facts["precision"]
-        saved = ModuleFile(trial, course.best_step, digest, precision, *course.best)
+        saved = ModuleFile(trial, state.best_step, digest, precision, *state.best)
         return self.store.save_module(trial.trial_id, self.attempts[trial.trial_id], saved.to_bytes())
 
     def _row(self, member: Member, columns: Record) -> Record:
@@ -113,6 +113,9 @@ class Report:
             "pack_size": len(self.pack.members),
             "device": self.worker.device,
             "devices": 1,
+            "ranks": self.pack.setup.ranks,
+            "micro_batch": self.pack.setup.micro_batch,
+            "threads": self.pack.setup.threads,
             "peak_memory_bytes": peak_memory_bytes(self.worker.device),
             "started_at": self._started,
             "finished_at": datetime.now(UTC),
@@ -120,7 +123,7 @@ class Report:
         return record(member.trial, **{**shared, **environment(), **self.facts, **columns})
 
 
-def _operations(course: Course) -> dict[str, int] | None:
+def _operations(state: TrialState) -> dict[str, int] | None:
     """Scalars given to each operation; None for ``full``."""
-    trial = course.member.trial
+    trial = state.member.trial
     return None if trial.method.name == "full" else layout(trial, values=False).given

@@ -12,10 +12,12 @@ from trials.modules.positions import Layout, layout
 from trials.pack import Pack
 from trials.sources.folders import SPLITS
 from trials.store.record import Record
-from workers import engines, faults
+from workers import faults
 from workers.backbone import readout
 from workers.backbone.full import fingerprint, trainable_backbone
 from workers.backbone.load import Backbone
+from workers.engines import choice
+from workers.engines.engine import Engine, Group
 from workers.environment import precision_of
 from workers.modules import soft_tokens
 from workers.modules.model import PackModel
@@ -23,8 +25,8 @@ from workers.modules.modules import Modules
 from workers.pack.checkpoint import Checkpoint
 from workers.pack.loop import Job, train
 from workers.pack.progress import Ended, Progress
-from workers.pack.recorder import Report
-from workers.pack.state import Course
+from workers.pack.recorder import Recorder
+from workers.pack.state import TrialState
 from workers.rows.warm import PackData
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ class PackRun:
     def __init__(self, worker: Worker, pack: Pack) -> None:
         self.worker, self.pack = worker, pack
         self.trial = pack.members[0].trial  # for what all members share
-        self.report = Report(worker, pack)
-        self.courses: list[Course] = []
+        self.recorder = Recorder(worker, pack)
+        self.states: list[TrialState] = []
         self.step = 0
 
     def trials(self, should_stop: Callable[[], bool]) -> Iterator[Progress]:
@@ -49,7 +51,7 @@ class PackRun:
         """
         backbone = self.worker.backbone(self.pack)
         data = self.worker.rows(self.pack, backbone)
-        self.report.facts = self._facts(backbone, data)
+        self.recorder.facts = self._facts(backbone, data)
         before = fingerprint(backbone.model)
         try:
             with ExitStack() as stack:
@@ -64,8 +66,8 @@ class PackRun:
 
     def progress(self, ended: list[Ended]) -> Progress:
         """What the caller sees now."""
-        scores = {c.trial_id: c.curve[-1]["value"] for c in self.courses if c.curve}
-        facts = self.report.facts
+        scores = {c.trial_id: c.curve[-1]["value"] for c in self.states if c.curve}
+        facts = self.recorder.facts
         cut, rows = facts.get("truncated_rows", 0), sum(facts.get(f"{split}_rows", 0) for split in SPLITS)
         return Progress(self.pack.pack_id, self.step, self.trial.training.steps, scores, tuple(ended), cut, rows)
 
@@ -81,9 +83,9 @@ class PackRun:
                 if placed is not None:
                     soft_tokens.check_room(placed, member.trial.backbone, longest)
                 layouts.append(placed)
-                self.courses.append(Course(member, len(self.courses), []))
+                self.states.append(TrialState(member, len(self.states), []))
             except Exception as error:
-                failed.append(self.report.failed(member, error))
+                failed.append(self.recorder.failed(member, error))
         return layouts, failed
 
     def _job(
@@ -98,58 +100,58 @@ class PackRun:
         placed = [x for x in layouts if x is not None]
         modules = Modules(backbone, placed) if placed else None
         if modules is None:
-            self.courses[0].params = stack.enter_context(trainable_backbone(backbone.model))
+            self.states[0].params = stack.enter_context(trainable_backbone(backbone.model))
         else:
             stack.callback(modules.close)
-            for course, theta in zip(self.courses, modules.thetas, strict=True):
-                course.params = [theta]
-        read = readout.make(self.trial, data.task, backbone, len(self.courses))
-        for course, weight in zip(self.courses, read.weights, strict=False):
+            for state, theta in zip(self.states, modules.thetas, strict=True):
+                state.params = [theta]
+        read = readout.make(self.trial, data.task, backbone, len(self.states))
+        for state, weight in zip(self.states, read.weights, strict=False):
             if isinstance(weight, nn.Parameter):
-                course.params, course.head_parameters = [*course.params, weight], weight.numel()
+                state.params, state.head_parameters = [*state.params, weight], weight.numel()
         mixed = modules is None and precision_of(self.trial.training.precision, self.worker.device) == "bf16"
         model = PackModel(backbone, modules, read.weights or None, read.label_words, mixed)
-        groups = [engines.Group(c.params, c.member.trial.learning_rate) for c in self.courses]
-        engine = engines.make(self.worker.engine, model, groups)
+        groups = [Group(c.params, c.member.trial.learning_rate) for c in self.states]
+        engine = choice.make(self.worker.engine, model, groups)
         stack.callback(engine.close)
-        self.report.facts |= {"zero_stage": engine.zero_stage, "offload": engine.offload}
+        self.recorder.facts |= {"zero_stage": engine.zero_stage, "offload": engine.offload}
         self._resume(engine)
         return Job(
             model=model,
             engine=engine,
-            courses=self.courses,
+            states=self.states,
             training=self.trial.training,
             train_seed=self.trial.train_seed,
             train=data.train,
             validation=data.validation,
             test=data.test,
             targets=data.targets,
-            save=lambda courses: self._save(engine, courses),
+            save=lambda states: self._save(engine, states),
             should_stop=should_stop,
-            micro_batch=self.pack.micro_batch,
+            micro_batch=self.pack.setup.micro_batch,
         )
 
     def _train(self, job: Job) -> Iterator[Progress]:
         for step, ended in train(job):
             self.step = step
-            yield self.progress([self.report.finished(course) for course in ended])
+            yield self.progress([self.recorder.finished(state) for state in ended])
 
-    def _save(self, engine: engines.Engine, courses: Sequence[Course]) -> None:
+    def _save(self, engine: Engine, states: Sequence[TrialState]) -> None:
         """Checkpoints of the trials that still train; ``full`` has none, it is as large as its backbone."""
-        for course in courses:
-            if course.member.trial.method.name != "full":
-                data = course.checkpoint(engine.state(course.slot)).to_bytes()
-                self.worker.store.save_checkpoint(course.trial_id, data)
+        for state in states:
+            if state.member.trial.method.name != "full":
+                data = state.checkpoint(engine.state(state.slot)).to_bytes()
+                self.worker.store.save_checkpoint(state.trial_id, data)
 
-    def _resume(self, engine: engines.Engine) -> None:
+    def _resume(self, engine: Engine) -> None:
         """Go on where an interrupted pack was, if all its trials were at the same step."""
-        saved = [self.worker.store.load_checkpoint(c.trial_id) for c in self.courses]
+        saved = [self.worker.store.load_checkpoint(c.trial_id) for c in self.states]
         checkpoints = [Checkpoint.from_bytes(data) for data in saved if data]
         if len(checkpoints) < len(saved) or len({c.step for c in checkpoints}) > 1:
             return
-        for course, checkpoint in zip(self.courses, checkpoints, strict=True):
-            course.resume(checkpoint)
-            engine.load_state(course.slot, checkpoint.optimizer)
+        for state, checkpoint in zip(self.states, checkpoints, strict=True):
+            state.resume(checkpoint)
+            engine.load_state(state.slot, checkpoint.optimizer)
 
     def _facts(self, backbone: Backbone, data: PackData) -> Record:
         """Columns that every row of the pack shares, once backbone and data are there."""

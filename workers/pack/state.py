@@ -1,4 +1,4 @@
-"""One trial's course through its pack: its best step, its learning curve, how it ends. Nothing here is shared."""
+"""One trial's state through its pack: its best step, its learning curve, how it ends. Nothing here is shared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.pack.checkpoint import Checkpoint
 
 
 @dataclass
-class Course:
+class TrialState:
     """The state of one trial while its pack trains.
 
     Args:
@@ -27,7 +27,7 @@ class Course:
     slot: int
     params: list[nn.Parameter]
     head_parameters: int = 0
-    state: str | None = None  # None while it trains; then completed or diverged
+    outcome: str | None = None  # None while it trains; then completed or diverged
     reported: bool = False  # its end was told, with its test score
     steps_done: int = 0
     best_step: int | None = None
@@ -59,7 +59,7 @@ class Course:
 
     def diverged(self, step: int) -> None:
         """Loss or gradient were no longer finite at ``step``; the scores of its best step before that stay."""
-        self.state, self.diverged_at = "diverged", step
+        self.outcome, self.diverged_at = "diverged", step
 
     def evaluated(self, step: int, score: float, metric: str, seconds: float) -> None:
         """A validation score is there; the first of equal best ones is kept."""
@@ -73,7 +73,7 @@ class Course:
             self.without_better += 1
         training = self.member.trial.training
         if step >= training.steps or (training.early_stop and self.without_better >= training.early_stop):
-            self.state = "completed"
+            self.outcome = "completed"
 
     def checkpoint(self, optimizer: Sequence[dict[str, Tensor]]) -> Checkpoint:
         """What a resumed run needs to give the same numbers."""

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from trials.canonical import canonical
 from trials.sources.digests import cache_folder, folder_digest
 from trials.sources.folders import data_files
 from trials.sources.locations import package_version
 from trials.tasks.spec import Task
-from trials.trial import TaskRef, canonical
+from trials.trial import TaskRef
 from workers.rows import data
 from workers.rows.encode import Encoding
 from workers.rows.encoded import Encoded

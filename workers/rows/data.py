@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trials import streams
+from trials.canonical import canonical
 from trials.errors import ApetError
 from trials.tasks.spec import Task
-from trials.trial import TaskRef, canonical
+from trials.trial import TaskRef
 from workers.rows import readers
 
 CUT_ROWS = 1000  # of train become validation, at most, where the source has none

@@ -10,9 +10,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from trials.canonical import canonical
 from trials.errors import ApetError
 from trials.tasks.spec import Task
-from trials.trial import TEXT_VERSION, canonical
+from trials.trial import TEXT_VERSION
 from workers.backbone import tokenizer as tokenizers
 from workers.backbone.heads import label_word_ids, label_words
 from workers.rows.data import Answer, Rows

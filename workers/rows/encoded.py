@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trials.trial import canonical
+from trials.canonical import canonical
 from workers.rows.data import Answer
 
 

@@ -30,7 +30,7 @@ class PackData:
     columns: Record
 
 
-class Rows:
+class WarmRows:
     """The rows of the last few packs."""
 
     def __init__(self) -> None:

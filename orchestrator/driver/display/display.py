@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.driver.display.tally import Tally, describe, duration
-from orchestrator.driver.messages import Ended, Report
 from orchestrator.text import cut_rows, number
 from trials import tasks
 from trials.trial import Trial
+from workers.pack.progress import Ended, Progress
 
 SHOWN = 8  # running packs in the live display
 COLOURS = {"completed": "green", "diverged": "yellow", "failed": "red", "interrupted": "yellow"}
@@ -30,7 +30,7 @@ class Display(Protocol):
     def ended(self, trial: Trial, ended: Ended) -> None:
         """A trial ended; the tally has counted it."""
 
-    def cut(self, trial: Trial, report: Report) -> None:
+    def cut(self, trial: Trial, progress: Progress) -> None:
         """Rows of a trial's pack were cut; said once for its task and backbone."""
 
     def note(self, text: str) -> None:
@@ -62,7 +62,7 @@ class Quiet:
         if ended.state == "failed":
             self.note(line(trial, ended))
 
-    def cut(self, trial: Trial, report: Report) -> None:
+    def cut(self, trial: Trial, progress: Progress) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:
@@ -89,9 +89,9 @@ class Lines(Quiet):
         tail = f", {duration(left)} left" if left is not None and self.tally.done < self.tally.total else ""
         self.note(f"[{self.tally.done}/{self.tally.total}] {line(trial, ended)}{tail}")
 
-    def cut(self, trial: Trial, report: Report) -> None:
+    def cut(self, trial: Trial, progress: Progress) -> None:
         """How many rows of which task."""
-        self.note(cut_line(trial, report))
+        self.note(cut_line(trial, progress))
 
 
 class Screen:
@@ -118,9 +118,9 @@ class Screen:
         if ended.state in ("failed", "diverged"):
             self.note(line(trial, ended))
 
-    def cut(self, trial: Trial, report: Report) -> None:
+    def cut(self, trial: Trial, progress: Progress) -> None:
         """How many rows of which task."""
-        self.note(cut_line(trial, report))
+        self.note(cut_line(trial, progress))
 
     def note(self, text: str) -> None:
         """One line above the display."""
@@ -184,10 +184,10 @@ def line(trial: Trial, ended: Ended) -> str:
     return f"{trial.trial_id[:8]} {describe(trial)}: {ended.state}{error}{score}{seconds}"
 
 
-def cut_line(trial: Trial, report: Report) -> str:
+def cut_line(trial: Trial, progress: Progress) -> str:
     """Rows that were cut, and the lengths that cut them."""
     limits = f"{trial.training.max_input_length} tokens"
     if not tasks.get(trial.task.name).labels:
         limits += f" of input or {trial.training.max_generated_length} of answer"
-    cut = cut_rows(report.cut_rows, report.rows, bool(trial.evaluate_on))
+    cut = cut_rows(progress.cut_rows, progress.rows, bool(trial.evaluate_on))
     return f"{trial.task.name} on {trial.backbone.name}: cut rows {cut}, longer than {limits}"

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.driver.messages import Ended, Report
-from orchestrator.planning.packing import Members, Todo, cost, weight
+from orchestrator.planning.packing import PlannedPack, Todo, cost
 from trials.pack import Pack
 from trials.trial import Trial
+from workers.pack.progress import Ended, Progress
 
 
 @dataclass
-class Bench:
+class Speed:
     """What is known of one backbone's speed: seconds of work of trials that ended, and their cost."""
 
     left: float = 0.0  # cost of its trials that haven't ended
@@ -49,7 +49,7 @@ class Tally:
         now: clock, in seconds.
     """
 
-    todo: Iterable[Members]
+    todo: Iterable[PlannedPack]
     before: int = 0
     workers: int = 1
     now: Callable[[], float] = time.monotonic
@@ -58,11 +58,11 @@ class Tally:
     latest: tuple[Trial, Ended] | None = None
 
     def __post_init__(self) -> None:
-        self._benches: dict[str, Bench] = {}
+        self._speeds: dict[str, Speed] = {}
         self.total = 0
-        for members in self.todo:
-            self.total += len(members)
-            self._bench(members[0].trial).left += weight(members)
+        for planned in self.todo:
+            self.total += len(planned.members)
+            self._speed(planned.members[0].trial).left += planned.weight
         self.todo = ()
         self.began = self.now()
 
@@ -82,12 +82,12 @@ class Tally:
         total = sum(cost(member.trial) for member in pack.members)
         self.rows[pack.pack_id] = Row(pack, total, self.now(), steps=trial.training.steps)
 
-    def reported(self, report: Report) -> None:
+    def reported(self, progress: Progress) -> None:
         """A pack reached an evaluation."""
-        row = self.rows.get(report.pack_id)
+        row = self.rows.get(progress.pack_id)
         if row:
-            row.step, row.steps = report.step, report.steps
-            row.score = max(report.scores.values(), default=row.score)
+            row.step, row.steps = progress.step, progress.steps
+            row.score = max(progress.scores.values(), default=row.score)
 
     def over(self, pack_id: str) -> None:
         """A pack no longer runs."""
@@ -97,11 +97,11 @@ class Tally:
         """A trial ended; the seconds of loading its backbone say nothing of the others."""
         self.ended[ended.state] = self.ended.get(ended.state, 0) + 1
         self.latest = (todo.trial, ended)
-        bench, spent = self._bench(todo.trial), cost(todo.trial)
-        bench.left = max(0.0, bench.left - spent)
+        speed, spent = self._speed(todo.trial), cost(todo.trial)
+        speed.left = max(0.0, speed.left - spent)
         if ended.wall_s and ended.state == "completed":
-            bench.cost += spent
-            bench.seconds += max(0.0, ended.wall_s - ended.load_s)
+            speed.cost += spent
+            speed.seconds += max(0.0, ended.wall_s - ended.load_s)
 
     @property
     def seconds_left(self) -> float | None:
@@ -109,14 +109,14 @@ class Tally:
 
         A backbone of which no trial has ended yet goes at the rate of all others together.
         """
-        benches = self._benches.values()
-        known, seconds = sum(b.cost for b in benches), sum(b.seconds for b in benches)
+        speeds = self._speeds.values()
+        known, seconds = sum(b.cost for b in speeds), sum(b.seconds for b in speeds)
         if not known:
             return None
-        left = sum(b.left * (b.seconds / b.cost if b.cost else seconds / known) for b in benches)
+        left = sum(b.left * (b.seconds / b.cost if b.cost else seconds / known) for b in speeds)
         for row in self.rows.values():
-            bench = self._bench(row.pack.members[0].trial)
-            rate = bench.seconds / bench.cost if bench.cost else seconds / known
+            speed = self._speed(row.pack.members[0].trial)
+            rate = speed.seconds / speed.cost if speed.cost else seconds / known
             left -= min(row.weight * rate, max(row.fraction * row.weight * rate, self.now() - row.since))
         return max(0.0, left) / max(1, min(self.workers, self.total - self.done))
 
@@ -126,8 +126,8 @@ class Tally:
         minutes = (self.now() - self.began) / 60
         return self.done / minutes if self.done and minutes > 0 else None
 
-    def _bench(self, trial: Trial) -> Bench:
-        return self._benches.setdefault(trial.backbone.name, Bench())
+    def _speed(self, trial: Trial) -> Speed:
+        return self._speeds.setdefault(trial.backbone.name, Speed())
 
 
 def describe(trial: Trial) -> str:

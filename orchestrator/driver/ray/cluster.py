@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.driver.ledger import Rows
+from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.guardian import guarded, marked
 from trials.errors import ApetError
+from trials.setup import Setup
 from trials.store.store import Store
 
 PREFIX = "apet-"
@@ -47,16 +48,14 @@ class Cluster:
         workers: packs that run at a time; None on a cluster that may grow.
         resources: what one worker takes, as Tune's resources of a trial.
         directory: for Tune's and Ray's own files, removed at the end.
-        device: of a worker: auto, or cpu where it gets no GPU.
-        threads: torch threads of a worker, None for torch's own choice.
+        setup: of its packs.
         private: it has one node, this machine, and gets no other.
     """
 
     workers: int | None
     resources: dict[str, float]
     directory: Path
-    device: str
-    threads: int | None
+    setup: Setup
     private: bool
 
     @property
@@ -104,7 +103,7 @@ def probe(store: Store, run_id: str) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    uri, name = Rows(store).uri, f"{run_id}-probe"
+    uri, name = Ledger(store).uri, f"{run_id}-probe"
 
     @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]  # ray has no types here
     def sees() -> bool:
@@ -207,8 +206,8 @@ def _capacity(
     workers = min(room, packs, max_concurrent or packs) if address is None else max_concurrent
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers or max(1, room))  # workers that start at a time
     if per_worker:
-        return Cluster(workers, {"cpu": 1, "gpu": 1}, directory, "auto", None, address is None)
-    return Cluster(workers, {"cpu": 1}, directory, "cpu", 1, address is None)
+        return Cluster(workers, {"cpu": 1, "gpu": 1}, directory, Setup("cuda", gpus=1), address is None)
+    return Cluster(workers, {"cpu": 1}, directory, Setup("cpu", threads=1), address is None)
 
 
 @contextmanager

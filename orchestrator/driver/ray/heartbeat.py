@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Beats(Protocol):
-    """The part of a store that a heart needs."""
+    """The part of a store that a heartbeat needs."""
 
     def beat(self, run_id: str, worker_id: str, payload: dict[str, Any]) -> None:
         """Say that a worker lives, and what it does."""
@@ -28,7 +28,7 @@ class Beats(Protocol):
         """Whether the run's workers should stop."""
 
 
-class Heart:
+class Heartbeat:
     """Beats while a worker trains, which itself has no time to.
 
     A store that can't be reached for a while costs a heartbeat, not the pack. When the parent process is
@@ -42,7 +42,7 @@ class Heart:
         self._stop, self._closed, self._news = threading.Event(), threading.Event(), threading.Event()
         self._parent = os.getppid()
         self._look()
-        self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
         self._thread.start()
 
     def say(self, payload: dict[str, Any], now: bool = False) -> None:

@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from orchestrator.driver.dispatch import Dispatch
-from orchestrator.driver.messages import Launch
+from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.cluster import Cluster
 from orchestrator.driver.ray.searcher import STARTS, Forgetful, PackSearcher, Watch, WorkersDontStart
 from orchestrator.driver.ray.trainable import PackTrainable

@@ -13,9 +13,10 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.driver.dispatch import Dispatch
-from orchestrator.driver.messages import Launch, Report
+from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import death
 from orchestrator.driver.ray.trainable import LAUNCH, PACK, REPORT, UP
+from workers.pack.progress import Progress
 
 STARTS = 3  # workers that die before they took their first pack, one after the other, until the run is ended
 START_S = 60.0  # how long the first worker that is up waits for the others
@@ -68,7 +69,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A pack reached an evaluation."""
         if REPORT in result:
-            self.dispatch.report(Report.read(result[REPORT]))
+            self.dispatch.report(Progress.from_json(result[REPORT]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A pack is through; a broken one waits for :meth:`Watch.on_trial_error`, which knows why."""

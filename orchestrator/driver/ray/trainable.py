@@ -15,8 +15,8 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.driver.messages import Launch, Report
-from orchestrator.driver.ray.heartbeat import Heart
+from orchestrator.driver.launch import Launch
+from orchestrator.driver.ray.heartbeat import Heartbeat
 from trials.pack import Pack
 from trials.store.store import Store
 
@@ -36,10 +36,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         launch = Launch.from_json(config[LAUNCH])
         module, _, name = launch.worker.partition(":")
         store = Store(launch.store)
-        self.worker = getattr(importlib.import_module(module), name)(
-            store, device=launch.device, threads=launch.threads
-        )
-        self.heart = Heart(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
+        self.worker = getattr(importlib.import_module(module), name)(store)
+        self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -52,7 +50,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if self.progress is None:
             time.sleep(UP_S)
             return {"done": False, UP: True}
-        if not self.begun and self.heart.should_stop():
+        if not self.begun and self.heartbeat.should_stop():
             return {"done": True}
         self.begun = True
         progress = next(self.progress, None)
@@ -62,7 +60,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if not self.open:
             next(self.progress, None)  # the generator's own end: it lets go of what the pack held
         self._beat(progress.step, progress.steps)
-        return {"done": not self.open, REPORT: Report.text(progress)}
+        return {"done": not self.open, REPORT: progress.to_json()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's checkpoint is in the store. Tune fails a trial that lacks this method."""
@@ -72,7 +70,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
 
     def cleanup(self) -> None:
         """End the actor."""
-        self.heart.close()
+        self.heartbeat.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.progress: Iterator[Any] | None = None
@@ -91,8 +89,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             "trials": sorted(self.open),
             "since": time.time(),
         }
-        self.progress = self.worker.run(pack, self.heart.should_stop)
+        self.progress = self.worker.run(pack, self.heartbeat.should_stop)
         self._beat(0, first.training.steps)
 
     def _beat(self, step: int, steps: int) -> None:
-        self.heart.say({**self.beat, "step": step, "steps": steps}, now=step == 0)
+        self.heartbeat.say({**self.beat, "step": step, "steps": steps}, now=step == 0)

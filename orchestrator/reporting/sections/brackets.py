@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis import table as columns
 from orchestrator.analysis.sequence import Threshold
-from orchestrator.analysis.thresholds import CurveThresholds, Thresholds
+from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.reporting import draw
 from orchestrator.reporting.page import Exhibit, Section, markup, table
 from orchestrator.reporting.study import Study

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.curves import Curve, Point
 from orchestrator.analysis.isotonic import LEVEL, Isotonic, isotonic
-from orchestrator.analysis.thresholds import CurveThresholds
+from orchestrator.analysis.table import CurveThresholds
 from orchestrator.reporting import draw
 from orchestrator.reporting.page import Exhibit, Section
 from orchestrator.reporting.study import Cell, Panel, Study

@@ -11,7 +11,8 @@ from study_rows import apet, curve, full, row, selected, study, trial
 from orchestrator.analysis.curves import Curve, Point, curves
 from orchestrator.analysis.isotonic import isotonic
 from orchestrator.analysis.sequence import low_threshold
-from orchestrator.analysis.thresholds import CurveThresholds, Thresholds, thresholds
+from orchestrator.analysis.table import CurveThresholds, Thresholds
+from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
 from trials.trial import Method
 

@@ -13,11 +13,11 @@ from shell import apet
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import display
 from orchestrator.driver.display.tally import Tally
-from orchestrator.driver.messages import Report
 from orchestrator.driver.run import _show
 from orchestrator.planning.packing import Todo, packs
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
+from workers.pack.progress import Progress
 from workers.worker import Worker
 
 SWEEP = """\
@@ -46,13 +46,13 @@ def sweep_file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def run(sweep: Sweep, store: Store, quiet: bool = False) -> str:
     """Every trial in a pack of its own, in this process; what the driver says of them."""
     said = io.StringIO()
-    groups = list(packs([Todo(trial, sweep.sources(trial)) for trial in sweep.trials()], 1))
+    groups = packs([Todo(trial, sweep.sources(trial)) for trial in sweep.trials()])
     dispatch = Dispatch(groups, "run", 0, lambda _: None, lambda _: True, lambda *_: None)
     _show(dispatch, Tally(groups), display(quiet, said))
-    worker = Worker(store, threads=1)
+    worker = Worker(store)
     while pack := dispatch.next():
         for progress in worker.run(pack):
-            dispatch.report(Report.read(Report.text(progress)))
+            dispatch.report(Progress.from_json(progress.to_json()))
     return said.getvalue()
 
 

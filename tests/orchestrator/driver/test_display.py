@@ -9,10 +9,10 @@ from fake_worker import todo, trial
 
 from orchestrator.driver.display.display import Lines, Quiet, Screen, display, line
 from orchestrator.driver.display.tally import Tally, describe, duration
-from orchestrator.driver.messages import Ended, Report
 from orchestrator.driver.run import Summary
-from orchestrator.planning.packing import Todo, build, packs
+from orchestrator.planning.packing import PlannedPack, Todo, packs
 from trials.trial import Method
+from workers.pack.progress import Ended, Progress
 
 
 class Clock:
@@ -71,10 +71,10 @@ def test_workers_share_what_is_left_and_running_packs_count_in_part() -> None:
     made, clock = tally(*(todo(i, steps=10) for i in range(9)), workers=2)
     end(made, todo(0, steps=10), 10.0)
     assert made.seconds_left == pytest.approx(80 / 2)
-    pack = build((todo(1, steps=10),), "p")
+    pack = PlannedPack((todo(1, steps=10),)).pack("p")
     made.started(pack)
     clock.seconds = 6.0
-    made.reported(Report("p", 6, 10, {todo(1).trial.trial_id: 0.5}))
+    made.reported(Progress("p", 6, 10, {todo(1).trial.trial_id: 0.5}))
     assert made.seconds_left == pytest.approx((80 - 6) / 2, rel=0.01)
     made.over("p")
     assert made.rows == {}
@@ -129,8 +129,8 @@ def on_a_terminal() -> str:
     show.start(made)
     clock.seconds = 10.0
     show.ended(trial(0), end(made, todo(0), 10.0))
-    made.started(build((todo(1),), "p"))
-    made.reported(Report("p", 1, 2, {trial(1).trial_id: 0.625}))
+    made.started(PlannedPack((todo(1),)).pack("p"))
+    made.reported(Progress("p", 1, 2, {trial(1).trial_id: 0.625}))
     show.close()
     return stream.getvalue()
 
@@ -139,7 +139,7 @@ def test_the_display_survives_many_packs_and_no_trial() -> None:
     show = Screen(Terminal(), width=80)
     made, _ = tally(*(todo(i) for i in range(20)), workers=20)
     for i in range(20):
-        made.started(build((todo(i),), f"p{i}"))
+        made.started(PlannedPack((todo(i),)).pack(f"p{i}"))
     show.start(made)
     show.close()
     assert "and 12 more packs" in show.console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO

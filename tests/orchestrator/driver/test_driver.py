@@ -133,11 +133,11 @@ def test_what_another_driver_has_done_is_left_out(ray: Any, store: Store) -> Non
 
 
 def test_a_store_that_a_node_does_not_see_is_refused(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.driver.ledger import Rows
+    from orchestrator.driver.ledger import Ledger
     from orchestrator.driver.ray.cluster import probe
 
     probe(store, "run")
-    monkeypatch.setattr(Rows, "uri", property(lambda self: "/a/folder/of/another/node"))
+    monkeypatch.setattr(Ledger, "uri", property(lambda self: "/a/folder/of/another/node"))
     with pytest.raises(ApetError, match="not seen by 1 nodes"):
         probe(store, "run")
     assert not [path for path in (Path(store.uri) / "runs").rglob("*") if path.is_file()]

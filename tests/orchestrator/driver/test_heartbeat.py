@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.driver.ray.heartbeat import Heart
+from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.signals import Stop
 from trials.errors import ApetError
 from trials.store.store import Store
@@ -34,26 +34,26 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_heart_beats_hears_the_stop_and_leaves_nothing(store: Store) -> None:
-    heart = Heart(store, "run", "worker", beat_s=0.05, check_s=0.01)
-    heart.say({"trials": ["abc"], "step": 1}, now=True)
+    heartbeat = Heartbeat(store, "run", "worker", beat_s=0.05, check_s=0.01)
+    heartbeat.say({"trials": ["abc"], "step": 1}, now=True)
     assert eventually(lambda: "abc" in store.running())
-    heart.say({"trials": ["abc"], "step": 2})
+    heartbeat.say({"trials": ["abc"], "step": 2})
     assert eventually(lambda: store.running()["abc"]["step"] == 2)
-    assert not heart.should_stop()
+    assert not heartbeat.should_stop()
     store.request_stop("another run")
     time.sleep(0.05)
-    assert not heart.should_stop()
+    assert not heartbeat.should_stop()
     store.request_stop("run")
-    assert eventually(heart.should_stop)
-    heart.close()
+    assert eventually(heartbeat.should_stop)
+    heartbeat.close()
     assert store.running() == {}
 
 
 def test_a_heart_that_starts_after_the_stop_knows_at_once(store: Store) -> None:
     store.request_stop("run")
-    heart = Heart(store, "run", "worker")
-    assert heart.should_stop()
-    heart.close()
+    heartbeat = Heartbeat(store, "run", "worker")
+    assert heartbeat.should_stop()
+    heartbeat.close()
 
 
 def test_a_store_out_of_reach_costs_no_pack() -> None:
@@ -69,23 +69,23 @@ def test_a_store_out_of_reach_costs_no_pack() -> None:
             raise OSError("unreachable")
 
     store = Broken()
-    heart = Heart(store, "run", "worker", beat_s=0.01, check_s=0.01)
-    heart.say({"trials": []}, now=True)
+    heartbeat = Heartbeat(store, "run", "worker", beat_s=0.01, check_s=0.01)
+    heartbeat.say({"trials": []}, now=True)
     assert eventually(lambda: hasattr(store, "asked"))
-    assert not heart.should_stop()
-    heart.close()
+    assert not heartbeat.should_stop()
+    heartbeat.close()
 
 
 ORPHAN = """
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", '''
 import sys, time
-from orchestrator.driver.ray.heartbeat import Heart
+from orchestrator.driver.ray.heartbeat import Heartbeat
 class Quiet:
     def beat(self, *args): pass
     def end_beat(self, *args): pass
     def stop_requested(self, run_id): return False
-Heart(Quiet(), "run", "worker", check_s=0.05)
+Heartbeat(Quiet(), "run", "worker", check_s=0.05)
 print("up", flush=True)
 time.sleep(60)
 '''])

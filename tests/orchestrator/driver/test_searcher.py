@@ -7,10 +7,11 @@ from pathlib import Path
 from fake_worker import todo
 
 from orchestrator.driver.dispatch import Dispatch
-from orchestrator.driver.messages import Ended, Report
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.planning.packing import Todo, packs
 from trials.pack import Pack
+from trials.setup import Setup
+from workers.pack.progress import Ended, Progress
 
 
 class Desk:
@@ -20,7 +21,7 @@ class Desk:
         self.rows: dict[tuple[str, int], str] = {}
         self.given_up: list[tuple[str, int, str]] = []
         self.dispatch = Dispatch(
-            packs(todos, pack_size),
+            packs(todos, Setup(pack_size=pack_size)),
             "run",
             retries,
             row_state=lambda one: self.rows.get((one.trial.trial_id, one.attempt)),
@@ -35,7 +36,7 @@ class Desk:
 
     def end(self, pack: Pack, state: str = "completed", attempt_id: str | None = "somewhere") -> None:
         ended = tuple(Ended(m.trial.trial_id, state, attempt_id=attempt_id) for m in pack.members)
-        self.dispatch.report(Report(pack.pack_id, 1, 1, {}, ended))
+        self.dispatch.report(Progress(pack.pack_id, 1, 1, {}, ended))
         self.dispatch.finished(pack.pack_id)
 
 
@@ -115,7 +116,7 @@ def test_only_the_open_trials_of_a_lost_pack_come_back_and_alone() -> None:
     desk = Desk(*(todo(0, learning_rate=rate) for rate in (0.1, 0.2, 0.3)), pack_size=3)
     pack = desk.take()
     done = pack.members[1].trial.trial_id
-    desk.dispatch.report(Report(pack.pack_id, 1, 2, {}, (Ended(done, "completed", attempt_id="there"),)))
+    desk.dispatch.report(Progress(pack.pack_id, 1, 2, {}, (Ended(done, "completed", attempt_id="there"),)))
     desk.dispatch.lost(pack.pack_id, explain("gone"))
     again = [desk.take(), desk.take()]
     assert [len(p.members) for p in again] == [1, 1], "the one that kills workers shall kill no neighbour"

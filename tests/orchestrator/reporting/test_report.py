@@ -17,10 +17,11 @@ from orchestrator.analysis.thresholds import thresholds
 from orchestrator.reporting.draw import apart, short, spaced
 from orchestrator.reporting.page import markup, table
 from orchestrator.reporting.report import report
+from trials.canonical import without
 from trials.errors import ApetError
 from trials.store.record import STATES, Record
 from trials.store.store import Store
-from trials.trial import Method, without
+from trials.trial import Method
 
 SEEDS = ("learning_rate", "position_seed", "train_seed")
 

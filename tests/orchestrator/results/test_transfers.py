@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 def run(sweep: Sweep, place: Path) -> Store:
     """A store with the row of every trial."""
     store = Store(place, create=True)
-    worker = Worker(store, threads=1)
+    worker = Worker(store)
     for trial in sweep.trials():
         for _ in worker.run(Pack(trial.trial_id, (Member(trial),), sweep.sources(trial))):
             pass

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rows_for_tests import point, row, trial
 
+from trials.canonical import digest
 from trials.store.record import (
     CURVES,
     IDENTITY,
@@ -22,7 +23,7 @@ from trials.store.record import (
     new_attempt_id,
     record,
 )
-from trials.trial import Trial, digest
+from trials.trial import Trial
 
 
 def test_identity_and_measured_are_the_identity_columns() -> None:

@@ -20,7 +20,7 @@ from rows_for_tests import point, row, trial
 
 from trials.errors import ApetError
 from trials.store.files import Files
-from trials.store.record import CURVES, SCHEMA
+from trials.store.record import CURVES, SCHEMA, SCHEMA_VERSION
 from trials.store.store import Store
 
 
@@ -109,13 +109,13 @@ def test_file_uris_and_relative_paths_are_the_same_store(tmp_path: Path, monkeyp
 
 def test_a_newer_schema_is_refused(store: Store) -> None:
     store.append(row())
-    newer = pa.Table.from_pylist([{"attempt_id": "x", "schema_version": 2, "column_of_tomorrow": 1}])
+    newer = pa.Table.from_pylist([{"attempt_id": "x", "schema_version": SCHEMA_VERSION + 1, "column_of_tomorrow": 1}])
     path = Path(store.uri, "attempts", "x.parquet")
     pq.write_table(newer, path)
     for reader in (store, Store(store.uri)):
-        with pytest.raises(ApetError, match=r"x\.parquet has schema version 2; this apet reads up to 1: install a new"):
+        with pytest.raises(ApetError, match=r"x\.parquet has schema version 3; this apet reads up to 2: install a new"):
             reader.trials()
-        with pytest.raises(ApetError, match="schema version 2"):
+        with pytest.raises(ApetError, match="schema version 3"):
             reader.visible()
     path.unlink()
     assert len(store.trials()) == 1

@@ -15,9 +15,10 @@ from trials import backbones
 from trials.pack import Member, Pack, Sources
 from trials.store.store import Store
 from trials.trial import Training, Trial
-from workers import engines
 from workers.backbone import weights
 from workers.backbone.weights import NO_DROPOUT
+from workers.engines import choice
+from workers.engines.engine import Group
 from workers.environment import precision_of
 from workers.pack import loop as training_loop
 from workers.pack.evaluate import Scores
@@ -38,11 +39,11 @@ class Slope(nn.Module):
         return self.theta.sum()[None]
 
 
-@pytest.mark.parametrize("name", engines.ENGINES)
+@pytest.mark.parametrize("name", choice.ENGINES)
 def test_every_step_is_as_long_as_the_rate(name: str) -> None:
     """No warm-up, no decay of the rate, none of the weights (at 5.0, torch's default of 0.01 would show)."""
     model, rate = Slope(), 1e-2
-    engine = engines.make(name, model, [engines.Group([model.theta], rate)])
+    engine = choice.make(name, model, [Group([model.theta], rate)])
     for step in range(1, 31):
         engine.backward(engine.losses({}).sum())
         engine.step()
@@ -76,10 +77,10 @@ def test_full_in_bf16_is_close_to_float32_and_leaves_the_next_trial_alone(
         fields = {"training": training, "learning_rate": 1e-4}
         full, after = trial(name, method="full", trial=fields), trial(name, method="lora", trial=fields)
         store, fresh = Store(tmp_path / precision, create=True), Store(tmp_path / f"{precision}-fresh", create=True)
-        worker = Worker(store, threads=1)
+        worker = Worker(store)
         ended = [e for one in (full, after) for e in run(worker, one, tmp_path)]
         assert [(e.state, e.error_message) for e in ended] == [("completed", None)] * 2
-        run(Worker(fresh, threads=1), after, tmp_path)
+        run(Worker(fresh), after, tmp_path)
         assert train_loss(store, after) == train_loss(fresh, after)
         losses[precision] = train_loss(store, full)
     assert losses["bf16"] != losses["fp32"]
@@ -96,14 +97,14 @@ def test_the_test_is_taken_at_the_best_validation_step(
 
     def scores(job: Job, data: Any) -> list[Scores]:
         split = "validation" if data is job.validation else "test"
-        seen[split].append(torch.cat([p.detach().flatten().clone() for p in job.courses[0].params]))
+        seen[split].append(torch.cat([p.detach().flatten().clone() for p in job.states[0].params]))
         return [Scores(on_validation[len(seen[split]) - 1] if split == "validation" else 0.7, {})]
 
     monkeypatch.setattr(training_loop, "_scores", scores)
     training = Training(steps=6, batch_size=4, eval_every=2)
     one = trial(name, method=method, trial={"training": training, "learning_rate": 1e-3})
     store = Store(tmp_path / "store", create=True)
-    assert [e.state for e in run(Worker(store, threads=1), one, tmp_path)] == ["completed"]
+    assert [e.state for e in run(Worker(store), one, tmp_path)] == ["completed"]
     row = store.trials().to_pylist()[0]
     assert (row["best_step"], row["validation_score"], row["test_score"]) == (4, 0.9, 0.7)
     assert len(seen["validation"]) == 3

@@ -11,8 +11,9 @@ import torch
 from trials import backbones
 from trials.errors import ApetError
 from trials.modules.positions import layout
-from workers import engines
 from workers.backbone import weights
+from workers.engines import choice
+from workers.engines.engine import Engine, Group
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 
@@ -48,8 +49,8 @@ def run(engine_name: str, name: str, trials: list[Any], steps: int, drop_at: int
     """θ of a pack after some steps; the first trial leaves at ``drop_at``."""
     model, modules = pack_model(name, trials)
     rates = (1e-2, 3e-3)
-    groups = [engines.Group([theta], rate) for theta, rate in zip(modules.thetas, rates, strict=True)]
-    engine = engines.make(engine_name, model, groups)
+    groups = [Group([theta], rate) for theta, rate in zip(modules.thetas, rates, strict=True)]
+    engine = choice.make(engine_name, model, groups)
     assert [sum(p.numel() for p in g) for g in engine.groups()] == [t.method.count for t in trials]
     for step in range(steps):
         if step == drop_at:
@@ -78,26 +79,26 @@ def test_a_trial_alone_takes_the_steps_it_takes_in_a_pack(name: str, trial: Any)
     trials = [trial(name, count=500), trial(name, count=60, operations={"concat": 1})]
     packed = run("plain", name, trials, 4)
     model, modules = pack_model(name, trials[1:])
-    engine = engines.make("plain", model, [engines.Group([modules.thetas[0]], 3e-3)])
+    engine = choice.make("plain", model, [Group([modules.thetas[0]], 3e-3)])
     for _ in range(4):
         engine.backward(engine.losses(batch(model.family)).sum())
         engine.step()
     assert torch.equal(packed[1], modules.thetas[0])
 
 
-@pytest.mark.parametrize("engine_name", engines.ENGINES)
+@pytest.mark.parametrize("engine_name", choice.ENGINES)
 def test_a_saved_state_goes_on_bitwise(engine_name: str, trial: Any) -> None:
     one = [trial("tiny-bloom", count=300)]
     model, modules = pack_model("tiny-bloom", one)
     theta = modules.thetas[0]
     start = theta.detach().clone()
 
-    def steps(engine: engines.Engine, n: int) -> None:
+    def steps(engine: Engine, n: int) -> None:
         for _ in range(n):
             engine.backward(engine.losses(batch("bloom")).sum())
             engine.step()
 
-    engine = engines.make(engine_name, model, [engines.Group([theta], 1e-2)])
+    engine = choice.make(engine_name, model, [Group([theta], 1e-2)])
     steps(engine, 2)
     middle, state = theta.detach().clone(), engine.state(0)
     steps(engine, 3)
@@ -106,7 +107,7 @@ def test_a_saved_state_goes_on_bitwise(engine_name: str, trial: Any) -> None:
     assert not torch.equal(middle, end)
     assert not torch.equal(start, middle)
     theta.data.copy_(middle)
-    again = engines.make(engine_name, model, [engines.Group([theta], 1e-2)])
+    again = choice.make(engine_name, model, [Group([theta], 1e-2)])
     again.load_state(0, state)
     steps(again, 3)
     again.close()
@@ -115,4 +116,4 @@ def test_a_saved_state_goes_on_bitwise(engine_name: str, trial: Any) -> None:
 
 def test_an_unknown_engine_names_the_choices() -> None:
     with pytest.raises(ApetError, match="did you mean deepspeed"):
-        engines.make("deepsped", torch.nn.Linear(1, 1), [])
+        choice.make("deepsped", torch.nn.Linear(1, 1), [])

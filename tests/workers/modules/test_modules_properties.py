@@ -18,7 +18,8 @@ from trials.modules import counts, methods
 from trials.modules.positions import layout
 from trials.modules.sites import site_kinds
 from trials.trial import OPERATIONS, Trial
-from workers import engines
+from workers.engines import choice
+from workers.engines.engine import Engine, Group
 from workers.modules.modules import initial_theta
 from workers.pack.checkpoint import Checkpoint
 
@@ -52,7 +53,7 @@ def trials(draw: st.DrawFn, *, soft: bool) -> Trial:
 def test_the_optimiser_holds_exactly_the_count(one: Trial) -> None:
     name = one.backbone.name
     with pack(BACKBONES[name], [one]) as (model, modules):
-        engine = engines.make("plain", model, [engines.Group([modules.thetas[0]], 1e-2)])
+        engine = choice.make("plain", model, [Group([modules.thetas[0]], 1e-2)])
         engine.backward(engine.losses(batch(name)).sum())
         (group,) = engine.groups()
         assert sum(p.numel() for p in group if p.grad is not None) == one.method.count
@@ -80,13 +81,13 @@ def test_a_state_goes_through_a_checkpoint_and_on_bitwise(one: Trial, before: in
     name = one.backbone.name
     rows = batch(name)
 
-    def steps(engine: engines.Engine, n: int) -> None:
+    def steps(engine: Engine, n: int) -> None:
         for _ in range(n):
             engine.backward(engine.losses(rows).sum())
             engine.step()
 
     with pack(BACKBONES[name], [one]) as (model, modules):
-        engine = engines.make("plain", model, [engines.Group([modules.thetas[0]], 1e-2)])
+        engine = choice.make("plain", model, [Group([modules.thetas[0]], 1e-2)])
         steps(engine, before)
         data = Checkpoint(one.trial_id, before, [modules.thetas[0]], engine.state(0)).to_bytes()
         steps(engine, 2)
@@ -96,7 +97,7 @@ def test_a_state_goes_through_a_checkpoint_and_on_bitwise(one: Trial, before: in
         saved = Checkpoint.from_bytes(data)
         assert len(data) < 12 * end.numel() + 2000  # θ and AdamW's two moments, nothing of the backbone
         modules.thetas[0].data.copy_(saved.tensors[0])
-        engine = engines.make("plain", model, [engines.Group([modules.thetas[0]], 1e-2)])
+        engine = choice.make("plain", model, [Group([modules.thetas[0]], 1e-2)])
         engine.load_state(0, saved.optimizer)
         steps(engine, 2)
         assert torch.equal(modules.thetas[0], end)
@@ -121,7 +122,7 @@ def test_every_scalar_of_an_operation_alone_has_moved_after_five_steps(name: str
         (theta,) = modules.thetas
         start = theta.detach().clone()
         assert theta.numel() == count
-        engine = engines.make("plain", model, [engines.Group([theta], 1e-2)])
+        engine = choice.make("plain", model, [Group([theta], 1e-2)])
         for _ in range(5):
             engine.backward(engine.losses(batch(name)).sum())
             engine.step()
@@ -147,8 +148,8 @@ def test_three_trials_train_in_a_pack_as_alone_bitwise_generation_included(
     def trained(which: list[int]) -> list[tuple[torch.Tensor, torch.Tensor, list[Any]]]:
         """θ and loss after ten steps, and what is answered then, of some members in one pack."""
         with pack(backbone, [members[i] for i in which]) as (model, modules):
-            groups = [engines.Group([t], rates[i]) for t, i in zip(modules.thetas, which, strict=True)]
-            engine = engines.make("plain", model, groups)
+            groups = [Group([t], rates[i]) for t, i in zip(modules.thetas, which, strict=True)]
+            engine = choice.make("plain", model, groups)
             for _ in range(10):
                 losses = engine.losses(rows)
                 engine.backward(losses.sum())

@@ -14,7 +14,7 @@ from trials.pack import Member, Pack, Sources
 from trials.store.store import Store
 from trials.trial import Source, TaskRef, Training
 from workers.backbone.load import Backbone
-from workers.rows.warm import Rows
+from workers.rows.warm import WarmRows
 from workers.worker import Worker
 
 CHATS = [
@@ -39,7 +39,7 @@ def chats(tmp_path: Path) -> Path:
 def rows_of(store: Store, folder: Path, *trials: Any) -> list[dict[str, Any]]:
     sources = Sources(f"random:{trials[0].backbone.name}", f"folder:{folder}")
     pack = Pack("pack", tuple(Member(t, 0) for t in trials), sources, sweep="test")
-    list(Worker(store, threads=1).run(pack))
+    list(Worker(store).run(pack))
     found = {row["trial_id"]: row for row in store.trials().to_pylist()}
     return [found[t.trial_id] for t in trials]
 
@@ -74,11 +74,11 @@ def test_a_target_of_transfer_has_its_own_lengths(tmp_path: Path, trial: Any) ->
     one = trial("tiny-t5", trial={"task": source, "evaluate_on": (target,), "labels": "unified"})
     sources = Sources("random:tiny-t5", f"folder:{tmp_path / 'sst2'}", {"rte": f"folder:{tmp_path / 'rte'}"})
     backbone = Backbone(one.backbone, Any, tokenizer("tiny-t5"), 0, "", "", 0.0)  # type: ignore[arg-type]
-    found = Rows().of(Pack("pack", (Member(one, 0),), sources, sweep="test"), backbone)
+    found = WarmRows().of(Pack("pack", (Member(one, 0),), sources, sweep="test"), backbone)
     assert found.train.how.max_input_length == 128
     assert found.targets["rte"].how.max_input_length == 256
     assert found.columns["truncated_rows"] == 0
     long = {**tasks.get("rte").example, "sentence1": "and so on " * 300}
     (tmp_path / "rte" / "test.jsonl").write_text(2 * (json.dumps(long) + "\n"))
-    again = Rows().of(Pack("pack", (Member(one, 0),), sources, sweep="test"), backbone)
+    again = WarmRows().of(Pack("pack", (Member(one, 0),), sources, sweep="test"), backbone)
     assert again.columns["truncated_rows"] == 2

@@ -11,13 +11,15 @@ import torch
 from tiny_for_tests import FAMILIES, batch, frozen, pack
 
 from trials.pack import Member, Pack, Sources
+from trials.setup import Setup
 from trials.store.store import Store
 from trials.trial import Training, Trial
-from workers import engines
+from workers.engines import choice
+from workers.engines.engine import Group
 from workers.modules.model import PackModel
 from workers.pack.loop import Job, _gradients, _step
-from workers.pack.micro_batches import Room, ran_out
-from workers.pack.state import Course
+from workers.pack.micro_batches import MicroBatches, ran_out
+from workers.pack.state import TrialState
 from workers.rows.batches import IGNORED, Batch
 from workers.worker import Worker
 
@@ -36,7 +38,7 @@ def uneven(name: str) -> Batch:
     return Batch(tensors, (0, 1, 2, 3), 36)
 
 
-@pytest.mark.parametrize("engine_name", engines.ENGINES)
+@pytest.mark.parametrize("engine_name", choice.ENGINES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_parts_add_up_to_the_whole_batch(name: str, engine_name: str, trial: Any) -> None:
     trials = [trial(name, count=700), trial(name, method="lora", trial={"learning_rate": 1e-3})]
@@ -44,11 +46,12 @@ def test_parts_add_up_to_the_whole_batch(name: str, engine_name: str, trial: Any
     found = {}
     for rows in (4, 3, 1):
         with pack(frozen(name), trials) as (model, modules):
-            courses = [Course(Member(t), i, [p]) for i, (t, p) in enumerate(zip(trials, modules.thetas, strict=True))]
-            groups = [engines.Group(c.params, c.member.trial.learning_rate) for c in courses]
-            engine = engines.make(engine_name, model, groups)
-            job = Job(model, engine, courses, Training(9, 4), 0, nothing, nothing, nothing, micro_batch=rows)
-            losses = _gradients(job, uneven(name), job.room.rows)
+            pairs = enumerate(zip(trials, modules.thetas, strict=True))
+            states = [TrialState(Member(t), i, [p]) for i, (t, p) in pairs]
+            groups = [Group(c.params, c.member.trial.learning_rate) for c in states]
+            engine = choice.make(engine_name, model, groups)
+            job = Job(model, engine, states, Training(9, 4), 0, nothing, nothing, nothing, micro_batch=rows)
+            losses = _gradients(job, uneven(name), job.micro.rows)
             gradients = [p.grad.clone() for p in modules.thetas if p.grad is not None]
             engine.step()
             _step(job, 2, uneven(name))
@@ -103,10 +106,10 @@ def test_a_row_that_does_not_fit_and_other_errors_are_raised() -> None:
         raise GPU_FULL
 
     with pytest.raises(torch.OutOfMemoryError):
-        Room(8).fit(never_fits, undo=lambda: undone.append(1))
+        MicroBatches(8).fit(never_fits, undo=lambda: undone.append(1))
     assert (tried, len(undone)) == ([8, 4, 2, 1], 3)
     with pytest.raises(RuntimeError, match="shape"):
-        Room(8).fit(lambda rows: torch.ones(2).view(3))
+        MicroBatches(8).fit(lambda rows: torch.ones(2).view(3))
 
 
 def test_the_machine_s_own_memory_is_recognised() -> None:
@@ -122,9 +125,8 @@ def run(one: Trial, store: Path, folder: Path, micro_batch: int | None = None) -
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     sources = Sources(f"random:{one.backbone.name}", f"folder:{folder}")
     kept = Store(store, create=True)
-    for _ in Worker(kept, threads=1, engine="plain").run(
-        Pack("pack", (Member(one),), sources, micro_batch=micro_batch)
-    ):
+    setup = Setup("cpu", threads=1, micro_batch=micro_batch)
+    for _ in Worker(kept, engine="plain").run(Pack("pack", (Member(one),), sources, setup=setup)):
         pass
     (row,) = kept.trials().to_pylist()
     return dict(row)

@@ -69,7 +69,7 @@ def test_eight_real_rows_are_learnt_by_heart(
     one = trial(backbone, method="full", trial={**fields, "training": training})
     store = Store(tmp_path / "store", create=True)
     pack = Pack("pack", (Member(one, 0),), Sources(f"random:{backbone}", f"folder:{tmp_path}"), sweep="test")
-    list(Worker(store, threads=1).run(pack))
+    list(Worker(store).run(pack))
     (row,) = store.trials().to_pylist()
     assert row["state"] == "completed", row["error_message"]
     assert row["test_score"] is not None

@@ -1,0 +1,35 @@
+"""How a pack runs: the one decision about hardware, made by the planner, carried by the pack, obeyed by the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the packs of a group of trials run on given devices. ``orchestrator.planning.fit`` decides, nobody else.
+
+    Never part of a trial's identity: the same trial under another set-up gives the same numbers.
+
+    Args:
+        device: ``cpu`` or ``cuda``; ``auto`` in a pack that was written by hand: the GPU where there is one.
+        gpus: cards of one pack, 0 on a CPU.
+        ranks: processes that hold the backbone together: one a card, one on a CPU.
+        zero_stage: DeepSpeed's stage: 0 all on every card, 1 moments shared, 2 gradients too, 3 weights too.
+        offload: whether moments, and at stage 3 the weights, lie in the machine's memory.
+        pack_size: trials of one pack at most.
+        micro_batch: rows of a batch that go through the backbone at once at most, None for all of them; the gradients
+            add up to those of the whole batch.
+        threads: torch's CPU threads of one rank, None for torch's own choice; one makes results bitwise repeatable.
+        reason: why this set-up and no other, in words.
+    """
+
+    device: str = "auto"
+    gpus: int = 0
+    ranks: int = 1
+    zero_stage: int = 0
+    offload: bool = False
+    pack_size: int = 1
+    micro_batch: int | None = None
+    threads: int | None = None
+    reason: str = ""
