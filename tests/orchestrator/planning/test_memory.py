@@ -1,0 +1,226 @@
+"""Memory by arithmetic, against what autograd keeps in blocks of real widths and against totals by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator.planning.activations import Pass, block_bytes, loss_bytes, saved_bytes
+from orchestrator.planning.memory import corrections, forward, memory
+from trials.backbones import get, loaded_parameters
+from trials.errors import ApetError
+from trials.modules.methods import apet, named
+from trials.modules.positions import layout
+from trials.trial import Method, Shape, Source, TaskRef, Training, Trial
+from workers.backbone import weights
+from workers.backbone.load import blocks
+from workers.modules.model import PackModel
+from workers.modules.modules import Modules
+
+GIB = 2**30
+TOLERANCE = 0.01  # of what a block keeps; the decoder's own mask, say, isn't counted
+ROWS, TARGETS, VOCAB = 2, 6, 1000
+BACKBONES = ("bert-base", "bloom-560m", "t5-base")
+STACKS = {"bert": ("encoder",), "bloom": ("decoder",), "t5": ("encoder", "decoder")}
+CASES = {"frozen": "bitfit", "concat": "lora", "plug": "adapter", "full": "full"}
+
+
+def trial(backbone: str, method: Method, shape: Shape | None = None, **training: Any) -> Trial:
+    ref = get(backbone)
+    ref = replace(ref, shape=shape or ref.shape)
+    task = TaskRef("rte", Source("hub", "nyu-mll/glue", "main"))
+    return Trial(ref, task, method, 1e-3, Training(**{"steps": 10, **training}))
+
+
+def small(backbone: str, n: int) -> Shape:
+    """The widths of a backbone, ``n`` blocks a stack."""
+    shape = get(backbone).shape
+    return replace(shape, blocks=n, decoder_blocks=n if shape.decoder_blocks else 0, vocab=VOCAB)
+
+
+@cache
+def two_blocks(backbone: str, dtype: torch.dtype) -> Any:
+    ref = replace(get(backbone), shape=small(backbone, 2))
+    model = weights._empty(ref).to(dtype).eval()
+    return SimpleNamespace(ref=ref, model=model, tokenizer=None, device=torch.device("cpu"))
+
+
+def batch(family: str, length: int) -> dict[str, Tensor]:
+    """Two rows, one of them padded on the family's own side."""
+    ids = torch.arange(ROWS * length).view(ROWS, length) % 900 + 20
+    mask = torch.ones_like(ids)
+    mask[0, slice(0, 9) if family == "bloom" else slice(-9, None)] = 0
+    labels = {
+        "bert": {"mask_position": torch.ones(ROWS, dtype=torch.int64), "class_labels": torch.tensor([0, 1])},
+        "bloom": {"labels": torch.where(torch.arange(length) < length - TARGETS, -100, ids)},
+        "t5": {"labels": ids[:, :TARGETS]},
+    }
+    return {"input_ids": ids, "attention_mask": mask, **labels[family]}
+
+
+class Kept:
+    """Bytes of storages that autograd keeps, each once, by block; those of parameters and of their casts apart."""
+
+    def __init__(self, backbone: Any, casts: bool) -> None:
+        self.blocks: dict[tuple[str, int] | None, int] = {}
+        self.casts = 0
+        self._seen = {p.untyped_storage().data_ptr() for p in backbone.model.parameters()}
+        shapes = {tuple(p.shape) for p in backbone.model.parameters() if p.dim() == 2}
+        self._cast_shapes = shapes | {shape[::-1] for shape in shapes} if casts else set()
+        self._now: tuple[str, int] | None = None
+        self._held: list[Tensor] = []  # a storage that is freed would give its address to another
+        self._handles: list[Any] = []
+        for stack in STACKS[backbone.ref.family]:
+            for i, block in enumerate(blocks(backbone, stack)):
+                enter = block.register_forward_pre_hook(lambda *_, key=(stack, i): self._enter(key))
+                self._handles += [enter, block.register_forward_hook(lambda *_: self._enter(None))]
+
+    def _enter(self, key: tuple[str, int] | None) -> None:
+        self._now = key
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def pack(self, x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self._held.append(x)
+            if tuple(x.shape) in self._cast_shapes and x.dtype == torch.bfloat16:
+                self.casts += storage.nbytes()
+            else:
+                self.blocks[self._now] = self.blocks.get(self._now, 0) + storage.nbytes()
+        return x
+
+
+def measured(backbone: str, case: str, product: int, length: int) -> Kept:
+    full, mixed = case == "full", case == "full" and product == 2
+    frozen = two_blocks(backbone, torch.bfloat16 if product == 2 and not full else torch.float32)
+    frozen.model.requires_grad_(full)
+    placed = None if full else layout(trial(backbone, named(CASES[case]), frozen.ref.shape))
+    modules = None if placed is None else Modules(frozen, [placed])
+    words = [1, 2] if frozen.ref.family == "bert" else None
+    model = PackModel(frozen, modules, label_words=words, mixed=mixed)
+    kept = Kept(frozen, mixed)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda x: x):
+        losses = model(batch(frozen.ref.family, length))
+    assert losses.requires_grad
+    if modules is not None:
+        modules.close()
+    kept.close()
+    return kept
+
+
+@pytest.mark.parametrize("product", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_block_keeps_what_autograd_was_seen_to_keep(backbone: str, case: str, product: int) -> None:
+    """The second block, whose input needs a gradient; what doesn't grow with the length is copies of θ."""
+    family, method = get(backbone).family, named(CASES[case])
+    shape = small(backbone, 1)
+    made = corrections(trial(backbone, method, shape))
+    said, seen = [], []
+    for length in (40, 104):
+        kept = measured(backbone, case, product, length)
+        one = Pass(family, shape, ROWS, length, TARGETS, product, case == "full", made)
+        around = replace(one, shape=replace(shape, blocks=0, decoder_blocks=0))
+        said.append(saved_bytes(one) - saved_bytes(around))
+        seen.append(sum(kept.blocks[stack, 1] for stack in STACKS[family]))
+    assert said[1] - said[0] == pytest.approx(seen[1] - seen[0], rel=TOLERANCE)
+    if not made:
+        assert said == pytest.approx(seen, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_autocast_keeps_a_copy_of_every_weight_that_multiplies(backbone: str) -> None:
+    one = trial(backbone, named("full"), small(backbone, 2))
+    said = memory(one, 1, 1, 1, bytes_per_number=2).casts
+    assert said == pytest.approx(measured(backbone, "full", 2, 40).casts, rel=1e-3)
+    assert memory(one, 1, 1, 1, bytes_per_number=4).casts == 0
+
+
+def test_the_encoder_of_the_largest_t5_under_a_prompt_by_hand() -> None:
+    """24 blocks, 32 rows, 256 + 100 positions, 4096 wide, 64 heads of 64, feed-forward of 10240, bf16."""
+    one = trial("t5-xxl", named("prompt", tokens=100), batch_size=32, max_input_length=256)
+    passed = forward(one, pack_size=1, bytes_per_number=2)
+    norms = 2 * (4 * 4096 + 2 * 4096 + 4)
+    attention = 4 * 2 * 4096 + 4 * 64
+    feed_forward = 6 * 2 * 10240
+    biases = 2 * 64 * 356
+    hand = 24 * 32 * 356 * (norms + attention + feed_forward + biases)
+    assert 24 * block_bytes(passed, "encoder") == hand
+    assert hand / GIB == pytest.approx(63.8, abs=0.1)  # 52.2 without the masks of padded batches
+    cross = 32 * 24 * 356 * 4 * 4096  # keys and values of the encoder's output, in every block of the decoder
+    assert cross < 24 * block_bytes(passed, "decoder") < 1.2 * cross
+
+
+def test_backward_stops_at_the_lowest_block_that_is_touched() -> None:
+    one = forward(trial("t5-base", named("bitfit")), 1, 2)
+    top = replace(one, lowest=12 + 11)
+    assert top.stacks == {"encoder": 0, "decoder": 1}
+    ends = saved_bytes(replace(one, lowest=24))
+    assert saved_bytes(top) == ends + block_bytes(one, "decoder")
+    assert saved_bytes(replace(one, lowest=10)) == ends + 2 * block_bytes(one, "encoder") + 12 * block_bytes(
+        one, "decoder"
+    )
+
+
+def test_logits_count_where_the_loss_reads_them() -> None:
+    t5, bloom = (forward(trial(b, named("lora"), batch_size=8), 3, 2) for b in ("t5-base", "bloom-560m"))
+    assert loss_bytes(t5) == 12 * 24 * 2 * 32128
+    assert loss_bytes(bloom) == 12 * 24 * 2 * 250880
+    assert bloom.length == t5.length + 2  # BLOOM's target stands behind its text
+    assert loss_bytes(forward(trial("quickstart-l6", named("lora")), 1, 2)) == 0
+
+
+def test_a_few_scalars_keep_the_inputs_of_as_few_sites() -> None:
+    def kept(count: int) -> int:
+        return saved_bytes(forward(trial("t5-base", apet("t5", count, {"concat": 1})), 1, 2))
+
+    none = saved_bytes(forward(trial("t5-base", named("bitfit")), 1, 2))
+    widest = 32 * 128 * 2 * 2048  # the input of one ``down``
+    assert none + widest < kept(1) < none + 1.1 * widest + 32 * 128 * 2 * 768
+    assert none + 2 * widest < kept(768 + 768 + 1) < kept(10**6)
+    adding = saved_bytes(forward(trial("t5-base", apet("t5", 1000, {"add": 1})), 1, 2))
+    assert adding == none
+
+
+def test_full_takes_twenty_bytes_a_parameter_on_a_card_and_a_copy_beside() -> None:
+    one = trial("bert-base", named("full"), batch_size=32)
+    card, cpu = memory(one, 1000, 1000, 1, 2), memory(one, 1000, 1000, 1, 4)
+    assert card.weights + card.state == 20 * 1000
+    assert (card.in_machine(), cpu.in_machine()) == (2 * 1000, 4 * 1000)
+    assert card.on_card() == 20 * 1000 + card.casts + card.saved
+    assert cpu.on_cpu == 24 * 1000 + cpu.saved
+    assert replace(card, saved=0, casts=0).on_card() == 24 * 1000  # AdamW's step needs a copy when passes are done
+    pack = memory(trial("bert-base", named("lora")), 1000, 10, 3, 2)
+    assert (pack.weights, pack.state) == (2 * 1000, 3 * 10 * 22)
+
+
+def test_offload_at_stage_2_leaves_the_weights_on_the_card() -> None:
+    one = trial("t5-xxl", named("lora"), batch_size=32, max_input_length=256)
+    loaded = loaded_parameters(one.backbone)
+    held = memory(one, loaded, 6_291_456, 1, 2, micro_batch=1)
+    weights_bytes = 2 * loaded
+    assert weights_bytes / GIB == pytest.approx(20.7, abs=0.1)
+    assert weights_bytes < held.on_card(1, 2, offload=True) < held.on_card(1, 0)
+    block = 2 * (8 * 4096 * 4096 + 3 * 4096 * 10240)  # of the decoder, the largest
+    assert held.on_card(1, 3, offload=True) == block + held.saved
+    assert held.in_machine(3, offload=True) == held.weights + held.state
+    assert held.on_card(4, 3) < held.on_card(4, 2) < held.on_card(4, 0)
+    with pytest.raises(ApetError, match="give stage 2"):
+        held.on_card(1, 0, offload=True)
+
+
+def test_a_micro_batch_saves_memory_of_its_rows_alone() -> None:
+    one = trial("bert-base", named("lora"), batch_size=32)
+    whole, parts, more = (memory(one, 1000, 10, 1, 4, rows) for rows in (None, 8, 99))
+    assert parts == replace(whole, saved=whole.saved // 4)
+    assert more == whole
