@@ -21,6 +21,7 @@ class Setup:
         micro_batch: rows of a batch that go through the backbone at once at most, None for all of them; the gradients
             add up to those of the whole batch.
         threads: torch's CPU threads of one rank, None for torch's own choice; one makes results bitwise repeatable.
+        memory: bytes of the machine's memory that one rank takes; 0 where nobody has said.
         reason: why this set-up and no other, in words.
     """
 
@@ -32,4 +33,5 @@ class Setup:
     pack_size: int = 1
     micro_batch: int | None = None
     threads: int | None = None
+    memory: int = 0
     reason: str = ""
