@@ -27,7 +27,8 @@ from torch.utils.data import DataLoader
 from trials import backbones, streams, tasks
 from trials.sources import locations as sources
 from trials.trial import TaskRef
-from workers.backbone.weights import TOKENIZERS, _tokenizer
+from workers.backbone.pretrained import tokenizer_of
+from workers.backbone.weights import TOKENIZERS
 from workers.rows.batches import IGNORED, Batch, collate, epoch_order, stream
 from workers.rows.encode import Dataset, Encoding
 from workers.rows.warm import splits
@@ -69,7 +70,7 @@ def training_rows(name: str, backbone: str) -> Dataset:
     how = Encoding(
         task=task,
         family=family,
-        tokenizer=_tokenizer(str(TOKENIZERS / backbone)),
+        tokenizer=tokenizer_of(TOKENIZERS / backbone),
         labels="own",
         head="verbalizer" if family == "bert" else None,
         max_input_length=task.max_input_length,

