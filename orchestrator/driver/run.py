@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
-from orchestrator.driver.display.tally import Tally, duration
+from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
 from orchestrator.planning import reachable
 from orchestrator.planning.packing import PACK_SIZE, Todo, packs
+from orchestrator.text import duration
 from trials import limits
 from trials.errors import ApetError
 from trials.setup import Setup
@@ -105,7 +106,7 @@ def run(
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
-    store.save_sweep(sweep.name, sweep.text)
+    store.save_sweep(sweep.name, sweep.standalone())
     return execute(
         todo,
         store,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.text import method_name
 
 if TYPE_CHECKING:
     from orchestrator.planning.estimate import Fit, Need
@@ -245,26 +246,8 @@ def by_method(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     """Trials grouped by their method without the count, in order of appearance."""
     groups: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[describe(trial.method, trial.backbone.family)].append(trial)
+        groups[method_name(trial.method, trial.backbone.family)].append(trial)
     return groups
-
-
-def describe(method: Method, family: str) -> str:
-    """A method with its sizes, without its count: ``lora rank 8``, ``apet add:1 concat:1 discrete``."""
-    words = [method.name]
-    words += [f"{op}:{share}" for op, share in (method.operations or {}).items()]
-    chosen = (method.sites or {}).items()
-    words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != _defaults(family, op)]
-    sizes = {"rank": method.rank, "alpha": method.alpha, "bottleneck": method.bottleneck, "tokens": method.tokens}
-    words += [f"{name} {value:g}" for name, value in sizes.items() if value is not None]
-    return " ".join([*words, method.placement] if method.placement else words)
-
-
-@cache
-def _defaults(family: str, op: str) -> tuple[str, ...]:
-    from trials.modules.sites import default_sites
-
-    return default_sites(family, op)
 
 
 def counted(method: Method, ref: BackboneRef, loaded: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.reporting.page import Exhibit, Section, markup, table
 from orchestrator.reporting.study import METHODS, Study
-from orchestrator.text import cell
+from orchestrator.text import as_text, duration
 
 ORDER = 50
 STATES = ("completed", "diverged", "failed")
@@ -92,7 +92,7 @@ def _data(study: Study) -> Exhibit:
         "Rows that trials read, of each split, and how many of these were cut, for they are longer than their task's "
         "inputs (or, in training, answers) may be; the test rows of transfer targets are counted among the cut."
     )
-    body = table(head, [tuple(map(cell, row.values())) for row in rows], numeric=range(2, 7))
+    body = table(head, [tuple(map(as_text, row.values())) for row in rows], numeric=range(2, 7))
     return Exhibit("data", "What the trials read", caption, (*_DATA, "trials"), rows, body=body)
 
 
@@ -118,15 +118,3 @@ def _fact_lines(study: Study) -> list[tuple[str, str]]:
         some = "" if row["attempts"] == everything else f" ({row['attempts']} of {everything})"
         lines.setdefault(row["fact"].replace("_", " "), []).append(f"{row['value']}{some}")
     return [(fact, ", ".join(values)) for fact, values in lines.items()]
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that fits.
-
-    >>> duration(95.0)
-    '1.6 min'
-    """
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
