@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from orchestrator.analysis.curves import differences, operations_label, setting, variants
+from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
@@ -146,8 +147,10 @@ def read(
         ApetError: there is no store, a file in it that isn't ours, a condition that is wrong or that no trial fulfils,
             or a rule out of range.
     """
-    selected, trials = store.selected(), store.trials()
-    found = thresholds(selected, where=where, alpha=alpha, margin=margin, floor=floor)
+    trials = store.trials()
+    shown = with_failed(trials)
+    found = thresholds(shown, where=where, alpha=alpha, margin=margin, floor=floor)
+    selected = shown.filter(pc.not_equal(shown["state"], "failed"))
     tables = [store.attempts(), trials, store.curves(), selected]
     if where is not None:
         from orchestrator.results.query import nothing

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pyarrow.compute as pc
+
 from orchestrator.reporting.page import Exhibit, Section, markup, table
 from orchestrator.reporting.study import METHODS, Study
 from orchestrator.text import as_text, duration
+from trials.failures import BAD_INPUT, BAD_TRIAL, INFRASTRUCTURE, OUT_OF_MEMORY, PREEMPTED
 
 ORDER = 50
 STATES = ("completed", "diverged", "failed")
@@ -32,7 +35,8 @@ def section(study: Study) -> Section:
         _facts(study),
         body=table(("Fact", "Values"), _fact_lines(study)),
     )
-    return Section("Overview of the store", lead, (_states(study), _data(study), facts))
+    failures = [_failures(study)] if pc.any(pc.equal(study.trials["state"], "failed")).as_py() else []
+    return Section("Overview of the store", lead, (_states(study), *failures, _data(study), facts))
 
 
 def _states(study: Study) -> Exhibit:
@@ -52,7 +56,7 @@ def _states(study: Study) -> Exhibit:
     head = ("Backbone", "Task", "Method", "Completed", "Diverged", "Failed", "Attempts", "Training time")
     caption = (
         "Trials by the state of their visible row, attempts as executed. Training time is summed over attempts. Failed "
-        "trials have no result and are in no figure; `apet resubmit` reruns them."
+        "trials have no result and are in no figure; `apet resubmit` makes new attempts."
     )
     body = f'<div class="tiles">{shown}</div>{table(head, lines, numeric=range(3, 8))}'
     return Exhibit("overview", f"Store {study.name}", caption, COLUMNS, rows, body=body)
@@ -77,6 +81,30 @@ def _order(row: Mapping[str, Any]) -> tuple[int | str, ...]:
     """Small backbones first, then as in a table of methods."""
     method = METHODS.index(row["method"]) if row["method"] in METHODS else len(METHODS)
     return (row["backbone_parameters"] or 0, row["backbone"], row["task"], method, row["method"])
+
+
+_FAILURES = ("failure_class", "error_class", "backbone", "task")
+_HELP = {
+    BAD_TRIAL: "this trial can't be done as it is: see its error",
+    BAD_INPUT: "mend the weights or data and run the sweep again, or put back what the trials were given and resubmit",
+    OUT_OF_MEMORY: "resubmit where there is more memory",
+    INFRASTRUCTURE: "resubmit: the worker, its card, the store or the network failed",
+    PREEMPTED: "resubmit: the machine was taken away",
+}
+
+
+def _failures(study: Study) -> Exhibit:
+    """Failed trials by what made them fail."""
+    failed = study.trials.filter(pc.equal(study.trials["state"], "failed")).select(_FAILURES).to_pylist()
+    found = Counter(tuple(row[name] or "" for name in _FAILURES) for row in failed)
+    lines = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    rows = [{**dict(zip(_FAILURES, values, strict=True)), "trials": n} for values, n in lines]
+    shown = [
+        (cls or "–", error, backbone, task, f"{n:,}", _HELP.get(cls, "")) for (cls, error, backbone, task), n in lines
+    ]
+    body = table(("Class", "Error", "Backbone", "Task", "Trials", "What may help"), shown, numeric=(4,))
+    caption = "Trials whose every attempt failed, by the class of the last failure; `apet show TRIAL` has the error."
+    return Exhibit("failures", "What failed", caption, (*_FAILURES, "trials"), rows, body=body)
 
 
 _DATA = ("task", "backbone", "train_rows", "validation_rows", "test_rows", "truncated_rows")

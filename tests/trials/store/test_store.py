@@ -274,37 +274,3 @@ def test_a_prefix_names_one_trial(store: Store) -> None:
     several = next(i[0] for i in ids if sum(j[0] == i[0] for j in ids) > 1)
     with pytest.raises(ApetError, match=rf"'{several}' begins the ids of \d+ trials: .*give more digits"):
         store.resolve(several)
-
-
-def test_sweeps_are_kept_once(store: Store) -> None:
-    assert store.save_sweep("mine", "x: 1") == store.save_sweep("mine", "x: 1")
-    assert store.save_sweep("mine", "x: 2").startswith("sweeps/mine-")
-    assert len(list(Path(store.uri, "sweeps").iterdir())) == 2
-
-
-def test_every_sweep_is_found_by_its_own_name(store: Store) -> None:
-    names = ["a_b", "a-b", "a.b", "A_b", "a", "a-b-1234abcd", "_a", ".a", "a/b", "a b", "", "%5Fa", "ä"]
-    paths = [store.save_sweep(name, "x: 1") for name in names]
-    assert len({path.casefold() for path in paths}) == len(names), "on a disk that knows no case, too"
-    for path in paths:
-        os.utime(Path(store.uri, path), (1, 1))
-    for number, name in enumerate(names):
-        store.save_sweep(name, f"x: {number}")
-    assert [store.load_sweep(name) for name in names] == [f"x: {number}" for number in range(len(names))]
-    assert store.load_sweep("b") is None
-    assert [path for path, _ in store.sweeps("a_b")][-1] == str(Path(store.uri, paths[0]))
-
-
-def test_the_last_run_of_a_sweep_comes_first(store: Store) -> None:
-    for number, text in enumerate(("x: 1", "x: 2", "x: 3")):
-        os.utime(Path(store.uri, store.save_sweep("mine", text)), (number, number))
-    assert [text for _, text in store.sweeps("mine")] == ["x: 3", "x: 2", "x: 1"]
-    store.save_sweep("mine", "x: 1")
-    assert store.load_sweep("mine") == "x: 1"
-
-
-def test_sweeps_of_stores_before_names_were_escaped(store: Store) -> None:
-    path = Path(store.uri, "sweeps", "mine-0f1e2d3c.yaml")
-    path.parent.mkdir()
-    path.write_text("x: 1")
-    assert store.load_sweep("mine") == "x: 1"
