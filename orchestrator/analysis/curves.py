@@ -251,9 +251,9 @@ def _notes(
     missing = sum(p.missing for p in points)
     if missing:
         failed = [r for r in rows if r["state"] == "failed"]
-        unscored = sum(r["state"] == "completed" and not _scored(r) for r in rows)
+        bare = sum(r["state"] == "completed" and not _scored(r) for r in rows)
         why = [f"failed: {by_class(failed)}"] if failed else []
-        why += [f"completed without a score: {unscored}"] if unscored else []
+        why += [f"completed without a score: {bare}"] if bare else []
         where = [f"{p.count} ({p.missing} of {p.n + p.missing})" for p in points if p.missing]
         where[MOST_COUNTS:] = [f"{len(where) - MOST_COUNTS} more counts"] if len(where) > MOST_COUNTS else []
         yield f"{missing} without a result, left out ({'; '.join(why)}), at {', '.join(where)}: {RERUN}"
