@@ -28,7 +28,8 @@ from torch import Tensor
 from trials import backbones
 from trials.modules import methods
 from trials.modules.counts import capacity
-from trials.modules.positions import Layout, layout, sequence
+from trials.modules.positions import Layout, layout
+from trials.modules.sequences import sequence
 from trials.modules.sites import linear_kinds
 from trials.trial import BackboneRef, Method, Source, TaskRef, Training, Trial
 from workers import allocator

@@ -262,7 +262,7 @@ def describe(method: Method, family: str) -> str:
 
 @cache
 def _defaults(family: str, op: str) -> tuple[str, ...]:
-    from trials.modules.sites import default_sites
+    from trials.modules.operations import default_sites
 
     return default_sites(family, op)
 
