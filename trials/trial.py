@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from trials.canonical import canonical, digest, plain, scalar, without
+from trials import keys
+from trials.canonical import canonical, digest, plain, scalar
 from trials.errors import ApetError
 
 SPEC_VERSION = 1
@@ -187,12 +188,12 @@ class Trial:
     @cached_property
     def cell_id(self) -> str:
         """Shared by trials that differ only in seeds and learning rate: one cell of a table."""
-        return digest(self._spec_less("learning_rate", "position_seed", "train_seed"))
+        return keys.cell(self.spec)
 
     @cached_property
     def curve_id(self) -> str:
         """Shared by trials that differ only in count, seeds and learning rate: one count curve."""
-        return without(self.spec, "learning_rate", "position_seed", "train_seed", "method.count")
+        return keys.curve(self.spec)
 
     @cached_property
     def pack_key(self) -> str:
@@ -202,7 +203,7 @@ class Trial:
         """
         if self.method.name == "full":
             return self.trial_id
-        return digest(self._spec_less("learning_rate", "position_seed", "method"))
+        return digest(self._spec_less(*keys.PACK_AXES))
 
     def _spec_less(self, *left_out: str) -> str:
         """The spec without some of its top keys, joined from the texts of its parts."""

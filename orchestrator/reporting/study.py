@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from orchestrator.analysis.curves import differences, operations_label, setting, variants
+from orchestrator.analysis.curves import differences, operations_label, variants
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
+from trials.keys import setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,7 @@ class Cell:
         variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
         scores: test scores, those of diverged runs included.
         unscored: runs without a test score.
-        setting: shared with everything trained alike, see ``orchestrator.analysis.curves.setting``.
+        setting: shared with everything trained alike, see ``trials.keys.setting``.
     """
 
     backbone: str
