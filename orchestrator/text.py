@@ -119,7 +119,7 @@ def trial_name(trial: Trial) -> str:
 
 @cache
 def _default_sites(family: str, op: str) -> tuple[str, ...]:
-    from trials.modules.sites import default_sites
+    from trials.modules.operations import default_sites
 
     return default_sites(family, op)
 

@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.failed import by_class
-from trials.canonical import without
+from trials.keys import AXES, setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SEEDS = ("learning_rate", "position_seed", "train_seed")
 COLUMNS = [
     *("spec", "family", "backbone", "scale", "backbone_parameters", "task", "method", "placement", "count_actual"),
     *("head", "labels", "position_seed", "train_seed", "state", "validation_score", "test_score"),
@@ -59,8 +58,8 @@ class Point:
 class Curve:
     """One count curve, its floor levels and the full fine-tuning runs beside it.
 
-    ``setting`` is shared with everything that was trained alike, see :func:`setting`. ``operations`` names the
-    shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from the smallest count up.
+    ``setting`` is shared with everything that was trained alike, see :func:`trials.keys.setting`. ``operations`` names
+    the shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from the smallest count up.
     ``full`` are the test scores of the full fine-tuning runs of this setting, ``near`` says in what the nearest runs
     differ where there are none. ``variant`` tells apart curves that share backbone, task, placement and operations
     (``steps 90``). ``failed`` seeds are left out, in :attr:`Point.missing`. ``notes`` are warnings to print.
@@ -103,11 +102,6 @@ class Curve:
         """The score of learning nothing: ``chance``, or with ``majority`` the larger of chance and majority share."""
         known = [v for v in ((self.chance, self.majority) if rule == "majority" else (self.chance,)) if v is not None]
         return max(known, default=None)
-
-
-def setting(spec: str) -> str:
-    """Digest of what a curve and its full fine-tuning runs share."""
-    return without(spec, *SEEDS, "method", "evaluate_on")
 
 
 def operations_label(spec: str) -> str:
@@ -164,7 +158,7 @@ def variants(specs: Sequence[str], names: Sequence[Hashable]) -> list[str]:
         alike[name].append(_flat(json.loads(spec)))
     told: dict[Hashable, list[str]] = {}
     for name, group in alike.items():
-        keys = {key for flat in group for key in flat} - {*SEEDS, "method.count"}
+        keys = {key for flat in group for key in flat} - {*AXES, "method.count"}
         told[name] = sorted(key for key in keys if any(flat.get(key) != group[0].get(key) for flat in group))
     taken = {name: iter(group) for name, group in alike.items()}  # each in the order of the specs
     return [_named(next(taken[name]), told[name]) for name in names]
@@ -264,13 +258,13 @@ def _notes(
 def differences(spec: str, other: str) -> list[str]:
     """In what the runs of another spec differ that might have been trained beside this one; [] where in nothing.
 
-    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`setting`.
+    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`trials.keys.setting`.
     """
     mine, theirs = _flat(json.loads(spec)), _flat(json.loads(other))
     return [
         f"{key} {theirs.get(key)} instead of {mine.get(key)}"
         for key in sorted(mine.keys() | theirs.keys())
-        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *SEEDS))
+        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *AXES))
     ]
 
 

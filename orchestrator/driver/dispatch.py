@@ -76,7 +76,7 @@ class Dispatch:
     running: dict[str, Running] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._queues: dict[tuple[str, str, str], deque[PlannedPack]] = {}
+        self._queues: dict[str, deque[PlannedPack]] = {}
         for group in self.groups:
             self._queues.setdefault(group.warmth, deque()).append(group)
         self.groups = ()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.planning.estimate import flops
+from trials import keys
 from trials.backbones import parameters
 from trials.canonical import canonical
 from trials.pack import Member, Pack, Sources
@@ -26,9 +27,9 @@ class Todo:
     sweep: str = ""
 
     @property
-    def warmth(self) -> tuple[str, str, str]:
-        """Shared by trials for which a warm worker loads nothing: the backbone, its place, the precision."""
-        return self.trial.backbone.name, self.sources.weights, self.trial.training.precision
+    def warmth(self) -> str:
+        """Shared by trials for which a warm worker loads nothing."""
+        return keys.warmth(self.trial.backbone.text, self.trial.training.precision)
 
     def again(self) -> Todo:
         """The next attempt at the same trial."""
@@ -43,7 +44,7 @@ class PlannedPack:
     setup: Setup = field(default_factory=Setup)
 
     @property
-    def warmth(self) -> tuple[str, str, str]:
+    def warmth(self) -> str:
         """Shared by packs for which a warm worker loads nothing."""
         return self.members[0].warmth
 
@@ -71,7 +72,7 @@ def packs(todo: Iterable[Todo], setup: Setup | None = None) -> list[PlannedPack]
     """
     setup = setup or Setup()
     assert setup.pack_size >= 1, setup.pack_size
-    by_warmth: dict[tuple[str, str, str], list[PlannedPack]] = defaultdict(list)
+    by_warmth: dict[str, list[PlannedPack]] = defaultdict(list)
     for members in _groups(list(todo), setup.pack_size):
         by_warmth[members[0].warmth].append(PlannedPack(members, setup))
     costs = {id(group): group.weight for groups in by_warmth.values() for group in groups}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from orchestrator.analysis.curves import differences, operations_label, setting, variants
+from orchestrator.analysis.curves import differences, operations_label, variants
 from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
+from trials.keys import setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +38,7 @@ class Cell:
         variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
         scores: test scores, those of diverged runs included.
         unscored: runs without a test score.
-        setting: shared with everything trained alike, see ``orchestrator.analysis.curves.setting``.
+        setting: shared with everything trained alike, see ``trials.keys.setting``.
     """
 
     backbone: str
