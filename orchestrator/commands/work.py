@@ -94,10 +94,9 @@ def run(
     Failed and diverged trials are left alone. Ctrl-C stops at the next batch, with checkpoints; run the same
     command again to go on.
     """
-    from orchestrator.driver.run import missing
+    from orchestrator.driver.run import check, missing
     from orchestrator.driver.run import run as drive
     from orchestrator.text import number
-    from trials import limits
     from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
@@ -107,8 +106,8 @@ def run(
         _print_trials([], {}, as_json)
         return
     if dry_run:
-        limits.check(loaded.resources.gpus, loaded.resources.zero_stage, loaded.resources.offload)
         asked, to_do = missing(loaded, known, where, limit)
+        check(to_do, loaded.resources, address)
         _print_trials([todo.trial for todo in to_do], {}, as_json)
         say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")
         return
@@ -203,7 +202,8 @@ def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
-    from orchestrator.planning.plan import TO_DO, counted, describe
+    from orchestrator.planning.groups import counted, describe
+    from orchestrator.planning.plan import TO_DO
     from orchestrator.text import table
     from trials.backbones import loaded_parameters
 
