@@ -44,6 +44,6 @@ def beyond(setup: Setup) -> str:
     cards = f"{setup.gpus} GPUs" if setup.gpus > 1 else f"{setup.ranks} ranks" if setup.ranks > 1 else "one device"
     offload = " with offload" if setup.offload else ""
     return (
-        f"{cards} at ZeRO stage {setup.zero_stage}{offload}, and this release trains a pack on the CPU or on one GPU "
-        "that holds all of it (ZeRO stage 0, no offload)"
+        f"{cards} at ZeRO stage {setup.zero_stage}{offload}, and this release trains a pack whole, on the CPU or on "
+        "one GPU"
     )

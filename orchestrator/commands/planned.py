@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.planning.fit import ASSUMED, described
+from orchestrator.planning.devices import ASSUMED
+from orchestrator.planning.fit import described
 from orchestrator.planning.plan import TO_DO, BackbonePlan, GroupPlan, Plan
 from orchestrator.text import cell, duration, number, size, table
 
@@ -80,7 +81,12 @@ def _setups(plan: Plan) -> str:
     """How packs run: a line for every set-up of a backbone, with the memory of the group that needs the most."""
     columns = ["backbone", "trials of", "GPUs", "ZeRO", "offload", "pack", "rows at once"]
     columns += ["memory each", "machine's memory", "at a time"]
-    return table(columns, [_setup(one, groups) for one in plan.backbones for groups in _alike(one)])
+    rows = []
+    for one in plan.backbones:
+        found = sorted(_alike(one), key=len)  # stable; the one with the most groups is last
+        rows += [_setup(one, groups, _names(groups)) for groups in found[:-1]]
+        rows.append(_setup(one, found[-1], "all others" if found[:-1] else "all"))
+    return table(columns, rows)
 
 
 def _alike(one: BackbonePlan) -> list[list[GroupPlan]]:
@@ -91,14 +97,14 @@ def _alike(one: BackbonePlan) -> list[list[GroupPlan]]:
     return list(found.values())
 
 
-def _setup(one: BackbonePlan, groups: Sequence[GroupPlan]) -> list[object]:
+def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[object]:
     largest = max(groups, key=lambda group: group.bytes_per_device)
     setup = largest.setup
     on_gpu = setup.gpus > 0
     held = f"{size(largest.bytes_per_device)}{'' if largest.fits else ' (does not fit)'}"
     return [
         one.backbone,
-        "all" if len(groups) == len(one.groups) else _names(groups),
+        which,
         setup.gpus,
         setup.zero_stage if on_gpu else None,
         setup.offload if on_gpu else None,
@@ -112,10 +118,13 @@ def _setup(one: BackbonePlan, groups: Sequence[GroupPlan]) -> list[object]:
 
 def _names(groups: Sequence[GroupPlan]) -> str:
     """Methods with their tasks, methods of the same tasks together."""
-    by_tasks: dict[tuple[str, ...], list[str]] = {}
+    by_method: dict[str, dict[str, None]] = {}
     for group in groups:
-        by_tasks.setdefault(group.tasks, []).append(group.methods)
-    return "; ".join(f"{', '.join(dict.fromkeys(names))} on {', '.join(tasks)}" for tasks, names in by_tasks.items())
+        by_method.setdefault(group.methods, {}).update(dict.fromkeys(group.tasks))
+    by_tasks: dict[tuple[str, ...], list[str]] = {}
+    for method, tasks in by_method.items():
+        by_tasks.setdefault(tuple(tasks), []).append(method)
+    return "; ".join(f"{', '.join(names)} on {', '.join(tasks)}" for tasks, names in by_tasks.items())
 
 
 def _time(some: Sequence[BackbonePlan]) -> str:
@@ -136,7 +145,7 @@ def _notes(plan: Plan) -> list[str]:
             f"which can't hold {'all of it' if len(assumed) < len(groups) else 'it'}; what takes GPUs is planned for "
             f"{described(ASSUMED)}"
         )
-    lines += [f"can't be run here: {one}" for one in plan.refused]
+    lines += [f"refused by `apet run`: {one}" for one in plan.refused]
     lines.append(
         "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies"
     )

@@ -48,6 +48,10 @@ def plan(
     sweep: SweepName,
     store: MaybeStoreUri = None,
     trials: Annotated[bool, typer.Option("--trials", help="One line for each trial, with its id.")] = False,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="CARD", help="Plan for a machine with such GPUs: a100-80, h100-80, a10g-24.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(metavar="N", min=1, help="How many GPUs it has, with --gpu.")] = 1,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -56,6 +60,7 @@ def plan(
     Exact counts, what is done and to do, GPUs, memory and time; loads no weights.
     """
     from orchestrator.commands.planned import text
+    from orchestrator.planning.devices import machine_with
     from orchestrator.planning.plan import plan as make
     from orchestrator.planning.plan import states_of
     from trials.store.store import Store
@@ -70,7 +75,7 @@ def plan(
         every = loaded.trials()
         _print_trials(every, states_of(every, known), as_json)
         return
-    made = make(loaded, known)
+    made = make(loaded, known, None if gpu is None else (machine_with(gpu, gpus),))
     if as_json:
         print_json(made.to_dict())
     else:

@@ -14,7 +14,7 @@ from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.devices import Machine
+from orchestrator.planning.devices import ASSUMED, Machine
 from orchestrator.planning.groups import by_method, counted
 from orchestrator.planning.memory import Memory, memory
 from orchestrator.text import GIB, number, size
@@ -31,7 +31,6 @@ PACK_SIZE = 1  # until workers measure how many fit
 GANGS = (1, 2, 4, 8)
 PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
 GPU_PROCESS_BYTES = 4 * GIB  # of a worker beside a GPU, with CUDA's libraries: an allowance, not measured
-ASSUMED = Machine(cpus=64, memory=1024 * GIB, gpus=8, card_bytes=80 * GIB, name="an assumed machine")
 
 
 @dataclass(frozen=True)
@@ -185,8 +184,8 @@ def _on_cpu(
         setup = Setup("cpu", pack_size=pack_size, micro_batch=given, threads=1, memory=needed, reason=reason)
         if together := at_once(setup, machines):
             return Fit(setup, needed, most, together)
-    lacking = f"a worker on the CPU takes {size(needed)} of memory, and {int(USABLE * 100)} % may be used of what "
-    return Fit(setup, needed, most, 0, f"{lacking}there is: {names(machines)}")
+    lacking = f"a worker on the CPU takes {size(needed)}, and {size(most * USABLE)} of {size(most)} may be used"
+    return Fit(setup, needed, most, 0, lacking)
 
 
 def _on_cards(
@@ -219,10 +218,10 @@ def _on_cards(
             if least is None or needed < least.needed:
                 least = found
     assert least is not None, "some gang is tried"
-    cards = f"{number(least.setup.gpus, 'GPU')} at ZeRO stage {least.setup.zero_stage}"
-    lacking = f"the least that a pack takes is {size(least.needed)} on each of {cards}"
-    lacking += f" and {size(least.setup.memory * least.setup.ranks)} of the machine's memory; there is: "
-    return Fit(least.setup, least.needed, max(one.card_bytes for one in machines), 0, lacking + names(machines))
+    setup, largest = least.setup, max(machines, key=lambda one: (one.gpus, one.card_bytes))
+    lacking = f"takes {number(setup.gpus, 'GPU')} with {size(least.needed)} each"
+    lacking += f" and {size(setup.memory * setup.ranks)} of the machine's memory, and there is {described(largest)}"
+    return Fit(setup, least.needed, largest.card_bytes, 0, lacking)
 
 
 def _gangs(machines: Sequence[Machine], wanted: Resources) -> Iterator[tuple[int, int, bool]]:

@@ -47,8 +47,17 @@ class Setups:
         return min((one.at_once for one in self.fits.values()), default=0)
 
     def refusals(self) -> list[str]:
-        """Every group that can't be run, by name, and why."""
-        return [f"{name(group, self.groups[group])}: {one.refusal}" for group, one in self.fits.items() if one.refusal]
+        """Every group that can't be run, and why: ``t5-xxl full on rte, sst2: …``; the longest task's numbers."""
+        refused: dict[tuple[str, str], list[Group]] = {}
+        for group, found in self.fits.items():
+            if found.refusal:
+                refused.setdefault((group.backbone.name, methods(self.groups[group])), []).append(group)
+        lines = []
+        for (backbone, method), groups in refused.items():
+            tasks = dict.fromkeys(trial.task.name for group in groups for trial in self.groups[group])
+            worst = max((self.fits[group] for group in groups), key=lambda one: one.needed)
+            lines.append(f"{backbone} {method} on {', '.join(tasks)}: {worst.refusal}")
+        return lines
 
     def check(self) -> None:
         """Make sure that all can be run.
@@ -62,12 +71,6 @@ class Setups:
                 "what is to run: it takes more than there is, or than this release trains (`apet plan` says what each "
                 "takes; --where leaves trials out; a smaller batch, pack or backbone takes less)",
             )
-
-
-def name(group: Group, trials: Sequence[Trial]) -> str:
-    """A group for people: ``t5-xxl full on rte, sst2``."""
-    tasks = dict.fromkeys(trial.task.name for trial in trials)
-    return f"{group.backbone.name} {methods(trials)} on {', '.join(tasks)}"
 
 
 def methods(trials: Sequence[Trial]) -> str:

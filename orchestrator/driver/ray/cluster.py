@@ -16,8 +16,7 @@ from typing import Any
 
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.guardian import guarded, marked
-from orchestrator.planning.devices import Machine, here
-from orchestrator.planning.fit import ASSUMED
+from orchestrator.planning.devices import ASSUMED, Machine, here
 from trials.errors import ApetError
 from trials.store.store import Store
 
