@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
@@ -16,17 +16,18 @@ from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
 from orchestrator.planning import reachable
-from orchestrator.planning.packing import PACK_SIZE, Todo, packs
+from orchestrator.planning.devices import Machine, here
+from orchestrator.planning.packing import Todo, packs
+from orchestrator.planning.setups import Setups
 from orchestrator.text import duration
-from trials import limits
 from trials.errors import ApetError
-from trials.setup import Setup
 from trials.store.store import Store
+from trials.sweep.sweep import Resources
 from workers.pack.progress import Ended, Progress
 
 if TYPE_CHECKING:
     from orchestrator.driver.ray.cluster import Cluster
-    from trials.sweep.sweep import Resources, Sweep
+    from trials.sweep.sweep import Sweep
 
 WORKER = "workers.worker:Worker"
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
@@ -102,7 +103,7 @@ def run(
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
-    settings = options(sweep.resources)
+    check(todo, sweep.resources, address)
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
@@ -110,27 +111,33 @@ def run(
     return execute(
         todo,
         store,
+        sweep.resources,
         before=before,
         address=address,
         max_concurrent=max_concurrent,
         quiet=quiet,
-        **settings,
     )
 
 
-def options(resources: Resources) -> dict[str, Any]:
-    """A sweep's resources as :func:`execute` takes them.
+def check(todo: Sequence[Todo], resources: Resources, address: str | None = None) -> None:
+    """Refuse what this machine, or this release, can't run; what a cluster can is known once it has been joined.
 
     Raises:
-        ApetError: this release can't train with them.
+        ApetError: every group of trials that is refused, and why.
     """
-    limits.check(resources.gpus, resources.zero_stage, resources.offload)
-    return {
-        "retries": resources.retries,
-        "gpus": None if resources.gpus == "auto" else resources.gpus,
-        "pack_size": PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
-        "micro_batch": None if resources.micro_batch == "auto" else resources.micro_batch,
-    }
+    if address is None:
+        _setups(todo, (here(),), resources)
+
+
+def _setups(todo: Sequence[Todo], machines: Sequence[Machine], resources: Resources) -> Setups:
+    """The set-up of every trial; the same as in ``apet plan`` on the same machines.
+
+    Raises:
+        ApetError: as :func:`check`.
+    """
+    found = Setups((one.trial for one in todo), machines, resources)
+    found.check()
+    return found
 
 
 def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | None = None) -> tuple[int, list[Todo]]:
@@ -175,14 +182,11 @@ def make(store: Store) -> None:
 def execute(
     todo: Sequence[Todo],
     store: Store,
+    resources: Resources | None = None,
     *,
     before: int = 0,
     address: str | None = None,
     max_concurrent: int | None = None,
-    retries: int = 2,
-    gpus: int | None = None,
-    pack_size: int = PACK_SIZE,
-    micro_batch: int | None = None,
     quiet: bool = False,
     worker: str = WORKER,
 ) -> Summary:
@@ -191,13 +195,13 @@ def execute(
     Args:
         todo: one attempt per trial; those that somebody else has made by the time Ray is up are left out.
         store: where rows go; it is there and can be written.
+        resources: of every pack, and new attempts at a trial whose worker was lost; None: the defaults.
         before: trials that were asked for and are done, for the display.
-        retries: new attempts at a trial whose worker was lost.
-        gpus: per pack; None: one where there are any.
         worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.messages.Launch`.
 
     Raises:
-        ApetError: no worker starts, no cluster, a store that not every node sees, a number out of range.
+        ApetError: what is to run is more than there is, no worker starts, no cluster, a store that not every node sees,
+            a number out of range.
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
@@ -206,19 +210,22 @@ def execute(
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
+    resources = resources or Resources()
     try:
-        at_most = len(packs(todo, Setup(pack_size=pack_size)))
-        with cluster(at_most, address, max_concurrent, gpus) as place, stop:
+        room = len(todo) if address is not None else _setups(todo, (here(),), resources).at_once
+        at_most = min(room, len(todo), max_concurrent or len(todo))
+        with cluster(at_most, address, max_concurrent) as place, stop:
             if address is not None:
                 probe(store, run_id)
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            setup = replace(place.setup, pack_size=pack_size, micro_batch=micro_batch)
-            groups = packs(todo, setup)
+            setups = _setups(todo, place.machines, resources)
+            groups = packs(todo, setups.setup)
+            place = _room(place, setups)
             dispatch = Dispatch(
                 groups,
                 run_id,
-                retries,
+                resources.retries,
                 ledger.state,
                 ledger.stored,
                 ledger.give_up,
@@ -240,6 +247,14 @@ def execute(
         workers_started=started,
         stopped=stop.asked,
     )
+
+
+def _room(place: Cluster, setups: Setups) -> Cluster:
+    """Where packs run, with what each takes, and no more at a time than fit."""
+    gpus = max((one.setup.gpus for one in setups.fits.values()), default=0)
+    resources = {"cpu": 1.0, **({"gpu": float(gpus)} if gpus else {})}
+    workers = place.workers if place.workers is None else min(place.workers, setups.at_once or 1)
+    return replace(place, workers=workers, resources=resources)
 
 
 def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:

@@ -8,16 +8,16 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.guardian import guarded, marked
+from orchestrator.planning.devices import ASSUMED, Machine, here
 from trials.errors import ApetError
-from trials.setup import Setup
 from trials.store.store import Store
 
 PREFIX = "apet-"
@@ -46,17 +46,17 @@ class Cluster:
 
     Args:
         workers: packs that run at a time; None on a cluster that may grow.
-        resources: what one worker takes, as Tune's resources of a trial.
+        machines: what packs may run on.
         directory: for Tune's and Ray's own files, removed at the end.
-        setup: of its packs.
         private: it has one node, this machine, and gets no other.
+        resources: what one worker takes, as Tune's resources of a trial.
     """
 
     workers: int | None
-    resources: dict[str, float]
+    machines: tuple[Machine, ...]
     directory: Path
-    setup: Setup
     private: bool
+    resources: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:
@@ -65,14 +65,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(packs: int, address: str | None, max_concurrent: int | None, gpus: int | None) -> Iterator[Cluster]:
+def cluster(packs: int, address: str | None, max_concurrent: int | None) -> Iterator[Cluster]:
     """Start or join Ray for one run.
 
     Args:
         packs: how many there are; no more workers are started.
         address: of a running Ray cluster; None starts one on this machine, which nobody else joins.
         max_concurrent: packs at a time at most.
-        gpus: per worker; None: one where there are any.
 
     Raises:
         ApetError: nothing answers at ``address``.
@@ -86,7 +85,7 @@ def cluster(packs: int, address: str | None, max_concurrent: int | None, gpus: i
         try:
             if ours:
                 _start(ray, directory, packs, address, max_concurrent)
-            yield _capacity(ray, directory, packs, address, max_concurrent, gpus)
+            yield _capacity(ray, directory, packs, address, max_concurrent)
         finally:
             if ours:
                 ray.shutdown()
@@ -149,16 +148,6 @@ def lookout(place: Cluster) -> Callable[[], None]:
     return look
 
 
-def cpus() -> int:
-    """CPUs that this process may use: its affinity, and the container's quota where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return count
-
-
 def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concurrent: int | None) -> None:
     common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address is not None:
@@ -174,7 +163,7 @@ def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concu
     with marked(directory):
         ray.init(
             address="local",
-            num_cpus=max(1, min(cpus(), packs, max_concurrent or packs)),
+            num_cpus=max(1, min(here().cpus, packs, max_concurrent or packs)),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=str(directory),
@@ -194,20 +183,19 @@ def _knock(address: str) -> None:
             pass
 
 
-def _capacity(
-    ray: Any, directory: Path, packs: int, address: str | None, max_concurrent: int | None, gpus: int | None
-) -> Cluster:
-    total = ray.cluster_resources()
-    per_worker = gpus if gpus is not None else int(total.get("GPU", 0) > 0)
-    assert per_worker <= 1, "trials.limits refuses gangs before a cluster is started"
-    room = int(total.get("GPU", 0)) if per_worker else int(total["CPU"])
-    if room < 1 and address is None:
-        raise ApetError(f"resources.gpus is {gpus}, and Ray finds no GPU on this machine; give 0 or auto")
-    workers = min(room, packs, max_concurrent or packs) if address is None else max_concurrent
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers or max(1, room))  # workers that start at a time
-    if per_worker:
-        return Cluster(workers, {"cpu": 1, "gpu": 1}, directory, Setup("cuda", gpus=1), address is None)
-    return Cluster(workers, {"cpu": 1}, directory, Setup("cpu", threads=1), address is None)
+def _capacity(ray: Any, directory: Path, packs: int, address: str | None, max_concurrent: int | None) -> Cluster:
+    workers = min(packs, max_concurrent or packs) if address is None else max_concurrent
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers or packs)  # workers that start at a time
+    machines = (here(),) if address is None else tuple(map(_machine, ray.nodes()))
+    return Cluster(workers, machines, directory, address is None)
+
+
+def _machine(node: Mapping[str, Any]) -> Machine:
+    """A node, whose cards are taken to be as large as those that ``plan`` assumes."""
+    has = node["Resources"]
+    gpus = int(has.get("GPU", 0))
+    cards = ASSUMED.card_bytes if gpus else 0
+    return Machine(int(has.get("CPU", 0)), int(has.get("memory", 0)), gpus, cards, name=node["NodeManagerAddress"])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from orchestrator.driver.run import Summary, execute
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError
 from trials.store.store import Store
+from trials.sweep.sweep import Resources
 
 pytestmark = pytest.mark.cluster
 
@@ -41,7 +42,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def run(todos: list[Todo], store: Store, **options: Any) -> Summary:
-    return execute(todos, store, worker=WORKER, quiet=True, **options)
+    resources = Resources(**{name: options.pop(name) for name in ("retries", "pack_size") if name in options})
+    return execute(todos, store, resources, worker=WORKER, quiet=True, **options)
 
 
 def attempts(store: Store) -> list[dict[str, Any]]:
