@@ -25,6 +25,7 @@ from workers.pack.progress import Ended, Progress
 
 if TYPE_CHECKING:
     from orchestrator.driver.ray.cluster import Cluster
+    from orchestrator.planning.devices import Machine
     from trials.sweep.sweep import Resources, Sweep
 
 WORKER = "workers.worker:Worker"
@@ -200,19 +201,19 @@ def execute(
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
-    from orchestrator.driver.ray.cluster import cluster, probe
+    from orchestrator.driver.ray.cluster import cluster
+    from orchestrator.driver.ray.probe import probe
 
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
     try:
-        at_most = len(packs(todo, Setup(pack_size=pack_size)))
-        with cluster(at_most, address, max_concurrent, gpus) as place, stop:
+        with cluster(address, max_concurrent) as place, stop:
             if address is not None:
                 probe(store, run_id)
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            setup = replace(place.setup, pack_size=pack_size, micro_batch=micro_batch)
+            setup = replace(_setup(place.machines, gpus), pack_size=pack_size, micro_batch=micro_batch)
             groups = packs(todo, setup)
             dispatch = Dispatch(
                 groups,
@@ -222,7 +223,8 @@ def execute(
                 ledger.stored,
                 ledger.give_up,
             )
-            _show(dispatch, Tally(groups, before, place.workers or 1), show)
+            at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
+            _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
             launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
@@ -239,6 +241,15 @@ def execute(
         workers_started=started,
         stopped=stop.asked,
     )
+
+
+def _setup(machines: Sequence[Machine], gpus: int | None) -> Setup:
+    """A pack's set-up: a GPU where there are any, or may be."""
+    if gpus is None:
+        gpus = int(any(machine.gpus for machine in machines))
+    if gpus and not any(machine.gpus for machine in machines):
+        raise ApetError(f"resources.gpus is {gpus}, and Ray finds no GPU on this machine; give 0 or auto")
+    return Setup("cuda", gpus=1) if gpus else Setup("cpu", threads=1)
 
 
 def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
@@ -260,16 +271,16 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
         show.ended(todo.trial, ended)
 
     dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, on_report, tally.over
-    dispatch.on_end = on_end
+    dispatch.on_end, dispatch.on_note = on_end, show.note
     show.start(tally)
 
 
 def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
     """Run Tune until nothing waits; the number of workers that it started."""
     from orchestrator.driver.ray import loop
-    from orchestrator.driver.ray.cluster import lookout
+    from orchestrator.driver.ray.local import lookout
 
-    look = lookout(place)
+    look = lookout(place.private)
 
     def on_step() -> None:
         look()
