@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Dispatch
@@ -205,23 +205,22 @@ def execute(
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
-    from orchestrator.driver.ray.cluster import cluster, probe
+    from orchestrator.driver.ray.cluster import cluster
+    from orchestrator.driver.ray.probe import probe
 
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
     resources = resources or Resources()
     try:
-        room = len(todo) if address is not None else _setups(todo, (here(),), resources).at_once
-        at_most = min(room, len(todo), max_concurrent or len(todo))
-        with cluster(at_most, address, max_concurrent) as place, stop:
+        if address is None:
+            _setups(todo, (here(),), resources)  # what this machine can't hold is said before Ray starts
+        with cluster(address, max_concurrent) as place, stop:
             if address is not None:
                 probe(store, run_id)
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            setups = _setups(todo, place.machines, resources)
-            groups = packs(todo, setups.setup)
-            place = _room(place, setups)
+            groups = packs(todo, _setups(todo, place.machines, resources).setup)
             dispatch = Dispatch(
                 groups,
                 run_id,
@@ -230,7 +229,8 @@ def execute(
                 ledger.stored,
                 ledger.give_up,
             )
-            _show(dispatch, Tally(groups, before, place.workers or 1), show)
+            at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
+            _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
             launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
@@ -247,14 +247,6 @@ def execute(
         workers_started=started,
         stopped=stop.asked,
     )
-
-
-def _room(place: Cluster, setups: Setups) -> Cluster:
-    """Where packs run, with what each takes, and no more at a time than fit."""
-    gpus = max((one.setup.gpus for one in setups.fits.values()), default=0)
-    resources = {"cpu": 1.0, **({"gpu": float(gpus)} if gpus else {})}
-    workers = place.workers if place.workers is None else min(place.workers, setups.at_once or 1)
-    return replace(place, workers=workers, resources=resources)
 
 
 def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
@@ -276,16 +268,16 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
         show.ended(todo.trial, ended)
 
     dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, on_report, tally.over
-    dispatch.on_end = on_end
+    dispatch.on_end, dispatch.on_note = on_end, show.note
     show.start(tally)
 
 
 def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
     """Run Tune until nothing waits; the number of workers that it started."""
     from orchestrator.driver.ray import loop
-    from orchestrator.driver.ray.cluster import lookout
+    from orchestrator.driver.ray.local import lookout
 
-    look = lookout(place)
+    look = lookout(place.private)
 
     def on_step() -> None:
         look()

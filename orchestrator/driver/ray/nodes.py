@@ -1,0 +1,88 @@
+"""A cluster's nodes: what they have, which others a pack may go to, and those that get nothing more."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Set
+from typing import Any
+
+from orchestrator.driver.room import rank
+from orchestrator.planning.devices import Machine
+from trials.setup import Setup
+
+GIB = 2**30
+CARDS = {  # Ray's names of cards: GiB of the smallest of that name
+    "T4": 15,
+    "V100": 16,
+    "A10G": 22,
+    "L4": 22,
+    "A100": 40,
+    "A100-40G": 40,
+    "L40S": 44,
+    "A100-80G": 80,
+    "H100": 80,
+    "H200": 141,
+    "B200": 180,
+}
+TYPE = "accelerator_type:"  # beginning of a resource's name
+EXCLUDED = "apet-excluded"  # beginning of a key in the cluster's own table
+NOWHERE = "f" * 56  # Ray's id of no node
+
+
+def alive() -> list[tuple[Mapping[str, float], str, str]]:
+    """What every node that lives has, its host, and Ray's id of it."""
+    import ray
+
+    return [(node["Resources"], node["NodeManagerHostname"], node["NodeID"]) for node in ray.nodes() if node["Alive"]]
+
+
+def of_resources(resources: Mapping[str, float], name: str, node: str = "", count: int = 1) -> Machine:
+    """A node's resources as a machine; the memory of cards by their type, 0 where that isn't known."""
+    cards = [CARDS.get(key.removeprefix(TYPE), 0) for key in resources if key.startswith(TYPE)]
+    return Machine(
+        cpus=int(resources.get("CPU", 0)),
+        memory=int(resources.get("memory", 0)),
+        gpus=int(resources.get("GPU", 0)),
+        card_bytes=min(cards, default=0) * GIB,
+        count=count,
+        name=name,
+    )
+
+
+def elsewhere(setup: Setup, not_on: str, excluded: Set[str]) -> str:
+    """A node that could hold a pack of one rank, and is not the one where it failed; empty where there is none."""
+    if not not_on or setup.ranks != 1:
+        return ""
+    taken = rank(setup)
+    wanted = {"CPU": taken.cpus, "GPU": taken.gpus, "memory": taken.memory}
+    others = [
+        node
+        for resources, _, node in alive()
+        if node != not_on and node not in excluded and all(resources.get(k, 0) >= v for k, v in wanted.items())
+    ]
+    return random.choice(others) if others else ""
+
+
+def node_of(actor: Any) -> str:
+    """The node where an actor is or was, by Ray's table of actors; empty where that doesn't know it."""
+    import ray
+
+    try:
+        found = ray._private.state.actors(actor._actor_id.hex())
+        return str(found["Address"]["NodeID"]).removeprefix(NOWHERE)
+    except (AttributeError, KeyError, RuntimeError):
+        return ""
+
+
+def exclude(run_id: str, node: str) -> None:
+    """Let workers know that a node gets nothing more, for the packs that are on their way to it."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put(f"{EXCLUDED}-{run_id}-{node}", b"1")
+
+
+def is_excluded(run_id: str, node: str) -> bool:
+    """What :func:`exclude` said."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    return _internal_kv_get(f"{EXCLUDED}-{run_id}-{node}") is not None
