@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_the_fingerprints_of_shards_add_up_to_that_of_the_whole(name: str, dtype
     found: list[int] = []
     for p in model.parameters():
         flat, ends = p.detach().flatten(), [0, p.numel() // 3, p.numel() // 2, p.numel()]
-        cuts = list(zip(ends, ends[1:], strict=False))
+        cuts = list(pairwise(ends))
         found += joined(shard_fingerprint(flat[start:end], start) for start, end in reversed(cuts))
     assert tuple(found) == whole
     flat = max(model.parameters(), key=lambda p: p.numel()).detach().flatten()
