@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_for_tests import CASES, FAMILIES, frozen, logits, randomised
+from tiny_for_tests import ALONE, CASES, FAMILIES, PLACED, frozen, logits, randomised
 from torch import Tensor
 
 from trials.modules.positions import layout
@@ -30,7 +30,7 @@ def test_a_module_starts_as_the_identity_bitwise_and_learns(name: str, case: dic
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("case", CASES[:5], ids=lambda c: "-".join(map(str, c.values())))
+@pytest.mark.parametrize("case", PLACED, ids=lambda c: "-".join(map(str, c.values())))
 def test_theta_has_exactly_the_count_and_every_scalar_gets_a_gradient(name: str, case: Any, trial: Any) -> None:
     backbone = frozen(name)
     chosen = trial(name, **case)
@@ -66,7 +66,7 @@ def test_a_pack_gives_each_trial_what_it_gives_alone_bitwise(name: str, trial: A
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e38])
-@pytest.mark.parametrize("bad", range(4))
+@pytest.mark.parametrize("bad", range(len(ALONE) + 1))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_poisoned_trial_leaves_the_others_bitwise_undisturbed(name: str, bad: int, poison: float, trial: Any) -> None:
     """Outputs and gradients, whichever operation the poison enters by."""
