@@ -142,7 +142,7 @@ def test_the_corrections_of_one_output_are_summed_in_one_order(name: str, trial:
     """Another order is another last bit, and every stored result is of this one: (f + plug) + concat, then + add."""
     backbone = frozen(name)
     three = {"add": ("o",), "concat": ("o",), "plug": ("o",)}
-    modules = Modules(backbone, [layout(trial(name, operations=dict.fromkeys(three, 1), sites=three, count=1500))])
+    modules = Modules(backbone, [layout(trial(name, operations=dict.fromkeys(three, 1), sites=three, count=3000))])
     randomised(modules)
     modules.bind()
     add, concat, plug = modules._operations
