@@ -101,8 +101,7 @@ def method_name(method: Method, family: str) -> str:
     words += [f"{op}:{share}" for op, share in (method.operations or {}).items()]
     chosen = (method.sites or {}).items()
     words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != _default_sites(family, op)]
-    sizes = {"rank": method.rank, "alpha": method.alpha, "bottleneck": method.bottleneck, "tokens": method.tokens}
-    words += [f"{name} {value:g}" for name, value in sizes.items() if value is not None]
+    words += [f"{name} {value:g}" for name, value in method.sizes.items()]
     return " ".join([*words, method.placement] if method.placement else words)
 
 

@@ -203,7 +203,7 @@ def apet(
         sites=kinds,
         placement=placement,
         count=count,
-        tokens=_room(tokens, kinds),
+        tokens=_room(tokens, family, kinds),
     )
 
 
@@ -231,13 +231,14 @@ def count_of(method: Method, ref: BackboneRef) -> int | None:
     return sum(placed.count for placed in place(method, ref))
 
 
-def _room(tokens: int | None, kinds: Mapping[str, tuple[str, ...]]) -> int | None:
+def _room(tokens: int | None, family: str, kinds: Mapping[str, tuple[str, ...]]) -> int | None:
     """How many soft tokens ``apet`` may have: a part of its identity only where it has their site."""
-    if SOFT_TOKENS not in kinds.get("concat", ()):
+    if not any(SOFT_TOKENS in chosen for chosen in kinds.values()):
         if tokens is not None:
+            takers = " or ".join(name for name, rules in ops.OPERATIONS.items() if rules.accepts(family, SOFT_TOKENS))
             raise ApetError(
                 f"tokens {tokens}: room for soft tokens, but no operation has their site; "
-                f"give concat the site {SOFT_TOKENS}, or leave tokens out"
+                f"give {takers} the site {SOFT_TOKENS}, or leave tokens out"
             )
         return None
     if tokens is None:

@@ -84,5 +84,9 @@ def by_slice(x: Tensor, k: int) -> Tensor:
 
 
 def slices(x: Tensor, k: int) -> tuple[Tensor, ...]:
-    """[K·b, …] → K of [b, …]; one alone is ``x`` itself, for backward would copy it."""
-    return by_slice(x, k).unbind(0) if k > 1 else (x,)
+    """[K·b, …] → K of [b, …]. One alone is a view, not unbound: backward would copy it.
+
+    Alone as in a pack, what flows back into a slice is added up before it joins what other operations give: three
+    gradients summed in another order are other bits.
+    """
+    return by_slice(x, k).unbind(0) if k > 1 else (x.view_as(x),)

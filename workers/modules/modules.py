@@ -68,7 +68,9 @@ class Modules:
             for name, made in OPERATIONS.items()
             if any(name in part for part in parts)
         ]
-        self._in_turn = sorted(self._operations, key=lambda operation: not operation.reads_output)
+        # Backwards, as it has always been: the order of a sum decides its last bit. Readers of the output come first.
+        backwards = self._operations[::-1]
+        self._in_turn = sorted(backwards, key=lambda operation: not operation.reads_output)
         self._sizes = [[operation.sizes(k) for operation in self._operations] for k in self.active]
         for layout, sizes in zip(layouts, self._sizes, strict=True):
             placed = sum(map(sum, sizes))

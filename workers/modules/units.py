@@ -100,7 +100,8 @@ class Plane(Operation):
 
     def __init__(self, parts: Sequence[OpLayout | None], layers: Mapping[int, Layer], device: torch.device) -> None:
         groups = [[] if part is None else part.groups for part in parts]
-        assert all(part is None or part.cut is None for part in parts), "a scalar is never cut"
+        for part in parts:
+            assert part is None or (part.cut is None and part.scale == 1), "a scalar is never cut, and has no factor"
         starts: dict[Layer, int] = {}  # first column of every layer
         width = 0
         for layer in [layers[group.site.index] for some in groups for group in some]:
