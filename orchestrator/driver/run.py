@@ -108,13 +108,7 @@ def run(
     make(store)
     store.save_sweep(sweep.name, sweep.text)
     return execute(
-        todo,
-        store,
-        sweep.resources,
-        before=before,
-        address=address,
-        max_concurrent=max_concurrent,
-        quiet=quiet,
+        todo, store, sweep.resources, before=before, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
 
 
@@ -221,14 +215,8 @@ def execute(
             setups = _setups(todo, place.machines, resources)
             groups = packs(todo, setups.setup)
             place = _room(place, setups)
-            dispatch = Dispatch(
-                groups,
-                run_id,
-                resources.retries,
-                ledger.state,
-                ledger.stored,
-                ledger.give_up,
-            )
+            retries = resources.retries
+            dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
             _show(dispatch, Tally(groups, before, place.workers or 1), show)
             launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
