@@ -108,9 +108,8 @@ def method_name(method: Method, family: str) -> str:
 def trial_name(trial: Trial) -> str:
     """A trial in a few words: ``quickstart-l6 rotten_tomatoes apet discrete 4096 p1 s0 0.01``."""
     method = trial.method
-    sizes = {"rank": method.rank, "bottleneck": method.bottleneck, "tokens": method.tokens}
     words = [trial.backbone.name, trial.task.name, method.name, method.placement]
-    words += [f"{name} {value}" for name, value in sizes.items() if value is not None]
+    words += [f"{name} {value:g}" for name, value in method.sizes.items() if name != "alpha"]
     words += [str(method.count)] if method.count is not None else []
     words += [f"p{trial.position_seed}"] if trial.position_seed is not None else []
     return " ".join(word for word in [*words, f"s{trial.train_seed}", f"{trial.learning_rate:g}"] if word)

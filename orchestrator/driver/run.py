@@ -109,13 +109,7 @@ def run(
     make(store)
     store.save_sweep(sweep.name, sweep.standalone())
     return execute(
-        todo,
-        store,
-        sweep.resources,
-        before=before,
-        address=address,
-        max_concurrent=max_concurrent,
-        quiet=quiet,
+        todo, store, sweep.resources, before=before, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
 
 
@@ -221,14 +215,8 @@ def execute(
             todo = ledger.lacking(todo)
             before = asked - len(todo)
             groups = packs(todo, _setups(todo, place.machines, resources).setup)
-            dispatch = Dispatch(
-                groups,
-                run_id,
-                resources.retries,
-                ledger.state,
-                ledger.stored,
-                ledger.give_up,
-            )
+            retries = resources.retries
+            dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
             at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
             _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
             launch = Launch(ledger.uri, run_id, worker)

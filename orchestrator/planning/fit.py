@@ -9,7 +9,7 @@ memory. Where no machine has a card, the CPU; where that is too small, an assume
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ class Fit:
         at_once: packs at a time on all machines; 0 where they can't hold one.
         lacking: why the machines can't hold a pack, in words; empty where they can.
         assumed: whether the set-up is one for :data:`ASSUMED`, for the machines can't hold a pack.
+        asked: what ``resources`` ask of GPUs, in words; empty where that is left to us.
     """
 
     setup: Setup
@@ -52,6 +53,7 @@ class Fit:
     at_once: int
     lacking: str = ""
     assumed: bool = False
+    asked: str = ""
 
     @property
     def fits(self) -> bool:
@@ -61,7 +63,10 @@ class Fit:
     @property
     def refusal(self) -> str:
         """Why a pack can't be run: beyond the machines, or beyond this release; empty where it can."""
-        return "; ".join(why for why in (self.lacking, beyond(self.setup)) if why)
+        whys = [why for why in (self.lacking, beyond(self.setup)) if why]
+        if whys and self.asked:
+            whys.append(f"{self.asked}: auto takes what there is")
+        return "; ".join(whys)
 
 
 def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources) -> Fit:
@@ -86,9 +91,9 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources)
     elif any(one.gpus for one in machines):
         return _on_cards(_needs(trials, pack_size, on_gpu=True), rows, pack_size, machines, wanted)
     else:
-        lacking = f"resources ask for GPUs, and there is: {names(machines)}"
+        lacking = f"there is {names(machines)}"
     shown = _on_cards(_needs(trials, pack_size, on_gpu=True), rows, pack_size, (ASSUMED,), wanted)
-    return Fit(shown.setup, shown.needed, shown.device_bytes, 0, lacking, assumed=True)
+    return replace(shown, at_once=0, lacking=lacking, assumed=True)
 
 
 def pack_size_of(wanted: Resources) -> int:
@@ -177,7 +182,7 @@ def _on_cpu(
 ) -> Fit:
     """One thread a worker: the numbers are then the same on every machine, however many cores it has."""
     most = max((one.memory for one in machines), default=0)
-    why = "resources ask for no GPU" if wanted.gpus == 0 else "no GPU"
+    why = "resources.gpus is 0" if wanted.gpus == 0 else "no GPU"
     for given in rows:
         needed = PROCESS_BYTES + needs(given).on_cpu
         reason = f"{why}; {_rows_words(given)}"
@@ -195,7 +200,7 @@ def _on_cards(
     machines: Sequence[Machine],
     wanted: Resources,
 ) -> Fit:
-    least: Fit | None = None
+    least, asked = None, _asked(wanted)
     for gpus, stage, offload in _gangs(machines, wanted):
         for given in rows:
             held = needs(given)
@@ -209,10 +214,10 @@ def _on_cards(
                 pack_size=pack_size,
                 micro_batch=given,
                 memory=GPU_PROCESS_BYTES + _beside(held, gpus, stage, offload),
-                reason=_reason(gpus, stage, offload, given, wanted),
+                reason=f"{asked or _chosen(gpus, stage, offload)}; {_rows_words(given)}",
             )
             card = min((one.card_bytes for one in machines if _on(setup, one)), default=0)
-            found = Fit(setup, needed, card, at_once(setup, machines))
+            found = Fit(setup, needed, card, at_once(setup, machines), asked=asked)
             if card and found.fits:
                 return found
             if least is None or needed < least.needed:
@@ -221,7 +226,7 @@ def _on_cards(
     setup, largest = least.setup, max(machines, key=lambda one: (one.gpus, one.card_bytes))
     lacking = f"takes {number(setup.gpus, 'GPU')} with {size(least.needed)} each"
     lacking += f" and {size(setup.memory * setup.ranks)} of the machine's memory, and there is {described(largest)}"
-    return Fit(setup, least.needed, largest.card_bytes, 0, lacking)
+    return replace(least, device_bytes=largest.card_bytes, at_once=0, lacking=lacking)
 
 
 def _gangs(machines: Sequence[Machine], wanted: Resources) -> Iterator[tuple[int, int, bool]]:
@@ -248,15 +253,15 @@ def _beside(held: Memory, gpus: int, stage: int, offload: bool) -> int:
     return max(held.host or held.weights, ceil(offloaded / gpus) + host)
 
 
-def _reason(gpus: int, stage: int, offload: bool, rows: int | None, wanted: Resources) -> str:
-    asked = {"gpus": wanted.gpus, "zero_stage": wanted.zero_stage, "offload": wanted.offload}
-    wishes = ", ".join(f"{name} {value}" for name, value in asked.items() if value != "auto")
-    if wishes:
-        return f"resources ask for {wishes}; {_rows_words(rows)}"
-    where = (
-        "one GPU holds all of it" if gpus == 1 and not stage else f"the fewest GPUs that hold it, ZeRO stage {stage}"
-    )
-    return f"{where}{', with offload' if offload else ''}; {_rows_words(rows)}"
+def _asked(wanted: Resources) -> str:
+    wishes = {"gpus": wanted.gpus, "zero_stage": wanted.zero_stage, "offload": wanted.offload}
+    return ", ".join(f"resources.{name} is {str(value).lower()}" for name, value in wishes.items() if value != "auto")
+
+
+def _chosen(gpus: int, stage: int, offload: bool) -> str:
+    if gpus == 1 and not stage:
+        return "one GPU holds all of it"
+    return f"the fewest GPUs that hold it, ZeRO stage {stage}{', with offload' if offload else ''}"
 
 
 def _rows_words(rows: int | None) -> str:

@@ -57,7 +57,7 @@ class PlannedPack:
         return Pack(pack_id, members, first.sources, first.sweep, self.setup)
 
 
-def packs(todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup]) -> list[PlannedPack]:
+def packs(todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup] | None = None) -> list[PlannedPack]:
     """Group what is to be done: backbone after backbone, the largest work first.
 
     A worker that takes packs from the front of this list loads every backbone once, and the last packs are
@@ -66,8 +66,9 @@ def packs(todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup]) -> list
     Args:
         todo: attempts, in the order of their sweep.
         setup: how they run, all of them or each; those of a pack have one set-up, share what ``Trial.pack_key`` says
-            and are at most ``setup.pack_size``.
+            and are at most ``setup.pack_size``. None: each alone, wherever it comes to run.
     """
+    setup = setup or Setup()
     by_setup: dict[Setup, list[Todo]] = defaultdict(list)
     for one in todo:
         by_setup[setup if isinstance(setup, Setup) else setup(one.trial)].append(one)

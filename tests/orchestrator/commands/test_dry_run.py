@@ -83,7 +83,10 @@ def test_dry_run_run_and_plan_refuse_the_same_groups_in_the_same_words(
 @pytest.mark.parametrize(
     ("resources", "says"),
     [
-        ("{gpus: 2}", ["tiny-bert full on rte: ", "tiny-t5 full on rte: ", "2 GPUs at ZeRO stage 2"]),
+        (
+            "{gpus: 2}",
+            ["tiny-bert full on rte: ", "tiny-t5 full on rte: ", "2 GPUs at ZeRO stage 2", "gpus is 2"],
+        ),
         ("{gpus: 0, zero_stage: 3}", ["resources.gpus is 0 and resources.zero_stage 3"]),
         ("{zero_stage: 0, offload: true}", ["resources.offload is true", "give stage 2"]),
     ],

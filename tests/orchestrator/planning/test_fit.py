@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.driver import run as driver
 from orchestrator.planning.devices import ASSUMED, Machine
 from orchestrator.planning.fit import GPU_PROCESS_BYTES, PROCESS_BYTES, USABLE, Fit, at_once, fit
+from orchestrator.planning.groups import counted
 from orchestrator.planning.memory import memory
 from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.plan import plan
@@ -71,7 +72,7 @@ def test_fewer_rows_at_a_time_before_more_cards() -> None:
 
 
 def test_the_largest_backbone_takes_the_cards_that_it_takes() -> None:
-    """Full T5-XXL: 20 bytes a parameter, shared, are 26 GiB on each of 8 cards, and copies that multiply 21."""
+    """Full fine-tuning of T5-XXL: 20 bytes a parameter, shared, are 26 GiB on each of 8, bf16 copies 21."""
     found = {gib: fit([full_xxl()], [cards(8, gib)], AUTO) for gib in (24, 40, 80)}
     assert how(found[80])[:3] == (8, 3, False)
     assert (found[80].setup.ranks, found[80].fits, found[80].at_once) == (8, True, 1)
@@ -133,7 +134,7 @@ def test_wishes_are_kept_even_if_they_do_not_fit() -> None:
     assert "takes 1 GPU with " in found.refusal
     two = fit([trial("tiny-bert")], [cards(8, 80)], Resources(gpus=2))
     assert how(two)[:3] == (2, 2, False)
-    assert two.setup.reason.startswith("resources ask for gpus 2")
+    assert two.setup.reason.startswith("resources.gpus is 2; ")
     packed = fit([trial("tiny-bert")], [Machine(2, 64 * GIB)], Resources(pack_size=7))
     assert packed.setup.pack_size == 7
     assert fit([trial("tiny-bert", "full")], [Machine(2, 64 * GIB)], Resources(pack_size=7)).setup.pack_size == 1
@@ -152,7 +153,7 @@ def test_no_card_and_too_little_memory_show_an_assumed_machine() -> None:
     assert (found.assumed, found.at_once, found.device_bytes) == (True, 0, ASSUMED.card_bytes)
     assert "a worker on the CPU takes" in found.refusal
     asked = fit([trial("tiny-bert")], [Machine(2, 24 * GIB)], Resources(gpus=1))
-    assert asked.refusal.startswith("resources ask for GPUs, and there is: ")
+    assert asked.refusal.startswith("there is a machine, 2 CPUs, 24.0 GiB of memory, no GPU; resources.gpus is 1: auto")
     forced = fit([trial("t5-xxl")], [Machine(2, 24 * GIB)], Resources(gpus=0))
     assert (forced.setup.device, forced.fits, forced.assumed) == ("cpu", False, False)
 
@@ -198,7 +199,7 @@ def test_what_is_said_to_fit_does(one: Trial, machines: list[Machine], wanted: R
     assert (found.at_once > 0) == (not found.lacking)
     if found.at_once:
         loaded = loaded_parameters(one.backbone)
-        trained = loaded if one.method.name == "full" else 0
+        trained = counted(one.method, one.backbone, loaded)
         held = memory(one, loaded, trained, setup.pack_size, 2 if setup.gpus else 4, setup.micro_batch)
         able = [m for m in machines if at_once(setup, [m])]
         assert able
