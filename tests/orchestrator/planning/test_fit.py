@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.driver import run as driver
+from orchestrator.driver.ray.cluster import Cluster
 from orchestrator.planning.devices import ASSUMED, Machine
 from orchestrator.planning.fit import GPU_PROCESS_BYTES, PROCESS_BYTES, USABLE, Fit, at_once, fit
 from orchestrator.planning.groups import counted
@@ -261,3 +263,11 @@ def test_trials_of_a_pack_may_differ_in_method() -> None:
     todo = [Todo(one, sweep.sources(one)) for one in sweep.trials()]
     mixed = [{todo.trial.method.name for todo in pack.members} for pack in packs(todo, setups.setup)]
     assert {"lora", "apet"} in mixed
+
+
+def test_a_run_has_no_more_workers_than_memory_for_them(tmp_path: Path) -> None:
+    sweep = Sweep.parse(SWEEP.replace("[full, ", "["))
+    setups = Setups(sweep.trials(), [Machine(32, 64 * GIB)], sweep.resources)
+    place = Cluster(32, (Machine(32, 64 * GIB),), tmp_path, private=True)
+    assert driver._room(place, setups).workers == setups.at_once
+    assert setups.at_once == min(64 * GIB * 9 // 10 // one.setup.memory for one in setups.fits.values()) < 10
