@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trials import limits
 from trials.errors import ApetError
 from trials.pack import Pack
+from trials.setup import beyond
 from trials.store.store import Store
 
 
@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         pack = Pack.read(args.pack)
-        limits.check(zero_stage=pack.setup.zero_stage, offload=pack.setup.offload)
+        if why := beyond(pack.setup):
+            raise ApetError(f"{args.pack}: its set-up is {why}; `apet show TRIAL --pack` makes one for this machine")
         if args.threads is not None:
             pack = replace(pack, setup=replace(pack.setup, threads=args.threads))
         store = Store(args.store, create=True)

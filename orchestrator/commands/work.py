@@ -48,6 +48,10 @@ def plan(
     sweep: SweepName,
     store: MaybeStoreUri = None,
     trials: Annotated[bool, typer.Option("--trials", help="One line for each trial, with its id.")] = False,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="CARD", help="Plan for a machine with such GPUs: a100-80, h100-80, a10g-24.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(metavar="N", min=1, help="How many GPUs it has, with --gpu.")] = 1,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -56,6 +60,7 @@ def plan(
     Exact counts, what is done and to do, GPUs, memory and time; loads no weights.
     """
     from orchestrator.commands.planned import text
+    from orchestrator.planning.devices import machine_with
     from orchestrator.planning.plan import plan as make
     from orchestrator.planning.plan import states_of
     from trials.store.store import Store
@@ -70,7 +75,7 @@ def plan(
         every = loaded.trials()
         _print_trials(every, states_of(every, known), as_json)
         return
-    made = make(loaded, known)
+    made = make(loaded, known, None if gpu is None else (machine_with(gpu, gpus),))
     if as_json:
         print_json(made.to_dict())
     else:
@@ -94,10 +99,9 @@ def run(
     Failed and diverged trials are left alone. Ctrl-C stops at the next batch, with checkpoints; run the same
     command again to go on.
     """
-    from orchestrator.driver.run import missing
+    from orchestrator.driver.run import check, missing
     from orchestrator.driver.run import run as drive
     from orchestrator.text import number
-    from trials import limits
     from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
@@ -107,8 +111,8 @@ def run(
         _print_trials([], {}, as_json)
         return
     if dry_run:
-        limits.check(loaded.resources.gpus, loaded.resources.zero_stage, loaded.resources.offload)
         asked, to_do = missing(loaded, known, where, limit)
+        check(to_do, loaded.resources, address)
         _print_trials([todo.trial for todo in to_do], {}, as_json)
         say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")
         return
@@ -203,7 +207,8 @@ def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
-    from orchestrator.planning.plan import TO_DO, counted, describe
+    from orchestrator.planning.groups import counted, describe
+    from orchestrator.planning.plan import TO_DO
     from orchestrator.text import table
     from trials.backbones import loaded_parameters
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
@@ -16,17 +16,17 @@ from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
 from orchestrator.planning import reachable
-from orchestrator.planning.packing import PACK_SIZE, Todo, packs
-from trials import limits
+from orchestrator.planning.devices import Machine, here
+from orchestrator.planning.packing import Todo, packs
+from orchestrator.planning.setups import Setups
 from trials.errors import ApetError
-from trials.setup import Setup
 from trials.store.store import Store
+from trials.sweep.sweep import Resources
 from workers.pack.progress import Ended, Progress
 
 if TYPE_CHECKING:
     from orchestrator.driver.ray.cluster import Cluster
-    from orchestrator.planning.devices import Machine
-    from trials.sweep.sweep import Resources, Sweep
+    from trials.sweep.sweep import Sweep
 
 WORKER = "workers.worker:Worker"
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
@@ -102,35 +102,35 @@ def run(
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
-    settings = options(sweep.resources)
+    check(todo, sweep.resources, address)
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
     store.save_sweep(sweep.name, sweep.text)
     return execute(
-        todo,
-        store,
-        before=before,
-        address=address,
-        max_concurrent=max_concurrent,
-        quiet=quiet,
-        **settings,
+        todo, store, sweep.resources, before=before, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
 
 
-def options(resources: Resources) -> dict[str, Any]:
-    """A sweep's resources as :func:`execute` takes them.
+def check(todo: Sequence[Todo], resources: Resources, address: str | None = None) -> None:
+    """Refuse what this machine, or this release, can't run; what a cluster can is known once it has been joined.
 
     Raises:
-        ApetError: this release can't train with them.
+        ApetError: every group of trials that is refused, and why.
     """
-    limits.check(resources.gpus, resources.zero_stage, resources.offload)
-    return {
-        "retries": resources.retries,
-        "gpus": None if resources.gpus == "auto" else resources.gpus,
-        "pack_size": PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
-        "micro_batch": None if resources.micro_batch == "auto" else resources.micro_batch,
-    }
+    if address is None:
+        _setups(todo, (here(),), resources)
+
+
+def _setups(todo: Sequence[Todo], machines: Sequence[Machine], resources: Resources) -> Setups:
+    """The set-up of every trial; the same as in ``apet plan`` on the same machines.
+
+    Raises:
+        ApetError: as :func:`check`.
+    """
+    found = Setups((one.trial for one in todo), machines, resources)
+    found.check()
+    return found
 
 
 def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | None = None) -> tuple[int, list[Todo]]:
@@ -175,14 +175,11 @@ def make(store: Store) -> None:
 def execute(
     todo: Sequence[Todo],
     store: Store,
+    resources: Resources | None = None,
     *,
     before: int = 0,
     address: str | None = None,
     max_concurrent: int | None = None,
-    retries: int = 2,
-    gpus: int | None = None,
-    pack_size: int = PACK_SIZE,
-    micro_batch: int | None = None,
     quiet: bool = False,
     worker: str = WORKER,
 ) -> Summary:
@@ -191,13 +188,13 @@ def execute(
     Args:
         todo: one attempt per trial; those that somebody else has made by the time Ray is up are left out.
         store: where rows go; it is there and can be written.
+        resources: of every pack, and new attempts at a trial whose worker was lost; None: the defaults.
         before: trials that were asked for and are done, for the display.
-        retries: new attempts at a trial whose worker was lost.
-        gpus: per pack; None: one where there are any.
         worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.messages.Launch`.
 
     Raises:
-        ApetError: no worker starts, no cluster, a store that not every node sees, a number out of range.
+        ApetError: what is to run is more than there is, no worker starts, no cluster, a store that not every node sees,
+            a number out of range.
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
@@ -207,24 +204,18 @@ def execute(
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
+    resources = resources or Resources()
     try:
         with cluster(address, max_concurrent) as place, stop:
             if address is not None:
                 probe(store, run_id)
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            setup = replace(_setup(place.machines, gpus), pack_size=pack_size, micro_batch=micro_batch)
-            groups = packs(todo, setup)
-            dispatch = Dispatch(
-                groups,
-                run_id,
-                retries,
-                ledger.state,
-                ledger.stored,
-                ledger.give_up,
-            )
-            at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
-            _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
+            setups = _setups(todo, place.machines, resources)
+            groups = packs(todo, setups.setup)
+            retries = resources.retries
+            dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
+            _show(dispatch, Tally(groups, before, max_concurrent or setups.at_once or 1), show)
             launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
@@ -241,15 +232,6 @@ def execute(
         workers_started=started,
         stopped=stop.asked,
     )
-
-
-def _setup(machines: Sequence[Machine], gpus: int | None) -> Setup:
-    """A pack's set-up: a GPU where there are any, or may be."""
-    if gpus is None:
-        gpus = int(any(machine.gpus for machine in machines))
-    if gpus and not any(machine.gpus for machine in machines):
-        raise ApetError(f"resources.gpus is {gpus}, and Ray finds no GPU on this machine; give 0 or auto")
-    return Setup("cuda", gpus=1) if gpus else Setup("cpu", threads=1)
 
 
 def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:

@@ -16,6 +16,22 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from orchestrator.text import GIB
+from trials.errors import ApetError, choices
+
+CARDS = {  # MiB that each has for programs, as nvidia-smi says
+    "t4-16": 15_360,
+    "v100-16": 16_384,
+    "v100-32": 32_768,
+    "a10g-24": 23_028,
+    "l4-24": 23_034,
+    "l40s-48": 46_068,
+    "a100-40": 40_960,
+    "a100-80": 81_920,
+    "h100-80": 81_559,
+    "h200-141": 143_771,
+}
+CPUS_A_CARD, MEMORY_A_CARD = 8, 128 * GIB  # of machines that are only thought of; common where cards are rented
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
@@ -39,6 +55,24 @@ class Machine:
     card_bytes: int = 0
     count: int = 1
     name: str = ""
+
+
+def machine_with(card: str, gpus: int) -> Machine:
+    """A machine of so many cards, with CPUs and memory as such machines have.
+
+    Raises:
+        ApetError: an unknown card, or none.
+    """
+    if card not in CARDS:
+        raise ApetError(f"GPU {card!r} is not in the table of cards; {choices(card, CARDS)}")
+    if gpus < 1:
+        raise ApetError(f"{gpus} GPUs of {card}: at least 1; without --gpu this machine is planned for")
+    cpus, memory = CPUS_A_CARD * gpus, MEMORY_A_CARD * gpus
+    return Machine(cpus, memory, gpus, CARDS[card] * 2**20, name=f"a machine with {card}")
+
+
+ASSUMED = Machine(8 * CPUS_A_CARD, 8 * MEMORY_A_CARD, 8, CARDS["a100-80"] * 2**20, name="an assumed machine")
+"""What is planned for where no machine is large enough."""
 
 
 def here(groups: Path = OWN_GROUPS, mounted: Path = CGROUPS) -> Machine:

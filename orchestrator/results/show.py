@@ -145,12 +145,16 @@ def _block(site: Site) -> str:
 
 
 def pack_of(shown: Shown) -> Pack:
-    """A pack of this one trial, as its next attempt, for ``python -m workers.run``."""
+    """A pack of this one trial, as its next attempt, set up for this machine, for ``python -m workers.run``."""
+    from orchestrator.planning.devices import here
+    from orchestrator.planning.fit import fit
     from trials.pack import Member, Pack
+    from trials.sweep.sweep import Resources
 
     attempt = 1 + max((row["attempt"] for row in shown.attempts), default=-1)
     sweep = (shown.row or {}).get("sweep") or ""
-    return Pack(f"alone-{shown.trial.trial_id}", (Member(shown.trial, attempt),), shown.sources, sweep)
+    setup = fit([shown.trial], (here(),), Resources()).setup
+    return Pack(f"alone-{shown.trial.trial_id}", (Member(shown.trial, attempt),), shown.sources, sweep, setup)
 
 
 def text(shown: Shown) -> str:

@@ -194,10 +194,10 @@ def _auto(rule: str) -> Says:
 
 
 class Resources(Model):
-    """What a sweep may use; never part of a trial's identity."""
+    """What a sweep asks for, for every pack; never part of a trial's identity."""
 
     gpus: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], _auto("or a whole number, 0 or more")] = "auto"
-    """GPUs per pack."""
+    """GPUs per pack, 0 for the CPU."""
     zero_stage: Annotated[Annotated[int, Field(ge=0, le=3)] | Literal["auto"], _auto("0, 1, 2 or 3")] = "auto"
     offload: Annotated[bool | Literal["auto"], _auto("true or false")] = "auto"
     pack_size: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], _auto("or a whole number, 1 or more")] = "auto"

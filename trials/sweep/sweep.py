@@ -21,15 +21,17 @@ Auto = Literal["auto"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What a sweep may use; never part of a trial's identity.
+    """What a sweep asks for, for every pack; never part of a trial's identity.
+
+    ``auto`` leaves it to ``orchestrator.planning.fit``.
 
     Args:
-        gpus: per pack.
+        gpus: of a pack, 0 for the CPU.
         zero_stage: DeepSpeed's stage, 0 to 3.
-        offload: to CPU memory.
+        offload: to the machine's memory.
         pack_size: trials per pack.
         micro_batch: rows of a batch in memory at once, at most: the numbers are the same; ``auto``: all, and fewer
-            when memory runs out.
+            where all don't fit or memory runs out.
         retries: new attempts per run after a failure of infrastructure.
     """
 

