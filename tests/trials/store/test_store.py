@@ -141,8 +141,10 @@ def test_a_parquet_file_of_somebody_else_is_named(store: Store) -> None:
 def test_an_attempt_is_written_once(store: Store) -> None:
     made = row()
     store.append(made)
+    store.append(made)  # a try that was told that the first had failed
+    assert len(store.attempts()) == 1
     with pytest.raises(AssertionError, match="written once"):
-        store.append(made)
+        store.append({**made, "steps": 7})
 
 
 def test_new_rows_are_seen_and_deleted_ones_gone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
