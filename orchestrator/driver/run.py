@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from orchestrator.planning.devices import Machine, here
 from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.setups import Setups
 from trials.errors import ApetError
+from trials.failures import InfrastructureError
+from trials.store.retry import patiently
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
 from workers.pack.progress import Ended, Progress
@@ -220,7 +223,8 @@ def execute(
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
         show.close()
-        store.end_run(run_id)  # after the workers' last heartbeats
+        with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
+            store.end_run(run_id)  # after the workers' last heartbeats
     counts = dispatch.counts
     return Summary(
         asked=asked,
@@ -268,8 +272,9 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
         look()
         if stop.asked and not dispatch.stopping:
             dispatch.stopping = True
-            store.request_stop(launch.run_id)
             show.note("stopping: what trains ends at its next batch and keeps a checkpoint; once more ends it at once")
+            with suppress(InfrastructureError):  # then packs end by themselves, or at the second Ctrl-C
+                patiently(store.request_stop, launch.run_id)
 
     workers: set[tuple[str, int]] = set()
     errors = 0

@@ -16,7 +16,7 @@ import pytest
 from fake_worker import WORKER, behave, todo
 from paths import ROOT, SUPPORT
 
-from orchestrator.driver.ray.autoscaler import groups
+from orchestrator.driver.ray.autoscaler import groups, more
 from orchestrator.driver.ray.guardian import clear, marked
 from orchestrator.driver.ray.nodes import card_bytes, of_resources
 from orchestrator.driver.run import execute
@@ -164,6 +164,21 @@ def test_node_types_of_a_cluster_file() -> None:
     found = [of_resources(resources, name, count=count) for name, resources, count in groups(config)]
     assert found == [Machine(96, 900 * GIB, 8, 40 * GIB, 6, "p4d"), Machine(8, 0, count=2, name="small")]
     assert groups({}) == []
+
+
+def test_node_groups_that_a_cluster_was_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray._private.state
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
+
+    big = NodeGroupConfig(name="big", resources={"CPU": 8, "GPU": 4}, max_count=3)
+    endless = NodeGroupConfig(name="endless", resources={"CPU": 2}, max_count=-1)
+    head = NodeGroupConfig(name="head", resources={}, max_count=1)
+    config = ClusterConfig(node_group_configs=[big, endless, head])
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: config)
+    there = Machine(8, GIB, 4, 40 * GIB, name="10.0.0.1")
+    found = [(one.name, one.gpus, one.count) for one in more([there])]
+    assert found == [("big", 4, 2), ("endless", 0, 1000)]
+    assert [one.name for one in more([there] * 3)] == ["endless"]
 
 
 def test_cards_by_rays_names() -> None:
