@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.planning.devices import Machine
+from orchestrator.planning.fit import USABLE
 from orchestrator.text import number, size
 from trials.errors import ApetError
 from trials.setup import Setup
-
-USABLE = 0.9  # of a machine's memory; the rest is the system's and Ray's
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.setups import Setups
 from orchestrator.text import duration
 from trials.errors import ApetError
+from trials.failures import InfrastructureError
+from trials.store.retry import patiently
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
 from workers.pack.progress import Ended, Progress
@@ -207,8 +210,6 @@ def execute(
     ledger, show, stop = Ledger(store), display(quiet), Stop()
     resources = resources or Resources()
     try:
-        if address is None:
-            _setups(todo, (here(),), resources)  # what this machine can't hold is said before Ray starts
         with cluster(address, max_concurrent) as place, stop:
             if address is not None:
                 probe(store, run_id)
@@ -223,7 +224,8 @@ def execute(
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
         show.close()
-        store.end_run(run_id)  # after the workers' last heartbeats
+        with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
+            store.end_run(run_id)  # after the workers' last heartbeats
     counts = dispatch.counts
     return Summary(
         asked=asked,
@@ -271,8 +273,9 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
         look()
         if stop.asked and not dispatch.stopping:
             dispatch.stopping = True
-            store.request_stop(launch.run_id)
             show.note("stopping: what trains ends at its next batch and keeps a checkpoint; once more ends it at once")
+            with suppress(InfrastructureError):  # then packs end by themselves, or at the second Ctrl-C
+                patiently(store.request_stop, launch.run_id)
 
     workers: set[tuple[str, int]] = set()
     errors = 0

@@ -7,7 +7,7 @@ Ray has no public word for it. Managed clusters report their node groups to the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,8 @@ def more(there: Sequence[Machine]) -> tuple[Machine, ...]:
     import ray
 
     config = ray._private.state.state.get_cluster_config()
-    groups = list(_reported(config)) if config is not None else _on_head(ray)
     found = []
-    for name, resources, limit in groups:
+    for name, resources, limit in _reported(config) if config is not None else _on_head(ray):
         machine = of_resources(resources, name, count=limit)
         up = sum((one.cpus, one.gpus) == (machine.cpus, machine.gpus) for one in there)
         if (machine.cpus or machine.gpus) and limit > up:
@@ -45,10 +44,12 @@ def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, float], int]]:
     ]
 
 
-def _reported(config: Any) -> Iterator[tuple[str, dict[str, float], int]]:
+def _reported(config: Any) -> list[tuple[str, dict[str, float], int]]:
     """Node groups that the cluster was told of; a limit of -1 is none."""
-    for group in config.node_group_configs:
-        yield group.name, dict(group.resources), group.max_count if group.max_count >= 0 else MANY
+    return [
+        (group.name, dict(group.resources), group.max_count if group.max_count >= 0 else MANY)
+        for group in config.node_group_configs
+    ]
 
 
 def _on_head(ray: Any) -> list[tuple[str, dict[str, float], int]]:

@@ -80,7 +80,7 @@ def cluster(address: str | None, max_concurrent: int | None = None) -> Iterator[
         try:
             machines = _up(directory, address, ours)
             waiting = sum((machine.gpus or machine.cpus) * machine.count for machine in machines)
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(MOST_PENDING, waiting))
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, min(MOST_PENDING, waiting)))
             yield Cluster(machines, directory, address is None, max_concurrent)
         finally:
             if ours:

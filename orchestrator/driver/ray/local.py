@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.driver.ray.guardian import guarded, marked
-from orchestrator.driver.room import USABLE
 from orchestrator.planning.devices import Machine
+from orchestrator.planning.fit import USABLE
 from trials.errors import ApetError
 
 PREFIX = "apet-"

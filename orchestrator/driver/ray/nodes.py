@@ -7,23 +7,9 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from orchestrator.driver.room import rank
-from orchestrator.planning.devices import Machine
+from orchestrator.planning.devices import ASSUMED, CARDS, Machine
 from trials.setup import Setup
 
-GIB = 2**30
-CARDS = {  # Ray's names of cards: GiB of the smallest of that name
-    "T4": 15,
-    "V100": 16,
-    "A10G": 22,
-    "L4": 22,
-    "A100": 40,
-    "A100-40G": 40,
-    "L40S": 44,
-    "A100-80G": 80,
-    "H100": 80,
-    "H200": 141,
-    "B200": 180,
-}
 TYPE = "accelerator_type:"  # beginning of a resource's name
 EXCLUDED = "apet-excluded"  # beginning of a key in the cluster's own table
 NOWHERE = "f" * 56  # Ray's id of no node
@@ -37,16 +23,24 @@ def alive() -> list[tuple[Mapping[str, float], str, str]]:
 
 
 def of_resources(resources: Mapping[str, float], name: str, node: str = "", count: int = 1) -> Machine:
-    """A node's resources as a machine; the memory of cards by their type, 0 where that isn't known."""
-    cards = [CARDS.get(key.removeprefix(TYPE), 0) for key in resources if key.startswith(TYPE)]
+    """A node's resources as a machine."""
+    gpus = int(resources.get("GPU", 0))
+    types = [key.removeprefix(TYPE) for key in resources if key.startswith(TYPE)]
     return Machine(
         cpus=int(resources.get("CPU", 0)),
         memory=int(resources.get("memory", 0)),
-        gpus=int(resources.get("GPU", 0)),
-        card_bytes=min(cards, default=0) * GIB,
+        gpus=gpus,
+        card_bytes=min(map(card_bytes, types), default=ASSUMED.card_bytes) if gpus else 0,
         count=count,
         name=name,
     )
+
+
+def card_bytes(kind: str) -> int:
+    """Memory of a card by Ray's name of it, ``A100`` or ``A100-80G``: of the smallest, the assumed where unknown."""
+    name = kind.lower().removesuffix("g") if "-" in kind else kind.lower()
+    sizes = [mib * 2**20 for card, mib in CARDS.items() if name in (card, card.partition("-")[0])]
+    return min(sizes, default=ASSUMED.card_bytes)
 
 
 def elsewhere(setup: Setup, not_on: str, excluded: Set[str]) -> str:

@@ -16,6 +16,7 @@ from paths import SUPPORT
 from orchestrator.driver.run import Summary, execute
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError
+from trials.setup import Setup
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
 
@@ -168,15 +169,10 @@ def test_a_trial_whose_worker_was_lost_beside_a_long_pack_comes_back_at_once(ray
 
 
 def test_packs_of_one_run_ask_for_what_each_takes(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import orchestrator.driver.run as driver
-    from orchestrator.planning.packing import packs
-    from trials.setup import Setup
+    from orchestrator.planning.fit import Setups
 
-    def mixed(todos: list[Todo], setup: Setup) -> list[Any]:
-        one, two = [one for one in todos if one.trial.train_seed < 10], [o for o in todos if o.trial.train_seed >= 10]
-        return [*packs(one, setup), *packs(two, replace(setup, threads=2))]
-
-    monkeypatch.setattr(driver, "packs", mixed)
+    whole = Setups.setup
+    monkeypatch.setattr(Setups, "setup", lambda self, one: replace(whole(self, one), threads=1 + one.train_seed // 10))
     todos = [todo(i) for i in (0, 10, 1, 11, 2, 12, 3, 13)]
     behave(store, {one.trial.trial_id: "sleep:1" for one in todos})
     summary = run(todos, store)
@@ -190,10 +186,9 @@ def test_packs_of_one_run_ask_for_what_each_takes(ray: Any, store: Store, monkey
 
 
 def test_a_pack_that_takes_more_than_there_is(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    import orchestrator.driver.run as driver
-    from trials.setup import Setup
+    from orchestrator.planning.fit import Setups
 
-    monkeypatch.setattr(driver, "_setup", lambda machines, gpus: Setup("cpu", threads=3))
+    monkeypatch.setattr(Setups, "setup", lambda self, one: Setup("cpu", threads=3))
     with pytest.raises(ApetError, match=r"a pack takes 3 CPUs.*this machine has 2 CPUs"):
         run([todo(0)], store)
 
