@@ -34,8 +34,8 @@ from typing import Any
 
 from machine import print_header
 
-from orchestrator.driver.ray.cluster import cpus
 from orchestrator.driver.run import missing
+from orchestrator.planning.devices import here
 from orchestrator.planning.packing import packs
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     print_header()
-    workers = cpus()
+    workers = here().cpus
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         alone, driven = compare(folder, workers, backbone=args.backbone, trials=args.trials, steps=args.steps)

@@ -35,3 +35,15 @@ class Setup:
     threads: int | None = None
     memory: int = 0
     reason: str = ""
+
+
+def beyond(setup: Setup) -> str:
+    """What of a set-up this release can't train, and the rule; empty where nothing is. Gangs will lift this."""
+    if setup.gpus <= 1 and setup.ranks == 1 and not setup.zero_stage and not setup.offload:
+        return ""
+    cards = f"{setup.gpus} GPUs" if setup.gpus > 1 else f"{setup.ranks} ranks" if setup.ranks > 1 else "one device"
+    offload = " with offload" if setup.offload else ""
+    return (
+        f"{cards} at ZeRO stage {setup.zero_stage}{offload}, and this release trains a pack whole, on the CPU or on "
+        "one GPU"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import resource
 import socket
@@ -39,10 +40,22 @@ def precision_of(requested: str, device: str) -> str:
     return "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
+def reset_peak_memory(device: str) -> None:
+    """Begin to measure :func:`peak_memory_bytes` anew, where that can be done: on a GPU, and on Linux."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM := VmRSS, see proc_pid_clear_refs(5)
+
+
 def peak_memory_bytes(device: str) -> int:
-    """The GPU's peak of this process, or the process's peak resident memory."""
+    """The most memory since :func:`reset_peak_memory`: that torch had of the GPU, or resident in this process."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
+    with contextlib.suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -7,15 +7,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trials import limits
 from trials.errors import ApetError
+from trials.failures import InfrastructureError
 from trials.pack import Pack
+from trials.setup import beyond
 from trials.store.store import Store
+
+if TYPE_CHECKING:
+    from workers.worker import Worker
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit 0 when every trial of the pack has a result, 1 when one failed, 2 for wrong input."""
+    """Exit 0 when every trial has a result, 1 when one failed, 2 for wrong input, 3 when the worker can't go on.
+
+    After 3 (a sick GPU, a store that can't be written) trials that haven't ended have no row; the same command goes on
+    from their checkpoints, here or elsewhere.
+    """
     parser = argparse.ArgumentParser(prog="python -m workers.run", description=__doc__)
     parser.add_argument("pack", type=Path, help="a pack's JSON file; `apet show TRIAL --pack` prints one")
     parser.add_argument("--store", required=True, help="the store's directory or URI")
@@ -26,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         pack = Pack.read(args.pack)
-        limits.check(zero_stage=pack.setup.zero_stage, offload=pack.setup.offload)
+        if why := beyond(pack.setup):
+            raise ApetError(f"{args.pack}: its set-up is {why}; `apet show TRIAL --pack` makes one for this machine")
         if args.threads is not None:
             pack = replace(pack, setup=replace(pack.setup, threads=args.threads))
         store = Store(args.store, create=True)
@@ -38,6 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ApetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    try:
+        return 1 if _run(worker, pack) else 0
+    except InfrastructureError as error:
+        print(f"error: {error}; trials without a row go on from their checkpoints, here or elsewhere", file=sys.stderr)
+        return 3
+
+
+def _run(worker: Worker, pack: Pack) -> int:
+    """Run the pack and tell how it goes; how many trials failed."""
     failed = 0
     for progress in worker.run(pack):
         for trial, value in progress.scores.items():
@@ -46,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             failed += ended.state == "failed"
             score = "-" if ended.test_score is None else f"{ended.test_score:.4f}"
             print(f"{ended.trial_id} {ended.state} test {score} {ended.error_message or ''}".rstrip())
-    return 1 if failed else 0
+    return failed
 
 
 if __name__ == "__main__":

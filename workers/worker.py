@@ -7,19 +7,29 @@ evaluation. A trial's row is in the store *before* the trial is reported as ende
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import torch
 
+from trials import keys
+from trials.errors import ApetError
+from trials.failures import BAD_INPUT, BAD_TRIAL, OUT_OF_MEMORY, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
+from trials.sources import locations
 from trials.store.store import Store
 from workers import allocator
 from workers.backbone import load as backbones
+from workers.backbone.full import Fingerprint, fingerprint
 from workers.backbone.load import Backbone
-from workers.environment import device_of, precision_of
+from workers.engines import choice
+from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.pack.loop import Interrupted
+from workers.pack.memory import OutOfMemoryError, memory_named
 from workers.pack.progress import Progress
+from workers.pack.recorder import Recorder
 from workers.pack.run import PackRun
 from workers.rows.warm import PackData, WarmRows
 
@@ -29,35 +39,97 @@ def never() -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Warm:
+    """A backbone in memory: what it is the same as, and the bits that every pack must leave."""
+
+    key: tuple[object, ...]
+    backbone: Backbone
+    bits: Fingerprint
+
+
 class Worker:
     """Runs packs on one warm backbone.
 
     Args:
         store: where rows, modules and checkpoints go.
         engine: plain, deepspeed, or auto: DeepSpeed on a GPU, plain on a CPU.
+
+    Raises:
+        ApetError: no such engine.
     """
 
     def __init__(self, store: Store, *, engine: str = "auto") -> None:
+        if engine != "auto":
+            choice.check(engine)
         self.store, self._engine = store, engine
         self.device = "cpu"
-        self._warm: tuple[tuple[str, str, str], Backbone] | None = None
+        self._threads = torch.get_num_threads()  # of packs that don't say
+        self._warm: Warm | None = None
         self._rows = WarmRows()
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
-        """Train and evaluate a pack as its set-up says; a trial that fails is a ``failed`` row, never an exception.
+        """Train and evaluate a pack as its set-up says.
+
+        A trial that fails is a ``failed`` row with a ``failure_class``, never an exception: ``bad_trial`` (its module
+        can't be placed, alone; a head that the backbone can't have, all of the pack), ``bad_input`` (weights or rows
+        can't be read, or are no longer those of the trial's id: all of the pack), ``out_of_memory`` (with one row a
+        pass). A trial that diverges is a result.
 
         Raises:
             ApetError: the set-up asks for a device that isn't here.
+            InfrastructureError: anything else, such as a sick GPU or a store that can't be written for minutes. Trials
+                that haven't ended have no row, and keep their checkpoints; the worker must not be used again.
         """
         self._obey(pack.setup)
-        run = PackRun(self, pack)
+        recorder = Recorder(
+            self.store, pack, self.device, {"devices": 1, "ranks": 1, "threads": torch.get_num_threads()}
+        )
+        recorder.load_s = self._load_s
         try:
-            yield from run.trials(should_stop)
-        except Interrupted:
-            yield run.progress([run.recorder.ended(m, "interrupted") for m in run.recorder.open()])
+            yield from self._run(pack, recorder, should_stop)
+        except InfrastructureError:
+            raise
         except Exception as error:
-            yield run.progress([run.recorder.failed(m, error) for m in run.recorder.open()])
+            raise InfrastructureError(f"{type(error).__name__}: {str(error).strip() or repr(error)}") from error
+        finally:
+            self._load_s = recorder.load_s
+
+    def _run(self, pack: Pack, recorder: Recorder, should_stop: Callable[[], bool]) -> Iterator[Progress]:
+        """Every failure that has a class becomes rows; what has none is raised."""
+
+        def failed(error: Exception, failure_class: str) -> Progress:
+            ended = [recorder.failed(m, error, failure_class) for m in recorder.open()]
+            return Progress(pack.pack_id, steps=pack.members[0].trial.training.steps, ended=tuple(ended))
+
+        try:
+            with memory_named():
+                verify(pack)
+                backbone = self.backbone(pack)
+                data = self.rows(pack, backbone)
+        except OutOfMemoryError as error:
+            self.forget()
+            yield failed(error, OUT_OF_MEMORY)
+            return
+        except ApetError as error:
+            yield failed(error, BAD_INPUT)
+            return
+        finally:
+            recorder.load_s = self._load_s
+        run = PackRun(pack, backbone, data, recorder, partial(choice.make, self.engine))
+        try:
+            with memory_named():
+                yield from run.trials(should_stop)
+        except Interrupted:
+            yield run.interrupted()
+        except OutOfMemoryError as error:
+            yield run.failed(error, OUT_OF_MEMORY)
+        except ApetError as error:
+            yield run.failed(error, BAD_TRIAL)
+        finally:
+            if self._warm is not None and fingerprint(backbone.model) != self._warm.bits:
+                self.forget()  # never train on a backbone that isn't the one named
 
     @property
     def engine(self) -> str:
@@ -65,25 +137,26 @@ class Worker:
         return self._engine if self._engine != "auto" else ("deepspeed" if self.device == "cuda" else "plain")
 
     def _obey(self, setup: Setup) -> None:
-        """Take the device and the threads of a pack."""
+        """Take the device and the threads of a pack, and begin to measure its memory."""
         self.device = device_of(setup.device)
-        if setup.threads is not None:
-            torch.set_num_threads(setup.threads)
+        torch.set_num_threads(setup.threads or self._threads)
         if self.device == "cpu":
             allocator.keep_freed()
+            allocator.give_back()  # what the pack before has freed is none of this one's
+        reset_peak_memory(self.device)
 
     def backbone(self, pack: Pack) -> Backbone:
-        """The pack's backbone, loaded only if another one is warm."""
+        """The pack's backbone, loaded only if another one is warm; a head, a task or a place makes no other one."""
         ref = pack.members[0].trial.backbone
         precision = precision_of(pack.members[0].trial.training.precision, self.device)
-        key = (repr(ref), precision, self.device)
-        if self._warm is None or self._warm[0] != key:
+        key = (keys.warmth(ref.text, precision), self.device)
+        if self._warm is None or self._warm.key != key:
             self.forget()
             start = perf_counter()
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             loaded = backbones.load(ref, pack.sources.weights, self.device, dtype)
-            self._warm, self._load_s = (key, loaded), perf_counter() - start
-        return self._warm[1]
+            self._warm, self._load_s = Warm(key, loaded, fingerprint(loaded.model)), perf_counter() - start
+        return self._warm.backbone.named(ref, pack.sources.weights)
 
     def forget(self) -> None:
         """Let the warm backbone go; the next pack loads its own."""
@@ -91,11 +164,21 @@ class Worker:
         self._rows.clear()
         allocator.give_back()
 
-    def taken_load_s(self) -> float:
-        """Seconds of loading that no row has yet, once."""
-        taken, self._load_s = self._load_s, 0.0
-        return taken
-
     def rows(self, pack: Pack, backbone: Backbone) -> PackData:
         """The pack's encoded rows, kept warm too."""
         return self._rows.of(pack, backbone)
+
+
+def verify(pack: Pack) -> None:
+    """Make sure that weights and data are those of the trials' ids, warm or not.
+
+    Raises:
+        ApetError: something is gone, or was changed since the trials were enumerated.
+    """
+    trial, sources = pack.members[0].trial, pack.sources
+    locations.verify(trial.backbone.weights, sources.weights)
+    locations.verify(trial.task.data, sources.data)
+    for target in trial.evaluate_on:
+        if target.name not in sources.targets:
+            raise ApetError(f"pack {pack.pack_id}: where is the data of {target.name}? Add it to its sources' targets")
+        locations.verify(target.data, sources.targets[target.name])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from orchestrator.planning.estimate import cores
-from orchestrator.planning.plan import TO_DO, BackbonePlan, Plan
-from orchestrator.text import cell, duration, number, size, table
+from orchestrator.planning.devices import ASSUMED
+from orchestrator.planning.fit import described
+from orchestrator.planning.plan import TO_DO, BackbonePlan, GroupPlan, Plan
+from orchestrator.text import as_text, duration, number, size, table
 
 SHOWN = 6  # values of a setting, or counts, before the middle is left out
 UNSET = {"eval_every": "at the end only", "early_stop": "never"}  # what null means
@@ -22,14 +24,14 @@ def text(plan: Plan, verbose: bool = False) -> str:
     """
     if not plan.trials:
         return "\n".join([f"{plan.sweep}: all {len(plan.skipped)} trials were skipped", *_skipped(plan, verbose)])
-    parts = [_head(plan), *_skipped(plan, verbose), "", _methods(plan, verbose), "", _costs(plan)]
+    parts = [_head(plan), *_skipped(plan, verbose), "", _methods(plan, verbose), "", _costs(plan), "", _setups(plan)]
     parts += ["", *_notes(plan), "", "settings, defaults included", *_settings(plan.settings, verbose)]
     return "\n".join(parts)
 
 
 def _head(plan: Plan) -> str:
     states = ", ".join(
-        f"{cell(n)} {state}" for state, n in sorted(plan.states.items(), key=lambda item: item[0] == TO_DO)
+        f"{as_text(n)} {state}" for state, n in sorted(plan.states.items(), key=lambda item: item[0] == TO_DO)
     )
     again = f"; {plan.duplicates} more are the same as others and run once" if plan.duplicates else ""
     return f"{plan.sweep}: {number(plan.trials, 'trial')}: {states}{again}"
@@ -58,7 +60,7 @@ def _methods(plan: Plan, verbose: bool) -> str:
     if not verbose:
         return text
     held = {
-        f"{one.backbone} {method.method}": ", ".join(f"{op} {cell(n)}" for op, n in method.capacity.items())
+        f"{one.backbone} {method.method}": ", ".join(f"{op} {as_text(n)}" for op, n in method.capacity.items())
         for one in plan.backbones
         for method in one.methods
         if method.capacity
@@ -68,51 +70,90 @@ def _methods(plan: Plan, verbose: bool) -> str:
 
 def _costs(plan: Plan) -> str:
     states = [state for state in ("completed", "diverged", "failed", TO_DO) if state in plan.states]
-    columns = ["backbone", "parameters", "trials", *states, "pack", "GPUs", "ZeRO", "offload", "memory each", "time"]
-    return table(columns, [_cost(one, states) for one in plan.backbones])
+    rows = [
+        [one.backbone, one.parameters, one.trials, *(one.states.get(state, 0) for state in states), _time([one])]
+        for one in plan.backbones
+    ]
+    return table(["backbone", "parameters", "trials", *states, "time"], rows)
 
 
-def _cost(one: BackbonePlan, states: Sequence[str]) -> list[object]:
+def _setups(plan: Plan) -> str:
+    """How packs run: a line for every set-up of a backbone, with the memory of the group that needs the most."""
+    columns = ["backbone", "trials of", "GPUs", "ZeRO", "offload", "pack", "rows at once"]
+    columns += ["memory each", "machine's memory", "at a time"]
+    rows = []
+    for one in plan.backbones:
+        found = sorted(_alike(one), key=len)  # stable; the one with the most groups is last
+        rows += [_setup(one, groups, _names(groups)) for groups in found[:-1]]
+        rows.append(_setup(one, found[-1], "all others" if found[:-1] else "all"))
+    return table(columns, rows)
+
+
+def _alike(one: BackbonePlan) -> list[list[GroupPlan]]:
+    """The groups of a backbone by their set-up, whatever memory they take."""
+    found: dict[object, list[GroupPlan]] = {}
+    for group in one.groups:
+        found.setdefault((replace(group.setup, memory=0, reason=""), group.fits, group.assumed), []).append(group)
+    return list(found.values())
+
+
+def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[object]:
+    largest = max(groups, key=lambda group: group.bytes_per_device)
+    setup = largest.setup
+    on_gpu = setup.gpus > 0
+    held = f"{size(largest.bytes_per_device)}{'' if largest.fits else ' (does not fit)'}"
     return [
         one.backbone,
-        one.parameters,
-        one.trials,
-        *(one.states.get(state, 0) for state in states),
-        one.pack_size,
-        one.gpus,
-        one.zero_stage if one.gpus else None,
-        one.offload if one.gpus else None,
-        f"{size(one.bytes_per_device)}{'' if one.fits else ' (does not fit)'}",
-        _time([one]),
+        which,
+        setup.gpus,
+        setup.zero_stage if on_gpu else None,
+        setup.offload if on_gpu else None,
+        setup.pack_size,
+        setup.micro_batch or "all",
+        held,
+        size(setup.memory * setup.ranks) if on_gpu else None,
+        min(group.at_once for group in groups),
     ]
 
 
+def _names(groups: Sequence[GroupPlan]) -> str:
+    """Methods with their tasks, methods of the same tasks together."""
+    by_method: dict[str, dict[str, None]] = {}
+    for group in groups:
+        by_method.setdefault(group.methods, {}).update(dict.fromkeys(group.tasks))
+    by_tasks: dict[tuple[str, ...], list[str]] = {}
+    for method, tasks in by_method.items():
+        by_tasks.setdefault(tuple(tasks), []).append(method)
+    return "; ".join(f"{', '.join(names)} on {', '.join(tasks)}" for tasks, names in by_tasks.items())
+
+
 def _time(some: Sequence[BackbonePlan]) -> str:
-    """Time on this machine's CPU, and hours of GPUs."""
+    """Time on CPUs, and hours of GPUs."""
     parts = []
-    if on_cpu := [one.worker_s for one in some if not one.gpus]:
-        parts.append(duration(sum(on_cpu)))
-    if on_gpu := [one.gpu_hours for one in some if one.gpus]:
-        parts.append(f"{sum(on_gpu):.3g} GPU-hours")
-    return " and ".join(parts)
+    if on_cpu := sum(one.cpu_s for one in some):
+        parts.append(duration(on_cpu))
+    if on_gpu := sum(one.gpu_hours for one in some):
+        parts.append(f"{on_gpu:.3g} GPU-hours")
+    return " and ".join(parts) or "-"
 
 
 def _notes(plan: Plan) -> list[str]:
-    lines = []
-    devices: dict[tuple[bool, int], list[str]] = {}
-    bases: dict[str, list[str]] = {}
+    groups = [group for one in plan.backbones for group in one.groups]
+    lines = [f"planned for {plan.machines}"]
+    if assumed := [group for group in groups if group.assumed]:
+        lines.append(
+            f"which can't hold {'all of it' if len(assumed) < len(groups) else 'it'}; what takes GPUs is planned for "
+            f"{described(ASSUMED)}"
+        )
+    lines += [f"refused by `apet run`: {one}" for one in plan.refused]
+    lines.append(
+        "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies"
+    )
+    lines.append(f"time for what is to do: {_time(plan.backbones)}")
+    bases: dict[str, dict[str, None]] = {}
     for one in plan.backbones:
-        devices.setdefault((one.gpus > 0, one.device_bytes), []).append(one.backbone)
-        bases.setdefault(one.basis, []).append(one.backbone)
-    for (on_gpu, held), names in devices.items():
-        where = f"GPUs of {size(held)}" if on_gpu else f"this machine's CPU, memory {size(held)}"
-        lines.append(f"planned for {where}: {', '.join(names)}")
-    if beyond := [f"{one.backbone} {one.largest}" for one in plan.backbones if one.beyond]:
-        lines.append(f"more than this release trains, which is a pack on one GPU or on the CPU: {', '.join(beyond)}")
-    lines.append("memory: by arithmetic, of the pack that needs the most; on a CPU with its process, on a GPU without")
-    on = [f"all cores of this machine ({cores()})"] if any(not one.gpus for one in plan.backbones) else []
-    on += ["GPUs"] if any(one.gpus for one in plan.backbones) else []
-    lines.append(f"time for what is to do, on {' and '.join(on)}: {_time(plan.backbones)}")
+        for group in one.groups:
+            bases.setdefault(group.basis, {})[one.backbone] = None
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
     lines += [f"warning: {one}" for one in plan.warnings]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:
@@ -131,7 +172,7 @@ def _settings(found: Mapping[str, list[Any]], verbose: bool) -> list[str]:
 
 
 def _some(values: Any, verbose: bool) -> str:
-    texts = [f"{value:g}" if isinstance(value, float) else cell(value) for value in values]
+    texts = [f"{value:g}" if isinstance(value, float) else as_text(value) for value in values]
     if verbose or len(texts) <= SHOWN:
         return "  ".join(texts)
     return "  ".join([*texts[:3], "…", *texts[-2:], f"({len(texts)})"])

@@ -48,6 +48,10 @@ def plan(
     sweep: SweepName,
     store: MaybeStoreUri = None,
     trials: Annotated[bool, typer.Option("--trials", help="One line for each trial, with its id.")] = False,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="CARD", help="Plan for a machine with such GPUs: a100-80, h100-80, a10g-24.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(metavar="N", min=1, help="How many GPUs it has, with --gpu.")] = 1,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -56,6 +60,7 @@ def plan(
     Exact counts, what is done and to do, GPUs, memory and time; loads no weights.
     """
     from orchestrator.commands.planned import text
+    from orchestrator.planning.devices import machine_with
     from orchestrator.planning.plan import plan as make
     from orchestrator.planning.plan import states_of
     from trials.store.store import Store
@@ -70,7 +75,7 @@ def plan(
         every = loaded.trials()
         _print_trials(every, states_of(every, known), as_json)
         return
-    made = make(loaded, known)
+    made = make(loaded, known, None if gpu is None else (machine_with(gpu, gpus),))
     if as_json:
         print_json(made.to_dict())
     else:
@@ -94,10 +99,9 @@ def run(
     Failed and diverged trials are left alone. Ctrl-C stops at the next batch, with checkpoints; run the same
     command again to go on.
     """
-    from orchestrator.driver.run import missing
+    from orchestrator.driver.run import check, missing
     from orchestrator.driver.run import run as drive
     from orchestrator.text import number
-    from trials import limits
     from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
@@ -107,8 +111,8 @@ def run(
         _print_trials([], {}, as_json)
         return
     if dry_run:
-        limits.check(loaded.resources.gpus, loaded.resources.zero_stage, loaded.resources.offload)
         asked, to_do = missing(loaded, known, where, limit)
+        check(to_do, loaded.resources, address)
         _print_trials([todo.trial for todo in to_do], {}, as_json)
         say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")
         return
@@ -203,8 +207,9 @@ def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
-    from orchestrator.planning.plan import TO_DO, counted, describe
-    from orchestrator.text import table
+    from orchestrator.planning.groups import counted
+    from orchestrator.planning.plan import TO_DO
+    from orchestrator.text import method_name, table
     from trials.backbones import loaded_parameters
 
     rows = [
@@ -213,7 +218,7 @@ def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool
             "state": states.get(trial.trial_id, TO_DO),
             "backbone": trial.backbone.name,
             "task": trial.task.name,
-            "method": describe(trial.method, trial.backbone.family),
+            "method": method_name(trial.method, trial.backbone.family),
             "count": counted(trial.method, trial.backbone, loaded_parameters(trial.backbone)),
             "position_seed": trial.position_seed,
             "train_seed": trial.train_seed,
@@ -241,14 +246,17 @@ def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
 
 
 def _advise(store: Store, trial_ids: Collection[str]) -> None:
-    """What to do about failed trials, those with bad data apart: `apet resubmit` refuses data that was mended."""
-    from orchestrator.results.failures import COLUMNS, of_data
+    """What to do about failed trials, those by their input apart: `apet resubmit` refuses data that was mended."""
+    from trials.failures import BAD_INPUT
 
-    rows = store.trials().select(COLUMNS).to_pylist()
-    bad_data = [of_data(row) for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]
-    mend, again = sum(bad_data), len(bad_data) - sum(bad_data)
+    rows = store.trials().select(["trial_id", "state", "failure_class"]).to_pylist()
+    classes = [row["failure_class"] for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]
+    mend, again = classes.count(BAD_INPUT), len(classes) - classes.count(BAD_INPUT)
+    command = f"apet resubmit --store {shlex.quote(store.uri)}"
     if mend:
-        say(f"{mend} failed by their data: `apet show TRIAL` says why; mend the data and run the sweep again")
+        say(
+            f"{mend} failed by their weights or data: `apet show TRIAL` says why; mend them and run the sweep again, "
+            f"or put back what the trials were given, and `{command}` makes new attempts"
+        )
     if again:
-        command = f"apet resubmit --store {shlex.quote(store.uri)}"
         say(f"{again} failed: `apet show TRIAL` says why, `{command}` makes new attempts")

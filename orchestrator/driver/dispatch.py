@@ -1,19 +1,24 @@
 """Which pack is next, and what becomes of its trials: the driver's bookkeeping, without ray.
 
 A trial leaves in one of four ways: its row is written (completed, diverged, failed), it was interrupted, or
-its worker was lost. Only the last comes back, as a new attempt, at most ``retries`` times in one run;
-a preempted worker costs none of them. Memory grows with what is still to be done, never with what is done.
+its worker couldn't go on. Only the last comes back, as a new attempt, after a while, at most ``retries`` times in one
+run; a preempted one comes back at once and costs none of them. Memory grows with what is still to be done, never with
+what is done.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass, field, replace
 
 from orchestrator.driver.ray.deaths import Death
+from orchestrator.driver.retries import Nodes, Retries
 from orchestrator.planning.packing import PlannedPack, Todo
+from trials.failures import PREEMPTED, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
 from workers.pack.progress import INTERRUPTED, Ended, Progress
@@ -21,10 +26,19 @@ from workers.pack.progress import INTERRUPTED, Ended, Progress
 
 @dataclass
 class Running:
-    """A pack that a worker has, and those of its trials that have not ended."""
+    """A pack that a worker has.
+
+    Args:
+        open: those of its trials that have not ended, by trial_id.
+        node, host: where it runs, see :class:`Death`; empty until it is known.
+        unseen: of a row that the worker says it wrote, and that the driver doesn't see.
+    """
 
     planned: PlannedPack
-    open: dict[str, Todo]  # by trial_id
+    open: dict[str, Todo]
+    node: str = ""
+    host: str = ""
+    unseen: Death | None = None
 
 
 @dataclass
@@ -53,12 +67,19 @@ class Dispatch:
     Args:
         groups: packs in the order of :func:`orchestrator.planning.packing.packs`.
         run_id: names the packs of this run.
-        retries: how often a trial may come back in this run because its worker was lost.
+        retries: how often a trial may come back in this run because its worker couldn't go on.
         row_state: the state of an attempt's row in the store, None when there is none.
         stored: whether an attempt's row is in the store, by its id.
-        give_up: writes a failed row for an attempt whose worker was lost, with the reason.
+        give_up: writes a failed row for an attempt whose worker couldn't go on, with the reason.
         on_start, on_report, on_end, on_over: told of every pack handed out, of every report, of every trial
             that ends and of every pack that no longer runs (by its id), for the display.
+        on_note: told what a person should read, one line.
+        others: whether packs may go elsewhere than to the nodes that get nothing more.
+        now: clock, in seconds.
+
+    Attributes:
+        stopping: nothing is handed out any more, and nothing comes back.
+        hopeless: why no node is left that could work; nothing is handed out then either.
     """
 
     groups: Iterable[PlannedPack]
@@ -71,28 +92,50 @@ class Dispatch:
     on_report: Callable[[Progress], None] = lambda progress: None
     on_end: Callable[[Todo, Ended], None] = lambda todo, ended: None
     on_over: Callable[[str], None] = lambda pack_id: None
+    on_note: Callable[[str], None] = lambda text: None
+    others: Callable[[Set[str]], bool] = lambda excluded: False
+    now: Callable[[], float] = time.monotonic
     stopping: bool = False
+    hopeless: str = ""
     counts: Counts = field(default_factory=Counts)
     running: dict[str, Running] = field(default_factory=dict)
+    nodes: Nodes = field(default_factory=Nodes)
 
     def __post_init__(self) -> None:
-        self._queues: dict[tuple[str, str, str], deque[PlannedPack]] = {}
+        self._queues: dict[str, deque[PlannedPack]] = {}
         for group in self.groups:
-            self._queues.setdefault(group.warmth, deque()).append(group)
+            self._queue(group)
         self.groups = ()
-        self._spent: dict[str, int] = {}  # trial_id: retries; only of trials that came back
+        self._later: list[tuple[float, int, PlannedPack]] = []  # a heap: not before, a number, what came back
+        self._retries = Retries(self.retries)
         self._numbers = itertools.count()
 
     @property
     def waiting(self) -> bool:
-        """Whether a pack could be handed out."""
-        return not self.stopping and bool(self._queues)
+        """Whether packs are to be handed out, now or later."""
+        return not self.stopping and not self.hopeless and bool(self._queues or self._later)
 
-    def next(self) -> Pack | None:
-        """The next pack; None when there is none to hand out now."""
-        if not self.waiting:
+    @property
+    def over(self) -> bool:
+        """Whether no pack will be handed out any more, whatever becomes of those that run."""
+        return self.stopping or bool(self.hopeless) or not (self._queues or self._later or self.running)
+
+    def setups(self) -> Iterator[Setup]:
+        """Of the packs that could be handed out now, in their order."""
+        self._due()
+        return (planned.setup for queue in self._queues.values() for planned in queue)
+
+    def next(self, fits: Callable[[Setup], bool] = lambda setup: True) -> Pack | None:
+        """The next pack; None when there is none to hand out now, or when the first one doesn't fit.
+
+        Others don't overtake it: small packs would keep a large one waiting until none is left.
+        """
+        self._due()
+        if not self.waiting or not self._queues:
             return None
         warmth, queue = next(iter(self._queues.items()))
+        if not fits(queue[0].setup):
+            return None
         planned = queue.popleft()
         if not queue:
             del self._queues[warmth]
@@ -100,6 +143,15 @@ class Dispatch:
         self.running[pack.pack_id] = Running(planned, {todo.trial.trial_id: todo for todo in planned.members})
         self.on_start(pack)
         return pack
+
+    def failed_on(self, pack: Pack) -> str:
+        """The node where the pack's first trial failed last, empty where it didn't: another one is better."""
+        return self._retries.failed_on.get(pack.members[0].trial.trial_id, "")
+
+    def runs_on(self, pack_id: str, node: str, host: str) -> None:
+        """A worker says where it runs a pack."""
+        if running := self.running.get(pack_id):
+            running.node, running.host = node, host
 
     def report(self, progress: Progress) -> None:
         """A worker's news of its pack: trials that ended have their rows by now, which is made sure of."""
@@ -111,61 +163,122 @@ class Dispatch:
             todo = running.open.pop(ended.trial_id, None)
             if todo is None:
                 continue
-            if ended.state == INTERRUPTED or ended.attempt_id is None or self.stored(ended.attempt_id):
+            if ended.state == INTERRUPTED or ended.attempt_id is None or self._seen(ended.attempt_id):
                 self._ended(todo, ended)
             else:
                 why = f"the worker wrote the row of attempt {ended.attempt_id} where the driver doesn't see it"
-                self._back(todo, running.planned.setup, no_row(f"{why}: every node must see the same store"))
+                running.unseen = _no_row(running, f"{why}: every node must see the same store")
+                self._back(todo, running.planned.setup, running.unseen)
 
     def finished(self, pack_id: str) -> None:
         """A worker is through with its pack. A trial that it said nothing of is looked up in the store."""
-        for todo, setup in self._take(pack_id):
-            state = self.row_state(todo)
+        running = self._take(pack_id)
+        if running is None:
+            return
+        for todo in running.open.values():
+            state = self._row_state(todo)
             if state or self.stopping:
                 self._ended(todo, Ended(todo.trial.trial_id, state or INTERRUPTED))
             else:
-                self._back(todo, setup, no_row("the worker ended its pack without a row for this trial"))
+                running.unseen = _no_row(running, "the worker ended its pack without a row for this trial")
+                self._back(todo, running.planned.setup, running.unseen)
+        if running.unseen is not None:
+            self._blame(running.unseen)
+        else:
+            self.nodes.worked(running.node)
 
-    def lost(self, pack_id: str, why: Death, preempted: bool = False) -> None:
-        """A worker is gone. Trials whose rows it had written are done, the others come back.
-
-        Args:
-            pack_id: the pack that it had.
-            why: what is known about it.
-            preempted: the machine was taken away: nobody's fault, no retry spent.
-        """
-        for todo, setup in self._take(pack_id):
-            state = self.row_state(todo)
+    def lost(self, pack_id: str, why: Death) -> None:
+        """A worker is gone, or its machine taken away. Trials whose rows it had written are done, others come back."""
+        running = self._take(pack_id)
+        if running is None:
+            return
+        if not why.node:
+            why = replace(why, node=running.node, host=running.host)
+        for todo in running.open.values():
+            state = self._row_state(todo)
             if state:
                 self._ended(todo, Ended(todo.trial.trial_id, state))
             elif self.stopping:
                 self._ended(todo, Ended(todo.trial.trial_id, INTERRUPTED))
             else:
-                self._back(todo, setup, why, preempted)
+                self._back(todo, running.planned.setup, why)
+        if not self.stopping:
+            self._blame(why)
 
-    def _take(self, pack_id: str) -> list[tuple[Todo, Setup]]:
+    def refused(self, pack_id: str) -> None:
+        """A worker didn't begin its pack, for its node gets no more: the pack is the next one again."""
+        running = self._take(pack_id)
+        if running is not None:
+            warmth = running.planned.warmth
+            self._queues = {warmth: self._queues.pop(warmth, deque()), **self._queues}
+            self._queues[warmth].appendleft(running.planned)
+
+    def _take(self, pack_id: str) -> Running | None:
         running = self.running.pop(pack_id, None)
         self.on_over(pack_id)
-        return [(todo, running.planned.setup) for todo in running.open.values()] if running else []
+        return running
+
+    def _blame(self, why: Death) -> None:
+        """Count a failure of a node; one that fails whatever it gets, gets nothing more."""
+        if why.failure_class == PREEMPTED:
+            return
+        note = self.nodes.failed(why.node, why)
+        if note:
+            self.on_note(note)
+            if not self.others(self.nodes.excluded):
+                self.hopeless = note
 
     def _ended(self, todo: Todo, ended: Ended) -> None:
-        self._spent.pop(todo.trial.trial_id, None)
+        self._retries.forget(todo.trial.trial_id)
         self.counts.add(ended.state)
         self.on_end(todo, ended)
 
-    def _back(self, todo: Todo, setup: Setup, why: Death, preempted: bool = False) -> None:
+    def _back(self, todo: Todo, setup: Setup, why: Death) -> None:
         """Queue a new attempt behind the packs of its backbone; a trial alone, since it may be the culprit."""
-        trial_id = todo.trial.trial_id
-        spent = self._spent.get(trial_id, 0) + (not preempted)
-        if spent > self.retries:  # no row before: a driver that dies now leaves the trial missing, not failed
-            self.give_up(todo, why)
-            self._ended(todo, Ended(trial_id, "failed", error_message=why.reason))
+        if why.failure_class == PREEMPTED:
+            self._queue(PlannedPack((todo,), setup))
             return
-        self._spent[trial_id] = spent
-        again = PlannedPack((todo if preempted else todo.again(),), setup)
-        self._queues.setdefault(again.warmth, deque()).append(again)
+        delay = self._retries.fail(todo.trial.trial_id, why.node)
+        if delay is None:
+            self._given_up(todo, why)
+        else:
+            again = PlannedPack((todo.again(),), setup)
+            heapq.heappush(self._later, (self.now() + delay, next(self._numbers), again))
+
+    def _given_up(self, todo: Todo, why: Death) -> None:
+        """No row before: a driver that dies now leaves the trial missing, not failed."""
+        trial_id = todo.trial.trial_id
+        try:
+            self.give_up(todo, why)
+        except InfrastructureError as error:
+            self.on_note(f"trial {trial_id} failed, and its row can't be written: {error}")
+            self._ended(todo, Ended(trial_id, INTERRUPTED))
+            return
+        self._ended(todo, Ended(trial_id, "failed", error_message=why.reason, failure_class=why.failure_class))
+
+    def _queue(self, planned: PlannedPack) -> None:
+        self._queues.setdefault(planned.warmth, deque()).append(planned)
+
+    def _due(self) -> None:
+        """What came back and has waited long enough is as good as any."""
+        while self._later and self._later[0][0] <= self.now():
+            self._queue(heapq.heappop(self._later)[2])
+
+    def _seen(self, attempt_id: str) -> bool:
+        """Whether a row is there; where the store can't be asked, the worker's word is enough, who wrote it."""
+        try:
+            return self.stored(attempt_id)
+        except InfrastructureError:
+            return True
+
+    def _row_state(self, todo: Todo) -> str | None:
+        """The state of a row; where the store can't be asked there is none: another attempt does no harm."""
+        try:
+            return self.row_state(todo)
+        except InfrastructureError:
+            return None
 
 
-def no_row(why: str) -> Death:
+def _no_row(running: Running, why: str) -> Death:
     """A worker that is there, and a row that isn't."""
-    return Death("NoRow", why, why)
+    return Death("NoRow", why, why, node=running.node, host=running.host)

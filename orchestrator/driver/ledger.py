@@ -10,12 +10,15 @@ import pyarrow.compute as pc
 
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.planning.packing import Todo
-from trials.store.record import record
+from trials.store.record import Record, record
+from trials.store.retry import patiently
 from trials.store.store import Store
 
 
 class Ledger:
-    """The attempts in one store, as the driver needs them."""
+    """The attempts in one store, as the driver needs them. A store that hiccups is asked again, for some minutes;
+    who asks gets an InfrastructureError when it can't be reached for longer than that.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -28,13 +31,13 @@ class Ledger:
 
     def state(self, todo: Todo) -> str | None:
         """The state of an attempt's row, None when there is none. Lists the store: for rare cases only."""
-        attempts = self.store.attempts()
+        attempts = patiently(self.store.attempts)
         ours = pc.and_(pc.equal(attempts["trial_id"], todo.trial.trial_id), pc.equal(attempts["attempt"], todo.attempt))
         states = attempts.filter(ours)["state"].to_pylist()
         return str(states[0]) if states else None
 
     def lacking(self, todo: Sequence[Todo]) -> list[Todo]:
-        """Those attempts that nobody has made yet: another driver's last workers may just have."""
+        """Those attempts that nobody has made yet: another driver's last workers may just have. Asks once."""
         attempts = self.store.attempts()
         made = dict[str, int]()
         for trial_id, attempt in zip(attempts["trial_id"].to_pylist(), attempts["attempt"].to_pylist(), strict=True):
@@ -43,7 +46,7 @@ class Ledger:
 
     def stored(self, attempt_id: str) -> bool:
         """Whether an attempt's row is there; looks at one file."""
-        return self.store.has(attempt_id)
+        return patiently(self.store.has, attempt_id)
 
     def give_up(self, todo: Todo, why: Death) -> None:
         """Write the failed row of an attempt whose worker can't: it is gone, and retries are spent."""
@@ -51,6 +54,7 @@ class Ledger:
             todo.trial,
             state="failed",
             attempt=todo.attempt,
+            failure_class=why.failure_class,
             error_class=why.error_class,
             error_message=why.reason,
             weights_source=todo.sources.weights,
@@ -59,5 +63,10 @@ class Ledger:
             sweep=todo.sweep,
             finished_at=datetime.now(UTC),
         )
-        row["log_uri"] = self.store.save_log(row["attempt_id"], why.log)
-        self.store.append(row, [])
+        row["log_uri"] = patiently(self.store.save_log, row["attempt_id"], why.log)
+        patiently(self._append, row)
+
+    def _append(self, row: Record) -> None:
+        """Write a row once: an attempt to write that failed may have left it."""
+        if not self.store.has(row["attempt_id"]):
+            self.store.append(row, [])

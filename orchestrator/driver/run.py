@@ -5,27 +5,32 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
-from orchestrator.driver.display.tally import Tally, duration
+from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
 from orchestrator.planning import reachable
-from orchestrator.planning.packing import PACK_SIZE, Todo, packs
-from trials import limits
+from orchestrator.planning.devices import Machine, here
+from orchestrator.planning.packing import Todo, packs
+from orchestrator.planning.setups import Setups
+from orchestrator.text import duration
 from trials.errors import ApetError
-from trials.setup import Setup
+from trials.failures import InfrastructureError
+from trials.store.retry import patiently
 from trials.store.store import Store
+from trials.sweep.sweep import Resources
 from workers.pack.progress import Ended, Progress
 
 if TYPE_CHECKING:
     from orchestrator.driver.ray.cluster import Cluster
-    from trials.sweep.sweep import Resources, Sweep
+    from trials.sweep.sweep import Sweep
 
 WORKER = "workers.worker:Worker"
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
@@ -101,35 +106,35 @@ def run(
     before = asked - len(todo)
     if not todo:
         return Summary(asked, before)
-    settings = options(sweep.resources)
+    check(todo, sweep.resources, address)
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
-    store.save_sweep(sweep.name, sweep.text)
+    store.save_sweep(sweep.name, sweep.standalone())
     return execute(
-        todo,
-        store,
-        before=before,
-        address=address,
-        max_concurrent=max_concurrent,
-        quiet=quiet,
-        **settings,
+        todo, store, sweep.resources, before=before, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
 
 
-def options(resources: Resources) -> dict[str, Any]:
-    """A sweep's resources as :func:`execute` takes them.
+def check(todo: Sequence[Todo], resources: Resources, address: str | None = None) -> None:
+    """Refuse what this machine, or this release, can't run; what a cluster can is known once it has been joined.
 
     Raises:
-        ApetError: this release can't train with them.
+        ApetError: every group of trials that is refused, and why.
     """
-    limits.check(resources.gpus, resources.zero_stage, resources.offload)
-    return {
-        "retries": resources.retries,
-        "gpus": None if resources.gpus == "auto" else resources.gpus,
-        "pack_size": PACK_SIZE if resources.pack_size == "auto" else resources.pack_size,
-        "micro_batch": None if resources.micro_batch == "auto" else resources.micro_batch,
-    }
+    if address is None:
+        _setups(todo, (here(),), resources)
+
+
+def _setups(todo: Sequence[Todo], machines: Sequence[Machine], resources: Resources) -> Setups:
+    """The set-up of every trial; the same as in ``apet plan`` on the same machines.
+
+    Raises:
+        ApetError: as :func:`check`.
+    """
+    found = Setups((one.trial for one in todo), machines, resources)
+    found.check()
+    return found
 
 
 def missing(sweep: Sweep, store: Store, where: str | None = None, limit: int | None = None) -> tuple[int, list[Todo]]:
@@ -174,14 +179,11 @@ def make(store: Store) -> None:
 def execute(
     todo: Sequence[Todo],
     store: Store,
+    resources: Resources | None = None,
     *,
     before: int = 0,
     address: str | None = None,
     max_concurrent: int | None = None,
-    retries: int = 2,
-    gpus: int | None = None,
-    pack_size: int = PACK_SIZE,
-    micro_batch: int | None = None,
     quiet: bool = False,
     worker: str = WORKER,
 ) -> Summary:
@@ -190,44 +192,40 @@ def execute(
     Args:
         todo: one attempt per trial; those that somebody else has made by the time Ray is up are left out.
         store: where rows go; it is there and can be written.
+        resources: of every pack, and new attempts at a trial whose worker was lost; None: the defaults.
         before: trials that were asked for and are done, for the display.
-        retries: new attempts at a trial whose worker was lost.
-        gpus: per pack; None: one where there are any.
         worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.messages.Launch`.
 
     Raises:
-        ApetError: no worker starts, no cluster, a store that not every node sees, a number out of range.
+        ApetError: what is to run is more than there is, no worker starts, no cluster, a store that not every node sees,
+            a number out of range.
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise ApetError(f"max_concurrent {max_concurrent}: at least 1, or none for one a GPU or CPU")
-    from orchestrator.driver.ray.cluster import cluster, probe
+    from orchestrator.driver.ray.cluster import cluster
+    from orchestrator.driver.ray.probe import probe
 
     began, asked = time.monotonic(), before + len(todo)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
+    resources = resources or Resources()
     try:
-        at_most = len(packs(todo, Setup(pack_size=pack_size)))
-        with cluster(at_most, address, max_concurrent, gpus) as place, stop:
+        with cluster(address, max_concurrent) as place, stop:
             if address is not None:
                 probe(store, run_id)
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            setup = replace(place.setup, pack_size=pack_size, micro_batch=micro_batch)
-            groups = packs(todo, setup)
-            dispatch = Dispatch(
-                groups,
-                run_id,
-                retries,
-                ledger.state,
-                ledger.stored,
-                ledger.give_up,
-            )
-            _show(dispatch, Tally(groups, before, place.workers or 1), show)
+            groups = packs(todo, _setups(todo, place.machines, resources).setup)
+            retries = resources.retries
+            dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
+            at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
+            _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
             launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:
         show.close()
-        store.end_run(run_id)  # after the workers' last heartbeats
+        with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
+            store.end_run(run_id)  # after the workers' last heartbeats
     counts = dispatch.counts
     return Summary(
         asked=asked,
@@ -260,23 +258,24 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
         show.ended(todo.trial, ended)
 
     dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, on_report, tally.over
-    dispatch.on_end = on_end
+    dispatch.on_end, dispatch.on_note = on_end, show.note
     show.start(tally)
 
 
 def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
     """Run Tune until nothing waits; the number of workers that it started."""
     from orchestrator.driver.ray import loop
-    from orchestrator.driver.ray.cluster import lookout
+    from orchestrator.driver.ray.local import lookout
 
-    look = lookout(place)
+    look = lookout(place.private)
 
     def on_step() -> None:
         look()
         if stop.asked and not dispatch.stopping:
             dispatch.stopping = True
-            store.request_stop(launch.run_id)
             show.note("stopping: what trains ends at its next batch and keeps a checkpoint; once more ends it at once")
+            with suppress(InfrastructureError):  # then packs end by themselves, or at the second Ctrl-C
+                patiently(store.request_stop, launch.run_id)
 
     workers: set[tuple[str, int]] = set()
     errors = 0

@@ -5,8 +5,8 @@ moments and the copy of the best step, all float32 (``workers.engines.plain``, `
 for the copy that multiplies. ``full`` has its weights in float32 (``workers.backbone.full``): 20 bytes a parameter too,
 under autocast two more for every weight that multiplies, from the first pass to the end of backward, and a copy of the
 loaded weights in the machine's memory, which on a CPU is the same memory. What passes keep comes on top:
-``orchestrator.planning.activations``. Not in it: what a block needs beside while it runs, about as much as it keeps
-(BLOOM, unfused: 1.6 times; T5: a tenth), the process itself, and what a GPU's libraries take.
+``orchestrator.planning.activations``, and what the block at work needs beside on the way back, as a multiple of what
+it keeps: :data:`WORKING`. Not in it: the process itself, and what a GPU's libraries take.
 
 DeepSpeed (ZeRO, arXiv 1910.02054): stage 1 shares the moments among the cards, stage 2 gradients too, stage 3 weights
 too. Offload moves what is shared to the machine's memory (arXiv 2101.06840): at stage 2 the weights stay on the card
@@ -16,11 +16,12 @@ whole. At stage 3 a card holds those of one layer after the other, at least the 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from orchestrator.planning.activations import Correction, Pass, saved_bytes
+from orchestrator.planning.activations import Correction, Pass, block_bytes, loss_bytes, saved_bytes
 from trials.errors import ApetError
 from trials.modules import counts, methods
 from trials.modules.sites import SOFT_TOKENS, Site, sites, sites_of
@@ -28,6 +29,8 @@ from trials.trial import Shape, Trial
 
 VALUE_BYTES = GRADIENT_BYTES = BEST_BYTES = 4  # of a trained scalar, float32
 MOMENTS_BYTES = 8
+WORKING = {"bert": 0.8, "bloom": 1.6, "t5": 0.1}  # of what a frozen block keeps, measured
+WORKING_FULL = 1.6  # of a trained block: T5 is then unfused, as BLOOM always is
 KEEPING = ("concat", "plug")  # operations that make autograd keep more
 
 
@@ -40,7 +43,7 @@ class Memory:
         values: of what trains beside the backbone, with its bf16 copy, and of the copies of the best step.
         gradients, moments: of what trains.
         casts: bf16 copies of float32 weights, under autocast.
-        saved: what a pass keeps for backward, at its peak.
+        saved: what a pass keeps for backward, at its peak, with what the block at work needs beside.
         update: what AdamW needs beside its state while it steps on a GPU, when what passes keep is gone.
         host: a copy of the loaded weights in the machine's memory.
         gathered: weights of the largest block or table.
@@ -102,7 +105,13 @@ class Memory:
 
 
 def memory(
-    trial: Trial, loaded: int, trained: int, pack_size: int, bytes_per_number: int, micro_batch: int | None = None
+    trial: Trial,
+    loaded: int,
+    trained: int,
+    pack_size: int,
+    bytes_per_number: int,
+    micro_batch: int | None = None,
+    beside: Sequence[Trial] = (),
 ) -> Memory:
     """Memory of a pack of trials like this one, when its batches are as long as they may be: an upper estimate.
 
@@ -113,9 +122,10 @@ def memory(
         pack_size: trials in the pack.
         bytes_per_number: 2 for bf16, 4 for fp32.
         micro_batch: rows of a batch in memory at once, None for all of them.
+        beside: trials of other methods that may be in the pack too.
     """
     ref, full, mixed = trial.backbone, trial.method.name == "full", bytes_per_number == 2
-    one, scalars = forward(trial, pack_size, bytes_per_number, micro_batch), trained * pack_size
+    one, scalars = forward(trial, pack_size, bytes_per_number, micro_batch, beside), trained * pack_size
     own = 0 if full else VALUE_BYTES + (2 if mixed else 0)
     per_weight = VALUE_BYTES if full else bytes_per_number
     largest, multiplied = _layers(ref.family, ref.shape)
@@ -125,14 +135,26 @@ def memory(
         gradients=scalars * GRADIENT_BYTES,
         moments=scalars * MOMENTS_BYTES,
         casts=2 * multiplied if one.autocast else 0,
-        saved=saved_bytes(one),
+        saved=saved_bytes(one) + max(0, _working(one) - loss_bytes(one)),  # the loss is gone by then
         update=scalars * VALUE_BYTES,
         host=loaded * bytes_per_number if full else 0,
         gathered=largest * per_weight,
     )
 
 
-def forward(trial: Trial, pack_size: int, bytes_per_number: int, micro_batch: int | None = None) -> Pass:
+def _working(one: Pass) -> int:
+    """Bytes that the block at work needs beside what it keeps."""
+    largest = max((block_bytes(one, stack) for stack, n in one.stacks.items() if n), default=0)
+    return ceil(largest * (WORKING_FULL if one.full else WORKING[one.family]))
+
+
+def forward(
+    trial: Trial,
+    pack_size: int,
+    bytes_per_number: int,
+    micro_batch: int | None = None,
+    beside: Sequence[Trial] = (),
+) -> Pass:
     """The longest forward pass of a pack of trials like this one; arguments as of :func:`memory`.
 
     ``apet`` counts as reaching the lowest block: its trials' positions differ, and so do those of a pack.
@@ -140,7 +162,8 @@ def forward(trial: Trial, pack_size: int, bytes_per_number: int, micro_batch: in
     settings, family = trial.training, trial.backbone.family
     rows = min(micro_batch or settings.batch_size, settings.batch_size)
     targets = settings.max_generated_length + 1  # the end is a target too
-    length = settings.max_input_length + (trial.method.tokens or 0) + (targets if family == "bloom" else 0)
+    soft = max(one.method.tokens or 0 for one in (trial, *beside))
+    length = settings.max_input_length + soft + (targets if family == "bloom" else 0)
     return Pass(
         family=family,
         shape=trial.backbone.shape,
@@ -149,8 +172,17 @@ def forward(trial: Trial, pack_size: int, bytes_per_number: int, micro_batch: in
         targets=targets,
         product=bytes_per_number,
         full=trial.method.name == "full",
-        corrections=corrections(trial),
+        corrections=_together([made for one in (trial, *beside) for made in corrections(one)]),
         slices=pack_size,
+    )
+
+
+def _together(some: Sequence[Correction]) -> tuple[Correction, ...]:
+    """One correction an operation, at least what any trial of the pack puts anywhere."""
+    ops = {made.op: [other for other in some if other.op == made.op] for made in some}
+    return tuple(
+        Correction(op, frozenset().union(*(made.kinds for made in alike)), max(made.units for made in alike))
+        for op, alike in ops.items()
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from orchestrator.planning.estimate import flops
-from trials.backbones import parameters
+from orchestrator.planning.work import flops
+from trials import keys
 from trials.canonical import canonical
 from trials.pack import Member, Pack, Sources
 from trials.setup import Setup
 from trials.trial import Trial
-
-PACK_SIZE = 1  # until workers measure how many fit
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,9 @@ class Todo:
     sweep: str = ""
 
     @property
-    def warmth(self) -> tuple[str, str, str]:
-        """Shared by trials for which a warm worker loads nothing: the backbone, its place, the precision."""
-        return self.trial.backbone.name, self.sources.weights, self.trial.training.precision
+    def warmth(self) -> str:
+        """Shared by trials for which a warm worker loads nothing."""
+        return keys.warmth(self.trial.backbone.text, self.trial.training.precision)
 
     def again(self) -> Todo:
         """The next attempt at the same trial."""
@@ -43,7 +41,7 @@ class PlannedPack:
     setup: Setup = field(default_factory=Setup)
 
     @property
-    def warmth(self) -> tuple[str, str, str]:
+    def warmth(self) -> str:
         """Shared by packs for which a warm worker loads nothing."""
         return self.members[0].warmth
 
@@ -59,7 +57,7 @@ class PlannedPack:
         return Pack(pack_id, members, first.sources, first.sweep, self.setup)
 
 
-def packs(todo: Iterable[Todo], setup: Setup | None = None) -> list[PlannedPack]:
+def packs(todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup] | None = None) -> list[PlannedPack]:
     """Group what is to be done: backbone after backbone, the largest work first.
 
     A worker that takes packs from the front of this list loads every backbone once, and the last packs are
@@ -67,13 +65,17 @@ def packs(todo: Iterable[Todo], setup: Setup | None = None) -> list[PlannedPack]
 
     Args:
         todo: attempts, in the order of their sweep.
-        setup: how they run; at most ``setup.pack_size`` of them, which share what ``Trial.pack_key`` says, in a pack.
+        setup: how they run, all of them or each; those of a pack have one set-up, share what ``Trial.pack_key`` says
+            and are at most ``setup.pack_size``. None: each alone, wherever it comes to run.
     """
     setup = setup or Setup()
-    assert setup.pack_size >= 1, setup.pack_size
-    by_warmth: dict[tuple[str, str, str], list[PlannedPack]] = defaultdict(list)
-    for members in _groups(list(todo), setup.pack_size):
-        by_warmth[members[0].warmth].append(PlannedPack(members, setup))
+    by_setup: dict[Setup, list[Todo]] = defaultdict(list)
+    for one in todo:
+        by_setup[setup if isinstance(setup, Setup) else setup(one.trial)].append(one)
+    by_warmth: dict[str, list[PlannedPack]] = defaultdict(list)
+    for how, some in by_setup.items():
+        for members in _groups(some, how.pack_size):
+            by_warmth[members[0].warmth].append(PlannedPack(members, how))
     costs = {id(group): group.weight for groups in by_warmth.values() for group in groups}
     for groups in by_warmth.values():
         groups.sort(key=lambda group: -costs[id(group)])  # stable: equal ones stay in the sweep's order
@@ -83,14 +85,15 @@ def packs(todo: Iterable[Todo], setup: Setup | None = None) -> list[PlannedPack]
 
 def cost(trial: Trial) -> float:
     """Work of a trial relative to others: floating-point operations, by arithmetic on shapes."""
-    return flops(trial, parameters(trial.backbone))
+    return flops(trial)
 
 
-def _groups(todo: Sequence[Todo], pack_size: int) -> list[tuple[Todo, ...]]:
+def _groups(todo: list[Todo], pack_size: int) -> list[tuple[Todo, ...]]:
     """Chunks of at most ``pack_size`` attempts that may share a pack.
 
     Prompts of one length come together: in a pack every trial's rows are as long as the longest prompt makes them.
     """
+    assert pack_size >= 1, pack_size
     if pack_size == 1:  # spares the digest of every trial's pack key
         return [(one,) for one in todo]
     alike: dict[tuple[str, str, str], list[Todo]] = defaultdict(list)

@@ -8,17 +8,23 @@ and evaluations may differ. Another machine's rows count too: a store doesn't kn
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from math import ceil
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.planning.work import UNKNOWN_ROWS, batches, blocks, evaluations, flops
+
 if TYPE_CHECKING:
+    from trials.setup import Setup
     from trials.store.store import Store
     from trials.trial import Trial
 
 CPU_SHARE = 0.65  # of the rate of matrix products, reached by a run of small models from its start to its end
+CARD_FLOPS = 1e14  # operations a second of a card in bf16, sustained: about a third of an A100's peak
+BLOCK_S = 4e-3  # a step of one block, however small, on one core: 3 ms of CPU time measured, 6 on a busy machine
 START_S = 10.0  # a run's first worker starts, and loads a small backbone
 COLUMNS = ("spec", "state", "device", "devices", "pack_size", "validation_rows", "test_rows")
 TIMES = ("steps_done", "train_s", "eval_s")
@@ -46,43 +52,59 @@ def measured(store: Store | None) -> dict[Hashable, Pace]:
     return {key: Pace(*map(median, zip(*paces, strict=True))) for key, paces in seen.items()}
 
 
-def total(trials: Sequence[Trial], gpus: int, known: Mapping[Hashable, Pace], pack_size: int = 1) -> tuple[float, str]:
-    """Seconds for these trials, and what the number rests on.
+def work(trials: Sequence[Trial], setup: Setup, known: Mapping[Hashable, Pace]) -> tuple[float, str]:
+    """Seconds of one worker for these trials, one pack after the other, and what the number rests on.
 
     Args:
         trials: of one backbone.
-        gpus: cards of one worker, which takes pack after pack; arithmetic takes them to share the work evenly. 0 on
-            the CPU, where every core has a worker of its own, as long as there are packs.
+        setup: of their packs; arithmetic takes the cards of a pack to share the work evenly.
         known: from :func:`measured`.
-        pack_size: trials that train together.
     """
-    from orchestrator.planning.estimate import cores
-
     if not trials:
         return 0.0, "nothing to do"
     seconds, timed = 0.0, 0
-    rate, basis = _rate(gpus)
+    rate, basis = _rate(setup)
     for group in _alike(trials):
-        pace = known.get(_key(json.loads(group[0].spec), gpus, pack_size))
+        pace = known.get(_key(json.loads(group[0].spec), setup.gpus, setup.pack_size))
         timed += len(group) if pace else 0
         seconds += len(group) * (_at_pace(group[0], pace) if pace else _by_arithmetic(group[0], rate))
-    at_a_time = 1 if gpus else min(cores(), ceil(len(trials) / pack_size))
     if timed:
         rows = "rows of the store"
         basis = f"measured on {rows}" if timed == len(trials) else f"{basis}; {rows} for {timed} trials"
-    return START_S + seconds / at_a_time, basis
+    return seconds, basis
 
 
-def _rate(gpus: int) -> tuple[float, str]:
+def _rate(setup: Setup) -> tuple[float, str]:
     """Operations a second of one worker, and the words for it."""
-    from orchestrator.planning.estimate import CARD_FLOPS, cores, measured_flops
+    if setup.gpus:
+        return setup.gpus * CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
+    rate = core_flops() * CPU_SHARE
+    return (
+        rate,
+        f"arithmetic, {CPU_SHARE:.0%} of a core of this CPU in matrix products, if idle: {rate:.1e} operations/s",
+    )
 
-    if gpus:
-        return gpus * CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
-    rate = measured_flops() * CPU_SHARE
-    on = f"{cores()} cores" if cores() > 1 else "one core"
-    basis = f"arithmetic, {CPU_SHARE:.0%} of {on} of this CPU in matrix products, if idle: {rate:.1e} operations/s"
-    return rate / cores(), basis
+
+@cache
+def core_flops() -> float:
+    """Operations a second of one core of this machine's CPU in matrix products of float32.
+
+    The products are so small that libraries take one thread for them, and are timed by what the thread itself ran:
+    a few milliseconds, and the same on a busy machine as on a quiet one.
+    """
+    import numpy as np
+
+    n, products = 64, 64
+    a, b = np.ones((products, n, n), dtype=np.float32), np.ones((n, n), dtype=np.float32)
+    out = a @ b  # pages are touched
+    best = min(_timed(lambda: np.matmul(a, b, out=out)) for _ in range(20))
+    return 2.0 * n**3 * products / best
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.thread_time()
+    work()
+    return time.thread_time() - start
 
 
 def _key(spec: Mapping[str, Any], gpus: int, pack_size: int) -> Hashable:
@@ -100,8 +122,6 @@ def _tasks(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _pace(row: Mapping[str, Any], spec: Mapping[str, Any]) -> Pace:
     """The pace of a row: its evaluation time by the rows scored, on validation each time and on tests once."""
-    from orchestrator.planning.estimate import UNKNOWN_ROWS, evaluations
-
     validation = row["validation_rows"] or UNKNOWN_ROWS
     tests = row["test_rows"] or UNKNOWN_ROWS
     tests += sum(target["test_rows"] or UNKNOWN_ROWS for target in spec["evaluate_on"])
@@ -111,17 +131,18 @@ def _pace(row: Mapping[str, Any], spec: Mapping[str, Any]) -> Pace:
 
 
 def _at_pace(trial: Trial, pace: Pace) -> float:
-    from orchestrator.planning.estimate import evaluations
-
     steps, times = trial.training.steps, evaluations(trial.training.steps, trial.training.eval_every)
     return steps * pace.step_s + times * pace.evaluation_s + pace.end_s
 
 
 def _by_arithmetic(trial: Trial, rate: float) -> float:
-    from orchestrator.planning.estimate import flops, least_s
-    from trials.backbones import parameters
+    return max(flops(trial) / rate, least_s(trial))
 
-    return max(flops(trial, parameters(trial.backbone)) / rate, least_s(trial))
+
+def least_s(trial: Trial) -> float:
+    """Seconds of a trial, however small its layers: a step, and half of one for every batch that is scored."""
+    trained, scored = batches(trial)
+    return blocks(trial) * BLOCK_S * (trained + scored / 2)
 
 
 def _alike(trials: Sequence[Trial]) -> list[list[Trial]]:

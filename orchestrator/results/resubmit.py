@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.driver.run import Summary, check_limit, execute, make, options
+from orchestrator.driver.run import Summary, check, check_limit, execute, make
 from orchestrator.planning import reachable
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError, Problems
@@ -52,14 +52,15 @@ def resubmit(
     todo = failed(store, where, limit)
     if not todo:
         return Summary(0, 0)
+    by_resources = _by_resources(todo, store)
+    for resources, some in by_resources:
+        check(some, resources, address)
     if address is None:
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
     done = []
-    for settings, some in _by_resources(todo, store):
-        done.append(
-            execute(some, store, address=address, max_concurrent=max_concurrent, quiet=quiet, **options(settings))
-        )
+    for resources, some in by_resources:
+        done.append(execute(some, store, resources, address=address, max_concurrent=max_concurrent, quiet=quiet))
         if done[-1].stopped:
             break
     return _sum(done, asked=len(todo))
@@ -84,7 +85,7 @@ def failed(store: Store, where: str | None = None, limit: int | None = None) -> 
     return todo
 
 
-def _by_resources(todo: Iterable[Todo], store: Store) -> Iterable[tuple[Resources, list[Todo]]]:
+def _by_resources(todo: Iterable[Todo], store: Store) -> list[tuple[Resources, list[Todo]]]:
     """Trials by what their sweeps may use, so that each is run with its own."""
     known: dict[str, Resources] = {}
     groups: dict[Resources, list[Todo]] = defaultdict(list)
@@ -93,7 +94,7 @@ def _by_resources(todo: Iterable[Todo], store: Store) -> Iterable[tuple[Resource
             text = store.load_sweep(one.sweep)
             known[one.sweep] = Resources() if text is None else Resources.of(text)
         groups[known[one.sweep]].append(one)
-    return groups.items()
+    return list(groups.items())
 
 
 def _sum(done: Sequence[Summary], asked: int) -> Summary:

@@ -1,7 +1,9 @@
 """A worker without torch for tests of the driver, and trials for it.
 
 It does what a file ``behaviour.json`` in the store says of a trial: ``die`` (the process exits), ``die-once``,
-``raise``, ``fail``, ``diverge``, ``lie`` (says completed, writes nothing) or ``sleep:SECONDS`` (a second a step).
+``raise``, ``fail``, ``fail-first`` (before the others of its pack train), ``diverge``, ``lie`` (says completed, writes
+nothing) or ``sleep:SECONDS`` (so many a step). ``start: die`` is of the worker, ``sick: NODE``, or ``any``, of a node
+where every pack meets a broken card.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.planning.packing import Todo
 from trials.backbones import get
+from trials.failures import InfrastructureError
 from trials.pack import Pack, Sources
 from trials.store.record import new_attempt_id, record
 from trials.store.store import Store
@@ -41,6 +45,19 @@ def behave(store: Store, what: dict[str, str]) -> None:
     (Path(store.uri) / "behaviour.json").write_text(json.dumps(what))
 
 
+def node() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+
+
+def sick(pack: Pack) -> None:
+    try:
+        raise ValueError("CUDA error: an illegal memory access was encountered")
+    except ValueError as error:
+        raise InfrastructureError(f"pack {pack.pack_id}: {error}") from error
+
+
 class FakeWorker:
     def __init__(self, store: Store) -> None:
         self.store, self.warm = store, ""
@@ -49,19 +66,27 @@ class FakeWorker:
         assert self.behaviour.get("start") != "die", "told to die at the start"
 
     def run(self, pack: Pack, should_stop: Callable[[], bool]) -> Iterator[Progress]:
-        start, ended = time.monotonic(), []
+        if self.behaviour.get("sick") in ("any", node()):
+            sick(pack)
+        start, self.started_at = time.monotonic(), datetime.now(UTC)
         steps = pack.members[0].trial.training.steps
         warm = pack.members[0].trial.backbone.name
         load_s, self.warm = float(warm != self.warm), warm
+        first = [m for m in pack.members if self.behaviour.get(m.trial.trial_id) == "fail-first"]
+        if first:
+            ended = [self.end(pack, m.trial, m.attempt, 0.0, 0.0) for m in first]
+            yield Progress(pack.pack_id, 0, steps, {}, tuple(ended))
+        rest = [m for m in pack.members if m not in first]
         for step in range(steps):
-            for _ in range(10 * max(self.seconds(m.trial.trial_id) for m in pack.members)):
+            for _ in range(10 * max(self.seconds(m.trial.trial_id) for m in rest)):
                 time.sleep(0.1)
                 if should_stop():
-                    stopped = [Ended(m.trial.trial_id, "interrupted") for m in pack.members]
+                    stopped = [Ended(m.trial.trial_id, "interrupted") for m in rest]
                     yield Progress(pack.pack_id, step, steps, {}, tuple(stopped))
                     return
             yield Progress(pack.pack_id, step, steps, {m.trial.trial_id: 0.5 for m in pack.members}, ())
-        for member in pack.members:
+        ended = []
+        for member in rest:
             ended.append(self.end(pack, member.trial, member.attempt, time.monotonic() - start, load_s))
             load_s = 0.0
         yield Progress(pack.pack_id, steps, steps, {}, tuple(ended))
@@ -76,7 +101,7 @@ class FakeWorker:
             os._exit(13)
         if what == "raise":
             raise RuntimeError("told to raise")
-        state = {"fail": "failed", "diverge": "diverged"}.get(what, "completed")
+        state = {"fail": "failed", "fail-first": "failed", "diverge": "diverged"}.get(what, "completed")
         attempt_id = new_attempt_id(trial.trial_id, attempt)
         columns = {
             "state": state,
@@ -89,6 +114,9 @@ class FakeWorker:
             "load_s": load_s,
             "wall_s": wall_s,
             "host": str(os.getpid()),
+            "node_type": node(),
+            "started_at": self.started_at,
+            "finished_at": datetime.now(UTC),
             "weights_source": pack.sources.weights,
             "data_source": pack.sources.data,
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trials.pack import Member, Pack, Sources
 from trials.setup import Setup
+from trials.sources.locations import find_data
 from trials.store.store import Store
 from trials.trial import Trial
 from workers.worker import Worker
@@ -14,6 +16,11 @@ from workers.worker import Worker
 GOOD = ("a fine film", "a warm and funny story", "great acting", "it is a joy to watch")
 ON_ONE_THREAD = Setup("cpu", threads=1)
 BAD = ("a dull film", "a cold and boring story", "bad acting", "it is a pain to watch")
+
+
+def given(one: Trial, folder: Path) -> Trial:
+    """The trial with what the folder holds now as its data: a worker compares."""
+    return replace(one, task=replace(one.task, data=find_data(one.task.name, folder)[0]))
 
 
 def pack_of(folder: Path, *trials: Trial, attempt: int = 0) -> Pack:

@@ -13,8 +13,9 @@ from worker_for_tests import BAD, GOOD, pack_of, rows_of, run, scores
 from trials import backbones
 from trials.pack import Sources
 from trials.setup import Setup
+from trials.sources.locations import find_data
 from trials.store.store import Store
-from trials.trial import Training
+from trials.trial import TaskRef, Training
 from workers.backbone import readout
 from workers.backbone.load import digest
 from workers.modules.file import ModuleFile
@@ -237,13 +238,12 @@ def test_early_stopping_ends_a_trial_that_gets_no_better(folder: Path, tmp_path:
 
 def test_zero_shot_scores_of_other_tasks(folder: Path, tmp_path: Path, trial: Any) -> None:
     one = trial("tiny-bert", count=300)
-    target = replace(one.task, name="sst2")
-    one = replace(one, evaluate_on=(target,), labels="unified")
     place = tmp_path / "sst2"
     place.mkdir()
     rows = [{"sentence": f"{x} {n}", "label": y} for n in range(3) for y, xs in ((1, GOOD), (0, BAD)) for x in xs]
     for split in ("train", "validation"):
         (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one = replace(one, evaluate_on=(TaskRef("sst2", find_data("sst2", place)[0]),), labels="unified")
     pack = replace(
         pack_of(folder, one), sources=Sources("random:tiny-bert", f"folder:{folder}", {"sst2": f"folder:{place}"})
     )

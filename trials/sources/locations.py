@@ -131,9 +131,17 @@ def _check_package(source: Source) -> None:
 
 
 def _folder_digest(folder: Path) -> str:
-    """The digest of a folder of weights (it has a config.json) or of data."""
-    files = weight_files(folder) if (folder / "config.json").is_file() else data_files(folder).values()
-    return folder_digest(files)
+    """The digest of a folder of data (it has a train file; data from the hub may have a config.json too) or of weights.
+
+    Raises:
+        ApetError: it is neither.
+    """
+    if any((folder / f"train{suffix}").is_file() for suffix in SUFFIXES):
+        return folder_digest(data_files(folder).values())
+    if (folder / "config.json").is_file():
+        return folder_digest(weight_files(folder))
+    what = "neither a train file nor a config.json there" if folder.is_dir() else "not found"
+    raise ApetError(f"folder:{folder}: {what}; restore what the trial was given, or run the sweep again for new trials")
 
 
 def _from_folder(

@@ -19,6 +19,7 @@ TASK = Task(
     max_input_length=256,
     max_generated_length=64,
     row_tokens=320,
+    target_tokens=65,
     splits={"train": "train", "validation": "validation", "test": "test"},
     source="Fabbri et al., ACL 2019",
     example={

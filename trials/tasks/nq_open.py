@@ -19,6 +19,7 @@ TASK = Task(
     max_input_length=256,
     max_generated_length=32,
     row_tokens=20,
+    target_tokens=4,
     splits={"train": "train", "validation": "validation", "test": None},
     source="Kwiatkowski et al., TACL 2019; Lee et al., ACL 2019",
     example={"question": "who wrote the novel about the white whale", "answer": ["Herman Melville", "Melville"]},

@@ -19,6 +19,7 @@ TASK = Task(
     max_input_length=256,
     max_generated_length=128,
     row_tokens=153,
+    target_tokens=26,
     splits={"train": "train", "validation": "validation", "test": "test"},
     source="Gliwa et al., New Frontiers in Summarization 2019",
     example={

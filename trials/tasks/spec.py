@@ -33,6 +33,7 @@ class Task:
         max_generated_length: tokens of an answer, EOS excluded.
         row_tokens: mean tokens of a row, prompt and answer included, cut at these limits, by which ``apet plan``
             estimates time, and nothing else is decided; the study's: over 500 rows of each, by BERT's tokenizer.
+        target_tokens: of these the answer's, its end included; a label is one word.
         unified: per class 0 or 1, the label in the set that all classification tasks share (transfer).
         splits: the hub's name of ``train``, ``validation`` and ``test``; None where it has no labelled one.
         source: who made it.
@@ -54,6 +55,7 @@ class Task:
     max_input_length: int
     max_generated_length: int
     row_tokens: int
+    target_tokens: int = 2
     unified: tuple[int, ...] = ()
     splits: Mapping[str, str | None]
     source: str

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+Fingerprint = tuple[int, ...]
+CHUNK = 2**20  # scalars at a time: 8 MiB of int64, on any model
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_MODULUS = 2**64  # sums wrap round there
 
 
-def fingerprint(model: nn.Module) -> tuple[int, ...]:
+def fingerprint(model: nn.Module) -> Fingerprint:
     """Two position-dependent sums over the bits of every parameter, computed where it lies.
 
     A changed, moved or swapped scalar changes it; it is no defence against forgery, and takes a fraction of the
     time of a cryptographic digest, so that it can be compared after every pack.
     """
-    sums: list[int] = []
-    for p in model.parameters():
-        bits = p.detach().contiguous().view(_BITS[p.element_size()]).flatten().to(torch.int64)
-        place = torch.arange(1, bits.numel() + 1, device=bits.device)
-        sums += [int(bits.sum()), int((bits * place).sum())]
-    return tuple(sums)
+    return _read([_sums(p, 0) for p in model.parameters()])
+
+
+def shard_fingerprint(shard: Tensor, start: int) -> Fingerprint:
+    """The same of a part of one parameter, which begins at its scalar ``start``; see :func:`joined`."""
+    return _read([_sums(shard, start)])
+
+
+def joined(parts: Iterable[Fingerprint]) -> Fingerprint:
+    """The fingerprint of the whole from those of its parts, in any order."""
+    return tuple(sum(values) % _MODULUS for values in zip(*parts, strict=True))
+
+
+def _sums(tensor: Tensor, start: int) -> Tensor:
+    """int64 [2]: Σ bits and Σ bits · (start + i), i from 1 on, modulo 2⁶⁴; waits for no device."""
+    bits = tensor.detach().reshape(-1).view(_BITS[tensor.element_size()])
+    sums = torch.zeros(2, dtype=torch.int64, device=bits.device)
+    place = torch.arange(1, min(CHUNK, bits.numel()) + 1, device=bits.device)
+    for chunk in torch.split(bits, CHUNK):
+        total = chunk.sum(dtype=torch.int64)
+        sums += torch.stack([total, (chunk * place[: chunk.numel()]).sum() + total * start])
+        start += chunk.numel()
+    return sums
+
+
+def _read(sums: list[Tensor]) -> Fingerprint:
+    """As Python's numbers, in one wait."""
+    return tuple(int(value) % _MODULUS for value in torch.cat(sums).tolist()) if sums else ()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from trials.modules.sites import Site
 from trials.trial import BackboneRef, Shape
 from workers.backbone import tokenizer as tokenizers
 from workers.backbone import weights
+from workers.backbone.full import CHUNK
 from workers.backbone.pretrained import greedy
 
 # Path of a slot's layer inside its block, per family
@@ -75,6 +76,17 @@ class Backbone:
         """Where the weights lie."""
         return next(self.model.parameters()).device
 
+    @property
+    def precision(self) -> str:
+        """The resolved one of its weights, as a row names it."""
+        return "bf16" if next(self.model.parameters()).dtype == torch.bfloat16 else "fp32"
+
+    def named(self, ref: BackboneRef, location: str) -> Backbone:
+        """The same weights as another trial names them: another head, name or place."""
+        assert (ref.family, ref.shape, ref.weights) == (self.ref.family, self.ref.shape, self.ref.weights)
+        published = self.parameters + _unloaded(ref) - _unloaded(self.ref)
+        return replace(self, ref=ref, weights_source=location, parameters=published)
+
 
 def load(
     ref: BackboneRef, location: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
@@ -99,8 +111,7 @@ def load(
         ref=ref,
         model=model,
         tokenizer=found.tokenizer,
-        # measured, with what isn't loaded (a pooler) and without what isn't published (a language-model head)
-        parameters=sum(p.numel() for p in model.parameters()) + parameters(ref) - loaded_parameters(ref),
+        parameters=sum(p.numel() for p in model.parameters()) + _unloaded(ref),
         weights_digest=digest(model),
         weights_source=location,
         load_s=time.perf_counter() - start,
@@ -115,9 +126,14 @@ def digest(model: nn.Module) -> str:
     state = hashlib.sha256()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        state.update(raw.numpy().data)
+        for chunk in torch.split(tensor.detach().reshape(-1), CHUNK):
+            state.update(chunk.cpu().view(torch.uint8).numpy().data)
     return state.hexdigest()[:20]
+
+
+def _unloaded(ref: BackboneRef) -> int:
+    """Published parameters that aren't loaded (a pooler), less loaded ones that aren't (a language-model head)."""
+    return parameters(ref) - loaded_parameters(ref)
 
 
 def blocks(backbone: Backbone, stack: str = "encoder") -> nn.ModuleList:

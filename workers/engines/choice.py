@@ -12,18 +12,27 @@ from workers.engines.engine import Engine, Group
 ENGINES = ("plain", "deepspeed")
 
 
+def check(name: str) -> None:
+    """Refuse an unknown engine.
+
+    Raises:
+        ApetError: no such engine.
+    """
+    if name not in ENGINES:
+        raise ApetError(f"engine {name!r}: {choices(name, ENGINES)}")
+
+
 def make(name: str, model: nn.Module, groups: Sequence[Group]) -> Engine:
     """An engine over ``model`` by name.
 
     Raises:
         ApetError: no such engine.
     """
+    check(name)
     if name == "plain":
         from workers.engines.plain import PlainEngine
 
         return PlainEngine(model, groups)
-    if name == "deepspeed":
-        from workers.engines.deepspeed import DeepSpeedEngine
+    from workers.engines.deepspeed import DeepSpeedEngine
 
-        return DeepSpeedEngine(model, groups)
-    raise ApetError(f"engine {name!r}: {choices(name, ENGINES)}")
+    return DeepSpeedEngine(model, groups)

@@ -2,21 +2,23 @@
 
 Facts measured on 0.19: the trainable set is fixed at ``initialize``; a client optimiser keeps one group a trial;
 ``gradient_clipping`` stays 0, for clipping is per trial; ``engine.destroy()`` before the next ``initialize`` on the
-same backbone. On CPU its shared-memory operator would be compiled at the first start (a minute, and a compiler);
-one process has nothing to reduce, so it is left out.
+same backbone. Where any gradient isn't finite most stages skip the whole step in silence, every trial's: a hook on
+each tensor puts zeros there before DeepSpeed sees it, and marks the trial. On CPU its shared-memory operator would be
+compiled at the first start (a minute, and a compiler); one process has nothing to reduce, so it is left out.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from workers.engines.engine import Group
-from workers.engines.plain import adamw, group_state, put_state
+from workers.engines.whole import WholeTensors
 
 
 def _one_process_group() -> None:
@@ -39,19 +41,22 @@ def _one_process_group() -> None:
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
 
-class DeepSpeedEngine:
+class DeepSpeedEngine(WholeTensors):
     """See :class:`workers.engines.engine.Engine`."""
 
     name = "deepspeed"
+    ranks = 1
     zero_stage: int | None = 0
     offload: bool | None = False
 
     def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
+        super().__init__(groups)
+        self._bad: dict[nn.Parameter, list[Tensor]] = {}  # of what is reached, pass by pass: its gradient isn't finite
+        pairs = [(p, self._watch(p)) for g in groups for p in g.params]
+        self._hooks = [p.register_hook(hook) for p, hook in pairs]  # type: ignore[no-untyped-call]  # torch's own
         _one_process_group()
         import deepspeed
 
-        self._groups = [list(g.params) for g in groups]
-        self._optimizer = adamw(groups)
         self._engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=self._optimizer,
@@ -76,30 +81,41 @@ class DeepSpeedEngine:
         self._engine.set_gradient_accumulation_boundary(last)
         self._engine.backward(total)
 
+    def clip(self, group: int, limit: float) -> float:
+        """See the protocol."""
+        norm, bad = super().clip(group, limit), [bad for p in self._reached(group) for bad in self._bad[p]]
+        return math.nan if bad and bool(torch.stack(bad).any()) else norm
+
     def step(self) -> None:
         """See the protocol."""
+        for p in (p for group in self._optimizer.param_groups for p in group["params"]):
+            if p not in self._bad:
+                p.grad = None  # DeepSpeed has put zeros there
         self._engine.step()
+        self.reset()
 
-    def groups(self) -> list[list[nn.Parameter]]:
+    def reset(self) -> None:
         """See the protocol."""
-        return [list(g["params"]) for g in self._engine.optimizer.param_groups]
-
-    def drop(self, group: int) -> None:
-        """See the protocol."""
-        for p in self._groups[group]:
-            p.grad = None
-            p.requires_grad_(False)
-
-    def state(self, group: int) -> list[dict[str, Tensor]]:
-        """See the protocol."""
-        return group_state(self._optimizer, self._groups[group])
-
-    def load_state(self, group: int, state: Sequence[Mapping[str, Tensor]]) -> None:
-        """See the protocol."""
-        put_state(self._optimizer, self._groups[group], state)
+        super().reset()
+        self._bad.clear()
 
     def close(self) -> None:
         """See the protocol."""
         self._engine.destroy()
-        for p in (p for g in self._groups for p in g):
-            p.grad = None
+        self.reset()
+        for hook in self._hooks:
+            hook.remove()
+
+    def _reached(self, group: int) -> list[nn.Parameter]:
+        """By the hooks: DeepSpeed gives every tensor a gradient."""
+        return [p for p in super()._reached(group) if p in self._bad]
+
+    def _watch(self, p: nn.Parameter) -> Callable[[Tensor], Tensor]:
+        """The hook on a tensor; it waits for no device."""
+
+        def zeros_where_not_finite(gradient: Tensor) -> Tensor:
+            bad = ~gradient.isfinite().all()
+            self._bad.setdefault(p, []).append(bad)
+            return gradient.masked_fill(bad, 0.0)
+
+        return zeros_where_not_finite

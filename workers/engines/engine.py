@@ -1,4 +1,8 @@
-"""The contract of an engine, which alone reads and changes values, gradients and moments while a pack trains."""
+"""The contract of an engine, which alone reads and changes values, gradients and moments while a pack trains.
+
+Under ZeRO a process holds a shard of a tensor, or of its gradient, and nobody but the engine can put it together: so
+the training loop asks, and never looks at a tensor that trains.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,19 @@ class Group:
 
 
 class Engine(Protocol):
-    """One step of AdamW over K groups (β 0.9, 0.999, no decay); each group has its own rate and step count.
+    """Steps of AdamW over K groups (β 0.9, 0.999, no decay); each group has its own rate and step count.
+
+    A group is named by its index. No gradient of one group ever touches another's step, not even one that isn't finite.
 
     Attributes:
         name: ``plain`` or ``deepspeed``.
+        ranks: processes that hold the model together.
         zero_stage: DeepSpeed's stage that it runs, None where there is none.
         offload: whether weights and moments lie in the machine's memory, None where that can't be.
     """
 
     name: str
+    ranks: int
     zero_stage: int | None
     offload: bool | None
 
@@ -36,20 +44,35 @@ class Engine(Protocol):
     def backward(self, total: Tensor, last: bool = True) -> None:
         """Add the gradients of the summed loss; ``last`` is False while more of the same step follows."""
 
+    def clip(self, group: int, limit: float) -> float:
+        """Scale a group's gradients down to the norm ``limit``; the norm before, NaN or ∞ where one isn't finite."""
+
     def step(self) -> None:
         """Move every group that has gradients, then forget the gradients."""
 
-    def groups(self) -> list[list[nn.Parameter]]:
-        """The optimiser's own groups: the trained tensors are counted here."""
+    def reset(self) -> None:
+        """Forget the gradients of a step that isn't finished."""
+
+    def count(self, group: int, reached: bool = True) -> int:
+        """Scalars of a group as the optimiser holds it: those that the backward pass has reached, or all."""
+
+    def values(self, group: int) -> list[Tensor]:
+        """Whole copies of a group's tensors, in its order."""
+
+    def set_values(self, group: int, values: Sequence[Tensor]) -> None:
+        """Put back what :meth:`values` gave, from any device; a group that was dropped takes values too."""
 
     def drop(self, group: int) -> None:
-        """A trial has ended: its tensors move no more."""
+        """A trial has ended: its tensors move no more, and its moments are let go."""
 
     def state(self, group: int) -> list[dict[str, Tensor]]:
-        """The optimiser's state of one group, a dict a tensor: step, exp_avg, exp_avg_sq."""
+        """Whole copies of the optimiser's state of a group, a dict a tensor: step, exp_avg, exp_avg_sq.
+
+        Empty dicts before the first step.
+        """
 
     def load_state(self, group: int, state: Sequence[Mapping[str, Tensor]]) -> None:
-        """Put back what :meth:`state` gave."""
+        """Put back what :meth:`state` gave, from any device."""
 
     def close(self) -> None:
         """Leave the model as it was found, ready for another engine."""

@@ -99,11 +99,10 @@ def _step(job: Job, step: int, batch: Batch) -> None:
     start = time.perf_counter()
     active = job.active
     _use(job, active)
-    losses = job.micro.fit(lambda rows: _gradients(job, batch, rows), undo=lambda: _forget(active))
+    losses = job.micro.fit(lambda rows: _gradients(job, batch, rows), undo=job.engine.reset)
     for state, loss in zip(active, losses, strict=True):
         _count(job, state)
-        gradients = [p for p in state.params if p.grad is not None]
-        if not finite(loss, float(torch.nn.utils.clip_grad_norm_(gradients, CLIP))):
+        if not finite(loss, job.engine.clip(state.slot, CLIP)):
             state.diverged(step)
             job.engine.drop(state.slot)
     job.engine.step()
@@ -124,20 +123,12 @@ def _gradients(job: Job, batch: Batch, rows: int) -> list[float]:
     return losses
 
 
-def _forget(states: Sequence[TrialState]) -> None:
-    """Clear the gradients that a pass which failed left."""
-    for state in states:
-        for p in state.params:
-            p.grad = None
-
-
 def _count(job: Job, state: TrialState) -> None:
-    """Read once what trains: the tensors of the optimiser's group, those with a gradient (``full`` has others)."""
+    """Count once what trains, as the optimiser holds it: what a gradient reaches (of ``full`` that isn't all)."""
     if state.count_actual is not None:
         return
-    group = job.engine.groups()[state.slot]
-    trained = [p for p in group if p.grad is not None or job.training.steps == 0]
-    state.count_actual = sum(p.numel() for p in trained) - state.head_parameters
+    counted = job.engine.count(state.slot, reached=job.training.steps > 0)
+    state.count_actual = counted - state.head_parameters
     asked = state.member.trial.method.count
     assert asked in (None, state.count_actual), f"{state.count_actual} scalars in the optimiser, {asked} asked for"
 
@@ -151,7 +142,8 @@ def _evaluate(job: Job, step: int) -> list[TrialState]:
         scores = _scores(job, job.validation)
         seconds = (time.perf_counter() - start) / len(active)
         for state, score in zip(active, scores, strict=True):
-            state.evaluated(step, score.score, job.validation.metric, seconds)
+            if state.evaluated(step, score.score, job.validation.metric, seconds):
+                state.best = job.engine.values(state.slot)
             if state.outcome is not None:
                 job.engine.drop(state.slot)
     ended = [c for c in job.states if c.outcome is not None and not c.reported]
@@ -167,10 +159,8 @@ def _test(job: Job, states: Sequence[TrialState]) -> None:
     """Test and transfer scores at each trial's best step."""
     start = time.perf_counter()
     _use(job, states)
-    with torch.no_grad():
-        for state in states:
-            for p, best in zip(state.params, state.best, strict=True):
-                p.copy_(best)
+    for state in states:
+        job.engine.set_values(state.slot, state.best)
     for state, scores in zip(states, _scores(job, job.test), strict=True):
         state.test_score, state.metrics = scores.score, scores.metrics
     for task, target in job.targets.items():

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from workers.pack.memory import OutOfMemoryError, memory_named
+
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -30,13 +32,14 @@ class MicroBatches:
             undo: clears what a failed try left.
 
         Raises:
-            RuntimeError: what doesn't fit is a single row; or any other error of ``work``.
+            OutOfMemoryError: what doesn't fit is a single row.
         """
         while True:
             try:
-                return work(self.rows)
-            except RuntimeError as error:
-                if self.rows == 1 or not ran_out(error):
+                with memory_named():
+                    return work(self.rows)
+            except OutOfMemoryError:
+                if self.rows == 1:
                     raise
             # outside the handler: the traceback, which holds the failed pass's tensors, is gone by now
             self.rows //= 2
@@ -44,8 +47,3 @@ class MicroBatches:
             undo()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-
-
-def ran_out(error: RuntimeError) -> bool:
-    """Whether memory ran out, a GPU's or (for which torch has no type of its own) the machine's."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, TypeVar
 
+from trials.errors import ApetError
 from trials.modules.positions import layout
 from trials.pack import Member, Pack
 from trials.store.record import Record, new_attempt_id, record
+from trials.store.retry import patiently
+from trials.store.store import Store
 from workers.environment import environment, peak_memory_bytes
 from workers.modules.file import ModuleFile
-from workers.pack.progress import Ended
+from workers.pack.progress import INTERRUPTED, Ended
 from workers.pack.state import TrialState
 
-if TYPE_CHECKING:
-    from workers.worker import Worker
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes the rows of one pack.
+    """Writes the rows, modules, logs and checkpoints of one pack.
+
+    A store that can't be written is tried again for minutes, and what is to be written is kept until then; a trial's
+    checkpoint goes only once its row is there. Every method that writes raises ``InfrastructureError`` in the end.
 
     Args:
-        worker: whose store, device and loading time they are.
+        store: where they go.
         pack: the trials.
+        device: cpu or cuda.
+        facts: columns that all rows share; more are added as they are known.
 
     Attributes:
-        facts: columns that all rows share once backbone and data are there.
+        facts: likewise.
+        load_s: seconds of loading that no row has yet; the next one takes them.
     """
 
-    def __init__(self, worker: Worker, pack: Pack) -> None:
-        self.worker, self.pack, self.store = worker, pack, worker.store
-        self.attempts = {m.trial.trial_id: new_attempt_id(m.trial.trial_id, m.attempt) for m in pack.members}
-        self.facts: Record = {}
+    def __init__(self, store: Store, pack: Pack, device: str, facts: Record) -> None:
+        self.pack, self.facts, self.load_s = pack, facts, 0.0
+        self._store, self._device = store, device
+        self._attempts = {m.trial.trial_id: new_attempt_id(m.trial.trial_id, m.attempt) for m in pack.members}
         self._started, self._began = datetime.now(UTC), perf_counter()
         self._told_s = 0.0  # of the pack's wall time, what earlier rows have taken
         self._done: set[str] = set()
@@ -63,33 +75,75 @@ class Recorder:
             "eval_s": state.eval_s,
             "module_uri": self._module(state),
         }
-        return self.ended(state.member, state.outcome, columns, state.curve)
+        return self._ended(state.member, columns, state.curve)
 
-    def failed(self, member: Member, error: Exception) -> Ended:
-        """A failed attempt is a row too, with its traceback beside it."""
+    def failed(self, member: Member, error: Exception, failure_class: str) -> Ended:
+        """A failed attempt is a row too, with its traceback beside it.
+
+        Args:
+            member: the trial.
+            error: as it was caught.
+            failure_class: of ``trials.failures``, by what was being done.
+        """
         text = "".join(traceback.format_exception(error))
-        uri = self.store.save_log(self.attempts[member.trial.trial_id], text)
-        message = str(error).strip() or repr(error)
-        columns = {"state": "failed", "error_class": type(error).__name__, "error_message": message, "log_uri": uri}
-        return self.ended(member, "failed", columns)
+        columns: Record = {
+            "state": "failed",
+            "failure_class": failure_class,
+            "error_class": type(error).__name__,
+            "error_message": str(error).strip() or repr(error),
+            "log_uri": self._write(self._store.save_log, self._attempts[member.trial.trial_id], text),
+        }
+        return self._ended(member, columns, [])
 
-    def ended(
-        self, member: Member, state: str, columns: Record | None = None, curve: list[dict[str, Any]] | None = None
-    ) -> Ended:
-        """Write the row, if there are ``columns``, and only then say that the trial has ended."""
+    def interrupted(self, member: Member) -> Ended:
+        """A trial that goes on from its checkpoint another time: no row."""
         trial_id = member.trial.trial_id
-        wall_s = perf_counter() - self._began - self._told_s  # a row takes what no row before it took: they sum up
-        self._told_s += wall_s
-        load_s = 0.0
-        if columns is not None:
-            load_s = self.worker.taken_load_s()
-            row = self._row(member, {**columns, "load_s": load_s, "wall_s": wall_s})
-            self.store.append(row, curve or [])
-            self.store.drop_checkpoint(trial_id)
         self._done.add(trial_id)
-        given = columns or {}
-        attempt_id = self.attempts[trial_id]
-        return Ended(trial_id, state, given.get("test_score"), given.get("error_message"), wall_s, load_s, attempt_id)
+        return Ended(trial_id, INTERRUPTED, wall_s=self._taken_s(), attempt_id=self._attempts[trial_id])
+
+    def save(self, trial_id: str, checkpoint: bytes) -> None:
+        """Keep the checkpoint of a trial that still trains."""
+        self._write(self._store.save_checkpoint, trial_id, checkpoint)
+
+    def saved(self, trial_id: str) -> bytes | None:
+        """A trial's last checkpoint, None where there is none."""
+        return patiently(self._store.load_checkpoint, trial_id)
+
+    def _ended(self, member: Member, columns: Record, curve: list[dict[str, Any]]) -> Ended:
+        """Write the row, and only then say that the trial has ended."""
+        trial_id, wall_s = member.trial.trial_id, self._taken_s()
+        row = self._row(member, {**columns, "load_s": self.load_s, "wall_s": wall_s})
+        self._write(self._store.append, row, curve)
+        self.load_s = 0.0
+        self._done.add(trial_id)
+        self._drop_checkpoint(trial_id)
+        return Ended(
+            trial_id,
+            row["state"],
+            row["test_score"],
+            row["error_message"],
+            wall_s,
+            row["load_s"],
+            row["attempt_id"],
+            row["failure_class"],
+        )
+
+    def _taken_s(self) -> float:
+        """Seconds that no trial before has taken: those of a pack's trials sum up to the pack's."""
+        taken = perf_counter() - self._began - self._told_s
+        self._told_s += taken
+        return taken
+
+    def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The one place that writes."""
+        return patiently(call, *args, **kwargs)
+
+    def _drop_checkpoint(self, trial_id: str) -> None:
+        """One that stays costs some bytes: the row is there, and nobody will look for it."""
+        try:
+            self._store.drop_checkpoint(trial_id)
+        except (ApetError, OSError) as error:
+            _log.warning("the checkpoint of trial %s, which is done, stays: %s", trial_id, error)
 
     def _module(self, state: TrialState) -> str | None:
         """The trained module of the best step: θ, and the head if it was trained."""
@@ -98,8 +152,8 @@ class Recorder:
             return None
         assert state.best_step is not None, "a best step has its tensors"
         digest, precision = self.facts["weights_digest"], self.facts["precision"]
-        saved = ModuleFile(trial, state.best_step, digest, precision, *state.best)
-        return self.store.save_module(trial.trial_id, self.attempts[trial.trial_id], saved.to_bytes())
+        data = ModuleFile(trial, state.best_step, digest, precision, *state.best).to_bytes()
+        return self._write(self._store.save_module, trial.trial_id, self._attempts[trial.trial_id], data)
 
     def _row(self, member: Member, columns: Record) -> Record:
         shared: Record = {
@@ -107,20 +161,27 @@ class Recorder:
             "data_source": self.pack.sources.data,
             "transfer_sources": dict(self.pack.sources.targets),
             "attempt": member.attempt,
-            "attempt_id": self.attempts[member.trial.trial_id],
+            "attempt_id": self._attempts[member.trial.trial_id],
             "sweep": self.pack.sweep,
             "pack_id": self.pack.pack_id,
             "pack_size": len(self.pack.members),
-            "device": self.worker.device,
-            "devices": 1,
-            "ranks": self.pack.setup.ranks,
-            "micro_batch": self.pack.setup.micro_batch,
-            "threads": self.pack.setup.threads,
-            "peak_memory_bytes": peak_memory_bytes(self.worker.device),
+            "device": self._device,
+            "peak_memory_bytes": peak_memory_bytes(self._device),
             "started_at": self._started,
             "finished_at": datetime.now(UTC),
         }
         return record(member.trial, **{**shared, **environment(), **self.facts, **columns})
+
+
+class Onlooker(Recorder):
+    """The recorder of a rank above 0: trials end there as they do on rank 0, which alone writes."""
+
+    def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Nothing."""
+        return None
+
+    def _drop_checkpoint(self, trial_id: str) -> None:
+        """Nothing."""
 
 
 def _operations(state: TrialState) -> dict[str, int] | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from trials.pack import Member
 from workers.pack.checkpoint import Checkpoint
@@ -19,13 +19,12 @@ class TrialState:
 
     Args:
         member: the trial and its attempt number.
-        slot: its place in the pack: slice, θ and optimiser group.
-        params: the tensors it trains; θ first, then a trained head.
+        slot: its place in the pack: slice and the engine's group.
+        best: what it trained, θ first, then a trained head, as at its best step.
     """
 
     member: Member
     slot: int
-    params: list[nn.Parameter]
     head_parameters: int = 0
     outcome: str | None = None  # None while it trains; then completed or diverged
     reported: bool = False  # its end was told, with its test score
@@ -61,33 +60,35 @@ class TrialState:
         """Loss or gradient were no longer finite at ``step``; the scores of its best step before that stay."""
         self.outcome, self.diverged_at = "diverged", step
 
-    def evaluated(self, step: int, score: float, metric: str, seconds: float) -> None:
-        """A validation score is there; the first of equal best ones is kept."""
+    def evaluated(self, step: int, score: float, metric: str, seconds: float) -> bool:
+        """A validation score is there; the first of equal best ones is kept.
+
+        Returns:
+            whether it is the best by now: ``best`` is then to be what the trial's tensors are.
+        """
         self.eval_s += seconds
         point = {"step": step, "split": "validation", "metric": metric, "value": score, "loss": self.train_loss}
         self.curve.append({**point, "seconds": round(self.train_s + self.eval_s, 3)})
-        if self.best_score is None or score > self.best_score:
+        better = self.best_score is None or score > self.best_score
+        if better:
             self.best_step, self.best_score, self.without_better = step, score, 0
-            self.best = [p.detach().clone() for p in self.params]
         else:
             self.without_better += 1
         training = self.member.trial.training
         if step >= training.steps or (training.early_stop and self.without_better >= training.early_stop):
             self.outcome = "completed"
+        return better
 
-    def checkpoint(self, optimizer: Sequence[dict[str, Tensor]]) -> Checkpoint:
-        """What a resumed run needs to give the same numbers."""
+    def checkpoint(self, tensors: Sequence[Tensor], optimizer: Sequence[Mapping[str, Tensor]]) -> Checkpoint:
+        """What a resumed run needs to give the same numbers; the engine gives values and moments."""
         names = ("best_step", "best_score", "without_better", "train_loss", "curve", "tokens", "train_s", "eval_s")
         facts = {name: getattr(self, name) for name in names}
-        return Checkpoint(self.trial_id, self.steps_done, self.params, optimizer, self.best, facts)
+        return Checkpoint(self.trial_id, self.steps_done, tensors, optimizer, self.best, facts)
 
     def resume(self, saved: Checkpoint) -> None:
-        """Go on from a checkpoint of the same trial."""
+        """Go on from a checkpoint of the same trial; values and moments go to the engine."""
         assert saved.trial_id == self.trial_id, "a checkpoint of another trial"
-        for p, value in zip(self.params, saved.tensors, strict=True):
-            p.data.copy_(value)
-        self.steps_done = saved.step
-        self.best = [t.to(p.device) for t, p in zip(saved.best, self.params, strict=False)]
+        self.steps_done, self.best = saved.step, list(saved.best)
         for name, value in saved.facts.items():
             setattr(self, name, value)
 

@@ -1,31 +1,19 @@
-"""Ray itself: a private cluster on this machine or an existing one, quiet, and gone when the run ends."""
+"""Ray for one run: a private one on this machine, or a cluster that is there."""
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
-import socket
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from orchestrator.driver.ledger import Ledger
-from orchestrator.driver.ray.guardian import guarded, marked
-from trials.errors import ApetError
-from trials.setup import Setup
-from trials.store.store import Store
+from orchestrator.driver.ray import autoscaler, local, remote
+from orchestrator.driver.ray.nodes import alive, of_resources
+from orchestrator.driver.room import Room
+from orchestrator.planning.devices import Machine, here
 
-PREFIX = "apet-"
-PRINTS = "_worker_logs_enabled"  # of ray._private.worker
-KNOCK_S = 5.0
-LOOK_S = 5.0
-PROBE_S = 120.0  # a node may have to start a process first
-OBJECT_STORE_BYTES = 128 * 2**20  # packs and reports are a few kilobytes
+MOST_PENDING = 100  # packs that wait for a growing cluster at a time
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -45,199 +33,67 @@ class Cluster:
     """Where packs run.
 
     Args:
-        workers: packs that run at a time; None on a cluster that may grow.
-        resources: what one worker takes, as Tune's resources of a trial.
+        machines: those that are there, and those that may come.
         directory: for Tune's and Ray's own files, removed at the end.
-        setup: of its packs.
         private: it has one node, this machine, and gets no other.
+        max_concurrent: packs at a time at most.
     """
 
-    workers: int | None
-    resources: dict[str, float]
+    machines: tuple[Machine, ...]
     directory: Path
-    setup: Setup
     private: bool
+    max_concurrent: int | None = None
 
     @property
     def logs(self) -> Path:
         """Ray's own logs; an empty place where Ray was there before us."""
         return self.directory / "session_latest" / "logs"
 
+    @property
+    def room(self) -> Room | None:
+        """What packs share; None on a cluster that may grow, where some always wait."""
+        return Room(self.machines) if self.private else None
+
+    def others(self, excluded: Set[str]) -> bool:
+        """Whether packs may go elsewhere than to ``excluded`` nodes."""
+        there = [node for resources, _, node in alive() if resources.get("CPU") or resources.get("GPU")]
+        return bool(set(there) - excluded) or (not self.private and bool(autoscaler.more([])))
+
 
 @contextmanager
-def cluster(packs: int, address: str | None, max_concurrent: int | None, gpus: int | None) -> Iterator[Cluster]:
+def cluster(address: str | None, max_concurrent: int | None = None) -> Iterator[Cluster]:
     """Start or join Ray for one run.
 
     Args:
-        packs: how many there are; no more workers are started.
         address: of a running Ray cluster; None starts one on this machine, which nobody else joins.
         max_concurrent: packs at a time at most.
-        gpus: per worker; None: one where there are any.
 
     Raises:
-        ApetError: nothing answers at ``address``.
+        ApetError: nothing answers at ``address``, or that cluster has nothing to run packs on.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
-    with _directory() as directory, _quiet():
+    with local.folder() as directory, local.quiet():
         ours = not ray.is_initialized()
         try:
-            if ours:
-                _start(ray, directory, packs, address, max_concurrent)
-            yield _capacity(ray, directory, packs, address, max_concurrent, gpus)
+            machines = _up(directory, address, ours)
+            waiting = sum((machine.gpus or machine.cpus) * machine.count for machine in machines)
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, min(MOST_PENDING, waiting)))
+            yield Cluster(machines, directory, address is None, max_concurrent)
         finally:
             if ours:
                 ray.shutdown()
 
 
-def probe(store: Store, run_id: str) -> None:
-    """Make sure that every node sees the store: a file that we write, looked for by a task on each.
-
-    Nodes that join later are covered by the look at every row that a worker reports.
-
-    Raises:
-        ApetError: with the nodes that don't see it.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    uri, name = Ledger(store).uri, f"{run_id}-probe"
-
-    @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]  # ray has no types here
-    def sees() -> bool:
-        return Store(uri).stop_requested(name)
-
-    store.request_stop(name)
-    try:
-        blind = []
-        for node in (node for node in ray.nodes() if node["Alive"]):
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            if not ray.get(sees.options(scheduling_strategy=there).remote(), timeout=PROBE_S):
-                blind.append(node["NodeManagerAddress"])
-    finally:
-        store.end_run(name)
-    if blind:
-        raise ApetError(
-            f"store {store.uri}: not seen by {len(blind)} nodes of the cluster ({', '.join(blind)}), whose rows would "
-            "be lost; give a path on a shared file system, or a bucket such as s3://bucket/study"
-        )
-
-
-def lookout(place: Cluster) -> Callable[[], None]:
-    """A look, every LOOK_S at most, whether a private cluster still has its node: without it packs wait for ever.
-
-    The look raises ApetError where the node is gone. A cluster that was there before may get new ones, and is waited
-    for.
-    """
-    import ray
-
-    last = time.monotonic()
-
-    def look() -> None:
-        nonlocal last
-        if not place.private or time.monotonic() - last < LOOK_S:
-            return
-        last = time.monotonic()
-        if not any(node["Alive"] for node in ray.nodes()):
-            raise ApetError(
-                "Ray's processes on this machine ended, killed from outside or for lack of memory; what is finished "
-                "has its rows: run the same command again"
-            )
-
-    return look
-
-
-def cpus() -> int:
-    """CPUs that this process may use: its affinity, and the container's quota where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return count
-
-
-def _start(ray: Any, directory: Path, packs: int, address: str | None, max_concurrent: int | None) -> None:
-    common: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+def _up(directory: Path, address: str | None, ours: bool) -> tuple[Machine, ...]:
     if address is not None:
-        try:
-            _knock(address)
-            ray.init(address=address, **common)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ApetError(
-                f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "
-                "`ray start --head`, or leave out --address to run on this machine"
-            ) from None
-        return
-    with marked(directory):
-        ray.init(
-            address="local",
-            num_cpus=max(1, min(cpus(), packs, max_concurrent or packs)),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(directory),
-            **common,
-        )
-
-
-def _knock(address: str) -> None:
-    """Make sure that somebody listens at ``host:port`` or ``ray://host:port``: Ray itself would try for ten minutes.
-
-    Raises:
-        OSError: nobody does, within KNOCK_S.
-    """
-    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if colon and port.isdecimal():
-        with socket.create_connection((host.strip("[]"), int(port)), KNOCK_S):
-            pass
-
-
-def _capacity(
-    ray: Any, directory: Path, packs: int, address: str | None, max_concurrent: int | None, gpus: int | None
-) -> Cluster:
-    total = ray.cluster_resources()
-    per_worker = gpus if gpus is not None else int(total.get("GPU", 0) > 0)
-    assert per_worker <= 1, "trials.limits refuses gangs before a cluster is started"
-    room = int(total.get("GPU", 0)) if per_worker else int(total["CPU"])
-    if room < 1 and address is None:
-        raise ApetError(f"resources.gpus is {gpus}, and Ray finds no GPU on this machine; give 0 or auto")
-    workers = min(room, packs, max_concurrent or packs) if address is None else max_concurrent
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers or max(1, room))  # workers that start at a time
-    if per_worker:
-        return Cluster(workers, {"cpu": 1, "gpu": 1}, directory, Setup("cuda", gpus=1), address is None)
-    return Cluster(workers, {"cpu": 1}, directory, Setup("cpu", threads=1), address is None)
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    """A temporary directory, removed at the end, whether we or our guardian live to see it."""
-    base = Path(tempfile.gettempdir())
-    if len(str(base)) > 30:  # Ray puts sockets below, whose paths have at most 107 bytes
-        base = Path("/tmp")
-    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    with guarded(directory):
-        try:
-            yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray says nothing, its loggers and what it prints of processes that died: that comes back as rows."""
-    import ray._private.worker as printer
-
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
-    before = [logger.level for logger in loggers]
-    printed = getattr(printer, PRINTS, True)  # no public switch: it prints to stdout, among our results
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        setattr(printer, PRINTS, False)
-        yield
-    finally:
-        setattr(printer, PRINTS, printed)
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        if ours:
+            remote.join(address)
+        return remote.machines()
+    if not ours:  # who started it decides what it has
+        return tuple(of_resources(*node) for node in alive())
+    machine = here()
+    local.start(directory, machine)
+    return (machine,)

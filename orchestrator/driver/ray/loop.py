@@ -11,8 +11,10 @@ from ray.tune.error import TuneError
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.cluster import Cluster
-from orchestrator.driver.ray.searcher import STARTS, Forgetful, PackSearcher, Watch, WorkersDontStart
+from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import PackTrainable
+from orchestrator.driver.ray.watch import STARTS, Forgetful, Watch, WorkersDontStart
+from trials.errors import ApetError
 
 __all__ = ["RAY_ERRORS", "STARTS", "WorkersDontStart", "once"]
 
@@ -29,10 +31,15 @@ def once(
         workers: node and process of every worker seen are added.
 
     Raises:
+        ApetError: a pack takes more than this machine has, or no node is left that could work.
         WorkersDontStart: several in a row died before they took a pack.
         RayError, TuneError: of their own; what ran is still in ``dispatch.running``.
     """
-    searcher = PackSearcher(dispatch, launch, place.workers)
+    dispatch.others = place.others
+    if place.room is not None:
+        for setup in set(dispatch.setups()):
+            place.room.check(setup)
+    searcher = PackSearcher(dispatch, launch, place.room, place.max_concurrent, on_step)
     tune.run(
         PackTrainable,
         name="run",
@@ -40,7 +47,6 @@ def once(
         scheduler=Forgetful(searcher),
         callbacks=[Watch(searcher, on_step, workers, place.logs)],
         num_samples=-1,
-        resources_per_trial=place.resources,
         reuse_actors=True,
         max_failures=0,
         raise_on_failed_trial=False,
@@ -49,3 +55,8 @@ def once(
         trial_dirname_creator=lambda trial: trial.trial_id,
         verbose=0,
     )
+    if dispatch.hopeless and not dispatch.stopping:
+        raise ApetError(
+            f"{dispatch.hopeless}\nNo other machine is left. What is finished has its rows, and what failed so has "
+            "none: mend the machine, or give others with --address, and run the same command again"
+        )

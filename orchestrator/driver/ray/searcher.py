@@ -1,29 +1,30 @@
-"""What Ray Tune sees of the driver: a searcher that feeds packs, and a scheduler and a callback that listen."""
+"""What feeds Ray Tune: a searcher that suggests the dispatch's packs."""
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
+from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.launch import Launch
-from orchestrator.driver.ray.deaths import death
-from orchestrator.driver.ray.trainable import LAUNCH, PACK, REPORT, UP
+from orchestrator.driver.ray.deaths import Death
+from orchestrator.driver.ray.nodes import elsewhere, exclude
+from orchestrator.driver.ray.trainable import EXCLUDED, LAUNCH, NEAR, NODE, PACK, REFUSED, REPORT, SETUP
+from orchestrator.driver.room import Room
+from trials.setup import Setup
 from workers.pack.progress import Progress
 
-STARTS = 3  # workers that die before they took their first pack, one after the other, until the run is ended
 START_S = 60.0  # how long the first worker that is up waits for the others
 
 
 class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
-    """Turns a :class:`Dispatch` into Tune's suggestions: one pack each, when a worker is free for it.
+    """Turns a :class:`Dispatch` into Tune's suggestions: one pack each, when there is room for it.
 
     The first suggestions have no pack: they start all workers at once, and end when all are up. Without
     them Tune would give a waiting pack to the first worker that is free, and end the worker that starts for it.
@@ -31,54 +32,84 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     Args:
         dispatch: what is to be done.
         launch: what every pack of the run shares.
-        workers: packs at a time; None lets Tune keep some waiting, which makes a cluster scale up.
+        room: what packs share; None lets Tune keep some waiting, which makes a cluster scale up.
+        max_concurrent: packs at a time at most.
+        on_wait: called when there is nothing to suggest: Tune may call nothing else then.
     """
 
-    def __init__(self, dispatch: Dispatch, launch: Launch, workers: int | None) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        launch: Launch,
+        room: Room | None = None,
+        max_concurrent: int | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
-        self.dispatch, self.workers = dispatch, workers
-        self.packs: dict[str, str] = {}  # Tune's trial id: pack id, of packs that run
-        self._launch = launch.to_json()
-        self._to_start = workers if workers is not None and workers > 1 else 0
-        self._starting: set[str] = set()  # Tune's trial ids of suggestions without a pack
+        self.dispatch, self.room, self.max_concurrent, self.on_wait = dispatch, room, max_concurrent, on_wait
+        self.packs: dict[str, tuple[str, Setup]] = {}  # Tune's trial id: pack id and set-up, of packs that run
+        self._run_id, self._launch = launch.run_id, launch.to_json()
+        first = room.at_once(dispatch.setups())[:max_concurrent] if room is not None else []
+        self._to_start = deque(first if len(first) > 1 else [])
+        self._starting: dict[str, Setup] = {}  # Tune's trial ids of suggestions without a pack
         self._up: set[str] = set()
         self._first_up = 0.0
+        self._told: set[str] = set()  # nodes of which workers know that they get nothing more
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next pack, nothing for now, or the end: Tune then lets idle actors go."""
-        if not self.dispatch.waiting:
+        """The next pack, nothing for now, or the end: Tune then lets idle actors go.
+
+        It isn't the end as long as a pack runs: if its worker is lost, it comes back.
+        """
+        if self.dispatch.over:
             return str(Searcher.FINISHED)
-        if self.workers is not None and len(self.packs) + len(self._starting) >= self.workers:
+        if self.max_concurrent is not None and len(self.packs) + len(self._starting) >= self.max_concurrent:
+            self.on_wait()
             return None
         if self._to_start:
-            self._to_start -= 1
-            self._starting.add(trial_id)
-            return {PACK: "", LAUNCH: self._launch}
-        pack = self.dispatch.next()
-        assert pack is not None, "something is waiting"
-        self.packs[trial_id] = pack.pack_id
-        return {PACK: pack.to_json(), LAUNCH: self._launch}
+            setup = self._starting[trial_id] = self._to_start.popleft()
+            return self._suggestion("", setup)
+        pack = self.dispatch.next(self._fits)
+        if pack is None:
+            self.on_wait()
+            return None
+        self.packs[trial_id] = pack.pack_id, pack.setup
+        near = elsewhere(pack.setup, self.dispatch.failed_on(pack), self.dispatch.nodes.excluded)
+        return self._suggestion(pack.to_json(), pack.setup, near)
 
     def up(self, trial_id: str) -> bool:
         """A worker without a pack is up; whether it may take one now: all are, or it waited long enough."""
         self._first_up = self._first_up or time.monotonic()
         self._up.add(trial_id)
         waited = time.monotonic() - self._first_up > START_S
-        return waited or self.dispatch.stopping or (not self._to_start and self._starting <= self._up)
+        return waited or self.dispatch.over or (not self._to_start and self._starting.keys() <= self._up)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A pack reached an evaluation."""
+        if trial_id in self.packs:
+            self.dispatch.runs_on(self.packs[trial_id][0], result.get(NODE, ""), result.get("hostname", ""))
         if REPORT in result:
             self.dispatch.report(Progress.from_json(result[REPORT]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A pack is through; a broken one waits for :meth:`Watch.on_trial_error`, which knows why."""
-        self._starting.discard(trial_id)
+        """A pack is through; a broken one waits for :meth:`lost`, which knows why."""
+        self._starting.pop(trial_id, None)
         if error or trial_id not in self.packs:
             return
         if result:
             self.on_trial_result(trial_id, result)
-        self.dispatch.finished(self.packs.pop(trial_id))
+        pack_id, _ = self.packs.pop(trial_id)
+        if result and result.get(REFUSED):
+            self.dispatch.refused(pack_id)
+        else:
+            self.dispatch.finished(pack_id)
+            self._tell_excluded()
+
+    def lost(self, trial_id: str, why: Death) -> None:
+        """A pack's worker is gone, or can't go on."""
+        if trial_id in self.packs:
+            self.dispatch.lost(self.packs.pop(trial_id)[0], why)
+            self._tell_excluded()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the state."""
@@ -86,111 +117,16 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see :meth:`save`."""
 
+    def _suggestion(self, pack: str, setup: Setup, near: str = "") -> dict[str, Any]:
+        excluded = " ".join(sorted(self.dispatch.nodes.excluded - {""}))
+        return {PACK: pack, LAUNCH: self._launch, SETUP: json.dumps(asdict(setup)), EXCLUDED: excluded, NEAR: near}
 
-class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types here
-    """Hears of workers that start and die.
+    def _fits(self, setup: Setup) -> bool:
+        running = [*(one for _, one in self.packs.values()), *self._starting.values()]
+        return self.room is None or self.room.fits(setup, running)
 
-    A subclass of Tune's progress callback only so that Tune doesn't add its own, which remembers every trial.
-
-    Args:
-        searcher: whose packs these are.
-        on_step: called some ten times a second.
-        workers: node and process of every worker seen are added.
-        logs: Ray's folder of logs, where it is on this machine.
-    """
-
-    def __init__(
-        self,
-        searcher: PackSearcher,
-        on_step: Callable[[], None],
-        workers: set[tuple[str, int]],
-        logs: Path | None = None,
-    ) -> None:
-        self.searcher, self.on_step, self.workers, self.logs = searcher, on_step, workers, logs
-        self.dead_starts = 0
-        self.last_error = ""
-        self._started: set[str] = set()  # Tune trials whose actor is up
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """An actor has the trial's pack."""
-        self._started.add(trial.trial_id)
-        self.dead_starts = 0
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Remember the worker."""
-        self.workers.add((result["node_ip"], result["pid"]))
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Forget the trial, its empty directory too."""
-        self._started.discard(trial.trial_id)
-        shutil.rmtree(trial.local_path, ignore_errors=True)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker is gone, or raised what it should have caught: tell the dispatch why."""
-        why = death(trial, self.logs)
-        self.last_error = why.log
-        if trial.trial_id in self._started:
-            self._started.discard(trial.trial_id)
-        else:
-            self.dead_starts += 1
-        pack_id = self.searcher.packs.pop(trial.trial_id, None)
-        if pack_id is not None:  # Tune counts no failure when the machine was taken away
-            self.searcher.dispatch.lost(pack_id, why, preempted=trial.num_failures == 0)
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Let the driver look around.
-
-        Raises:
-            WorkersDontStart: several workers in a row died before they took a pack.
-        """
-        self.on_step()
-        if self.dead_starts >= STARTS:
-            raise WorkersDontStart(self.last_error)
-
-
-class WorkersDontStart(RuntimeError):
-    """No worker comes up; more attempts would only take time."""
-
-
-class Forgetful(FIFOScheduler):  # type: ignore[misc]  # ray has no types here
-    """First in, first out, and lets Tune forget trials that ended, so that a long run stays small.
-
-    Tune keeps every trial for its experiment state and its result grid, which nobody reads here: the store
-    is the record. The names below are Tune's own; one that a later version lacks is passed over.
-    """
-
-    KEPT = ("_stopped_trials", "_failed_trials", "_trials_to_cache", "_live_trials")
-
-    def __init__(self, searcher: PackSearcher) -> None:
-        super().__init__()
-        self.searcher = searcher
-        self._controller: Any = None
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Remember the controller, which has no other way here."""
-        self._controller = tune_controller
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """See :meth:`on_trial_complete`."""
-        self._controller = tune_controller
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Go on, until a worker that waits for the others may take its first pack."""
-        if result.get(UP) and self.searcher.up(trial.trial_id):
-            return str(FIFOScheduler.STOP)
-        return str(FIFOScheduler.CONTINUE)
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A new trial: forget those that ended before."""
-        if self._controller is None:
-            return
-        trials = self._controller.get_trials()
-        ended = [one for one in trials if one.is_finished()]
-        trials[:] = [one for one in trials if not one.is_finished()]
-        metadata = getattr(self._controller, "_trial_metadata", {})
-        for one in ended:
-            metadata.pop(one.trial_id, None)
-            for name in self.KEPT:
-                getattr(self._controller, name, set()).discard(one)
+    def _tell_excluded(self) -> None:
+        """Packs with their workers already may be on their way to a node that gets nothing more."""
+        for node in self.dispatch.nodes.excluded - self._told:
+            self._told.add(node)
+            exclude(self._run_id, node)

@@ -1,41 +1,58 @@
 """The thin adapter between Ray Tune and a worker: one Tune trial is one pack, one actor is one worker.
 
 The actor is kept from pack to pack (``reuse_actors``), and with it the worker's warm backbone. Everything
-that lasts is written by the worker itself; Tune only hears how far it is.
+that lasts is written by the worker itself; Tune only hears how far it is. A worker that can't go on ends the actor.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import ray
 from ray import tune
 
 from orchestrator.driver.launch import Launch
+from orchestrator.driver.ray.deaths import broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
+from orchestrator.driver.ray.nodes import is_excluded
+from orchestrator.driver.ray.resources import request
 from trials.pack import Pack
+from trials.setup import Setup
 from trials.store.store import Store
+from workers.pack.progress import Progress
 
-PACK, LAUNCH = "pack", "launch"  # keys of the configuration; no pack: only start
-REPORT, UP = "report", "up"  # keys of a result: a Report as text; whether a worker without a pack is up
+PACK, LAUNCH, SETUP = "pack", "launch", "setup"  # keys of the configuration, texts; no pack: only start
+EXCLUDED, NEAR = "excluded", "near"  # more of them: nodes that it must not go to, the one that it should
+REPORT, NODE = "report", "node"  # keys of a result: a Progress as text; Ray's id of the worker's node
+UP, REFUSED = "up", "refused"  # whether a worker without a pack is up; whether the pack was not begun
 UP_S = 0.1  # between two results of a worker without a pack
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types here
     """Runs packs one after the other on one worker."""
 
-    begun: bool  # whether the pack at hand has taken a step
+    progress: Iterator[Progress] | None  # of the pack at hand
+    begun: bool  # whether it has taken a step
     open: set[str]  # its trials that have not ended
+    beat: dict[str, Any]  # what a heartbeat says of it
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What a pack takes, by its set-up; Tune asks for it before there is an actor."""
+        return request(Setup(**json.loads(config[SETUP])), config[EXCLUDED].split(), config[NEAR])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make the worker; called once per actor."""
         launch = Launch.from_json(config[LAUNCH])
         module, _, name = launch.worker.partition(":")
         store = Store(launch.store)
+        self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()
         self.worker = getattr(importlib.import_module(module), name)(store)
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         self._begin(config)
@@ -46,21 +63,31 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train to the pack's next evaluation; a pack that comes after the request to stop isn't begun."""
+        """Train to the pack's next evaluation; a pack that comes after the request to stop isn't begun.
+
+        Raises:
+            WorkerBroken: the worker raised: it can't go on, and this actor ends.
+        """
         if self.progress is None:
             time.sleep(UP_S)
             return {"done": False, UP: True}
-        if not self.begun and self.heartbeat.should_stop():
-            return {"done": True}
+        if not self.begun:
+            if self.heartbeat.should_stop():
+                return {"done": True}
+            if is_excluded(self.run_id, self.node):
+                return {"done": True, REFUSED: True}
         self.begun = True
-        progress = next(self.progress, None)
-        if progress is None:
-            return {"done": True}
-        self.open -= {ended.trial_id for ended in progress.ended}
-        if not self.open:
-            next(self.progress, None)  # the generator's own end: it lets go of what the pack held
-        self._beat(progress.step, progress.steps)
-        return {"done": not self.open, REPORT: progress.to_json()}
+        try:
+            progress = next(self.progress, None)
+            if progress is None:
+                return {"done": True, NODE: self.node}
+            self.open -= {ended.trial_id for ended in progress.ended}
+            if not self.open:
+                next(self.progress, None)  # the generator's own end: it lets go of what the pack held
+        except Exception as error:
+            raise broken(error, self.node, socket.gethostname()) from error
+        self._beat(progress.step, progress.steps, now=bool(progress.ended))
+        return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's checkpoint is in the store. Tune fails a trial that lacks this method."""
@@ -73,9 +100,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         self.heartbeat.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.progress: Iterator[Any] | None = None
-        self.begun: bool = False
-        self.open: set[str] = set()
+        self.progress, self.begun, self.open = None, False, set()
         if not config[PACK]:
             return
         pack = Pack.from_json(config[PACK])
@@ -86,11 +111,11 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             "sweep": pack.sweep,
             "backbone": first.backbone.name,
             "task": first.task.name,
-            "trials": sorted(self.open),
             "since": time.time(),
         }
         self.progress = self.worker.run(pack, self.heartbeat.should_stop)
-        self._beat(0, first.training.steps)
+        self._beat(0, first.training.steps, now=True)
 
-    def _beat(self, step: int, steps: int) -> None:
-        self.heartbeat.say({**self.beat, "step": step, "steps": steps}, now=step == 0)
+    def _beat(self, step: int, steps: int, now: bool) -> None:
+        """Say what trains; a trial that has ended doesn't, though its pack may."""
+        self.heartbeat.say({**self.beat, "trials": sorted(self.open), "step": step, "steps": steps}, now=now)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from shell import SMALL, apet, refused, small, stored
 
+from orchestrator.planning.devices import Machine
 from trials.sweep.sweep import Sweep
 
 
@@ -37,7 +38,7 @@ def test_a_condition_that_nothing_fulfils_is_said(tmp_path: Path) -> None:
         refused("run", small(tmp_path), "--store", store.uri, "--where", "backbone = 'x'", *more, says=said)
     result = apet("thresholds", "--store", store.uri, "--where", "backbone = 'x'")
     assert result.exit_code == 0
-    assert "no trial of 2 fulfils it" in result.stdout  # the failed one is no result
+    assert "no trial of 3 fulfils it" in result.stdout
     assert "run a sweep" not in result.stdout
 
 
@@ -56,10 +57,45 @@ def test_what_was_skipped_is_said(words: tuple[str, ...], tmp_path: Path) -> Non
     assert "0 " not in result.stderr.split("; the first")[0]
 
 
-def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path) -> None:
-    gang = small(tmp_path, SMALL + "resources: {gpus: 2}\n")
+def test_dry_run_run_and_plan_refuse_the_same_groups_in_the_same_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = small(tmp_path, SMALL.replace("[tiny-bert, tiny-t5]", "[tiny-bert, t5-xxl]"))
+    node = Machine(cpus=32, memory=512 * 2**30, gpus=4, card_bytes=80 * 2**30)
+    for module in ("orchestrator.planning.devices", "orchestrator.driver.run"):
+        monkeypatch.setattr(f"{module}.here", lambda: node)
+    groups = [
+        line.removeprefix("refused by `apet run`: ")
+        for line in apet("plan", large).stdout.splitlines()
+        if line.startswith("refused by")
+    ]
+    assert len(groups) == 1
+    assert groups[0].startswith("t5-xxl full on rte: ")
     for more in ((), ("--dry-run",)):
-        refused("run", gang, "--store", tmp_path / "new", *more, says=["resources.gpus is 2", "give 0, 1 or auto"])
+        said = refused("run", large, "--store", tmp_path / "new", *more, says=[*groups, "--where leaves trials out"])
+        assert said.count(" on rte: ") == len(groups), "no other group is named"
+        assert (
+            apet("run", large, "--store", tmp_path / "new", "--where", "method <> 'full'", "--dry-run").exit_code == 0
+        )
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        (
+            "{gpus: 2}",
+            ["tiny-bert full on rte: ", "tiny-t5 full on rte: ", "2 GPUs at ZeRO stage 2", "gpus is 2"],
+        ),
+        ("{gpus: 0, zero_stage: 3}", ["resources.gpus is 0 and resources.zero_stage 3"]),
+        ("{zero_stage: 0, offload: true}", ["resources.offload is true", "give stage 2"]),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(resources: str, says: list[str], tmp_path: Path) -> None:
+    gang = small(tmp_path, SMALL + f"resources: {resources}\n")
+    for more in ((), ("--dry-run",)):
+        refused("run", gang, "--store", tmp_path / "new", *more, says=says)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_plan_of_nothing_is_a_line_and_the_reasons(tmp_path: Path) -> None:

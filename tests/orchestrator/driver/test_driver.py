@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from paths import SUPPORT
 from orchestrator.driver.run import Summary, execute
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError
+from trials.setup import Setup
 from trials.store.store import Store
+from trials.sweep.sweep import Resources
 
 pytestmark = pytest.mark.cluster
 
@@ -41,7 +45,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def run(todos: list[Todo], store: Store, **options: Any) -> Summary:
-    return execute(todos, store, worker=WORKER, quiet=True, **options)
+    resources = Resources(**{name: options.pop(name) for name in ("retries", "pack_size") if name in options})
+    return execute(todos, store, resources, worker=WORKER, quiet=True, **options)
 
 
 def attempts(store: Store) -> list[dict[str, Any]]:
@@ -58,7 +63,7 @@ def test_each_worker_loads_each_backbone_once(ray: Any, store: Store, capfd: pyt
     assert (summary.completed, summary.remaining, summary.workers_started) == (24, 0, 2)
     rows = attempts(store)
     assert sorted(row["trial_id"] for row in rows) == sorted(one.trial.trial_id for one in todos)
-    assert {(row["device"], row["devices"]) for row in rows} == {("cpu", 1)}, "one thread each"
+    assert {(row["device"], row["threads"]) for row in rows} == {("cpu", 1)}, "one thread each"
     assert sum(row["load_s"] > 0 for row in rows) <= 2 * 3
     assert store.running() == {}
     assert not list((Path(store.uri) / "runs").rglob("*.json"))
@@ -77,6 +82,7 @@ def test_what_went_wrong_is_sorted_out(ray: Any, store: Store) -> None:
         seed: [(r["attempt"], r["state"], r["error_class"]) for r in rows if r["train_seed"] == seed]
         for seed in range(10)
     }
+    assert {row["failure_class"] for row in rows if row["state"] == "failed" and row["attempt"]} == {"infrastructure"}
     assert found[0] == [(1, "failed", "WorkerDied")]
     assert found[1] == [(1, "completed", None)]
     assert found[2] == [(1, "failed", "RuntimeError")]
@@ -99,7 +105,7 @@ def test_workers_that_never_start_end_the_run(ray: Any, store: Store) -> None:
 
 
 def test_a_long_run_stays_small(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.driver.ray.searcher import Watch
+    from orchestrator.driver.ray.watch import Watch
 
     held = []
     on_step_end = Watch.on_step_end
@@ -134,13 +140,57 @@ def test_what_another_driver_has_done_is_left_out(ray: Any, store: Store) -> Non
 
 def test_a_store_that_a_node_does_not_see_is_refused(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.driver.ledger import Ledger
-    from orchestrator.driver.ray.cluster import probe
+    from orchestrator.driver.ray.probe import probe
 
     probe(store, "run")
     monkeypatch.setattr(Ledger, "uri", property(lambda self: "/a/folder/of/another/node"))
     with pytest.raises(ApetError, match="not seen by 1 nodes"):
         probe(store, "run")
     assert not [path for path in (Path(store.uri) / "runs").rglob("*") if path.is_file()]
+
+
+def test_a_sick_machine_ends_the_run_and_leaves_no_failed_rows(ray: Any, store: Store) -> None:
+    behave(store, {"sick": "any"})
+    start = time.monotonic()
+    with pytest.raises(ApetError, match=r"5 packs in a row failed.*illegal memory access(.|\n)*run the same command"):
+        run([todo(i) for i in range(5000)], store)
+    assert time.monotonic() - start < 60
+    assert attempts(store) == []
+    assert store.running() == {}
+
+
+def test_a_trial_whose_worker_was_lost_beside_a_long_pack_comes_back_at_once(ray: Any, store: Store) -> None:
+    long, short = todo(0), todo(1)
+    behave(store, {long.trial.trial_id: "sleep:10", short.trial.trial_id: "die-once"})
+    assert run([long, short], store).completed == 2
+    slow, again = attempts(store)
+    assert again["attempt"] == 1
+    assert again["finished_at"] < slow["finished_at"], "it waited for the long pack"
+
+
+def test_packs_of_one_run_ask_for_what_each_takes(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.planning.fit import Setups
+
+    whole = Setups.setup
+    monkeypatch.setattr(Setups, "setup", lambda self, one: replace(whole(self, one), threads=1 + one.train_seed // 10))
+    todos = [todo(i) for i in (0, 10, 1, 11, 2, 12, 3, 13)]
+    behave(store, {one.trial.trial_id: "sleep:1" for one in todos})
+    summary = run(todos, store)
+    rows = attempts(store)
+    assert (summary.completed, {row["threads"] for row in rows}) == (8, {1, 2})
+    for row in rows:
+        at = row["started_at"]
+        taken = sum(r["threads"] for r in rows if r["started_at"] <= at < r["finished_at"])
+        assert taken <= 2, "this Ray has two CPUs"
+    assert summary.workers_started <= 4
+
+
+def test_a_pack_that_takes_more_than_there_is(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.planning.fit import Setups
+
+    monkeypatch.setattr(Setups, "setup", lambda self, one: Setup("cpu", threads=3))
+    with pytest.raises(ApetError, match=r"a pack takes 3 CPUs.*this machine has 2 CPUs"):
+        run([todo(0)], store)
 
 
 def test_wrong_numbers_are_refused_before_anything_starts(store: Store) -> None:

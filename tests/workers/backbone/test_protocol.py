@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from worker_for_tests import given
 
 from trials import backbones
 from trials.pack import Member, Pack, Sources
@@ -97,7 +98,7 @@ def test_the_test_is_taken_at_the_best_validation_step(
 
     def scores(job: Job, data: Any) -> list[Scores]:
         split = "validation" if data is job.validation else "test"
-        seen[split].append(torch.cat([p.detach().flatten().clone() for p in job.states[0].params]))
+        seen[split].append(torch.cat([p.flatten() for p in job.engine.values(0)]))
         return [Scores(on_validation[len(seen[split]) - 1] if split == "validation" else 0.7, {})]
 
     monkeypatch.setattr(training_loop, "_scores", scores)
@@ -118,10 +119,11 @@ def run(worker: Worker, one: Trial, folder: Path) -> list[Ended]:
     rows = [{"text": f"a {word} film number {i}", "label": i % 2} for i, word in enumerate(("dull", "fine") * 8)]
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pack = Pack("pack", (Member(one),), Sources(f"random:{one.backbone.name}", f"folder:{folder}"))
+    pack = Pack("pack", (Member(given(one, folder)),), Sources(f"random:{one.backbone.name}", f"folder:{folder}"))
     return [ended for progress in worker.run(pack) for ended in progress.ended]
 
 
 def train_loss(store: Store, one: Trial) -> float:
     """Of a trial's last step."""
-    return float(next(r["train_loss"] for r in store.trials().to_pylist() if r["trial_id"] == one.trial_id))
+    method = one.method.name
+    return float(next(r["train_loss"] for r in store.trials().to_pylist() if r["method"] == method))

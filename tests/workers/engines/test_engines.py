@@ -1,119 +1,243 @@
-"""Plain PyTorch and DeepSpeed (stage 0, one CPU process) take the same steps."""
+"""The contract of an engine, method by method on both of them."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import math
 from typing import Any
 
 import pytest
 import torch
+from engines_for_tests import RATES, equal, take, two
+from tiny_for_tests import FAMILIES, batch
 
-from trials import backbones
-from trials.errors import ApetError
-from trials.modules.positions import layout
-from workers.backbone import weights
 from workers.engines import choice
 from workers.engines.engine import Engine, Group
-from workers.modules.model import PackModel
-from workers.modules.modules import Modules
 
-FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
-
-
-def batch(family: str) -> dict[str, torch.Tensor]:
-    """Four rows with targets of three tokens."""
-    ids = torch.arange(4 * 9).view(4, 9) * 37 % 1900 + 20
-    mask = torch.ones_like(ids)
-    if family == "bert":
-        return {"input_ids": ids, "attention_mask": mask, "class_labels": torch.tensor([0, 1, 1, 0])}
-    labels = ids.clone()
-    labels[:, :6] = -100
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels if family == "bloom" else ids[:, 6:]}
+both = pytest.mark.parametrize("engine_name", choice.ENGINES)
+families = pytest.mark.parametrize("name", FAMILIES)
 
 
-def pack_model(name: str, trials: list[Any]) -> tuple[PackModel, Modules]:
-    ref = backbones.get(name)
-    model = weights._empty(ref)
-    weights._fill(model, ref)
-    model.eval().requires_grad_(False)
-    backbone: Any = SimpleNamespace(ref=ref, model=model, tokenizer=None, device=torch.device("cpu"))
-    modules = Modules(backbone, [layout(t) for t in trials])
-    heads = None
-    if ref.family == "bert":
-        model.forward = lambda **inputs: model.bert(**inputs)  # a head on the hidden states, without the vocabulary
-        heads = [torch.linspace(-1, 1, 2 * 64).view(2, 64)] * len(trials)
-    return PackModel(backbone, modules, heads), modules
+@both
+@families
+def test_losses(engine_name: str, name: str, trial: Any) -> None:
+    with two(engine_name, name, trial) as (engine, model):
+        assert torch.equal(engine.losses(batch(name)), model(batch(name)))
+        assert engine.losses(batch(name)).shape == (2,)
 
 
-def run(engine_name: str, name: str, trials: list[Any], steps: int, drop_at: int | None = None) -> list[torch.Tensor]:
-    """θ of a pack after some steps; the first trial leaves at ``drop_at``."""
-    model, modules = pack_model(name, trials)
-    rates = (1e-2, 3e-3)
-    groups = [Group([theta], rate) for theta, rate in zip(modules.thetas, rates, strict=True)]
-    engine = choice.make(engine_name, model, groups)
-    assert [sum(p.numel() for p in g) for g in engine.groups()] == [t.method.count for t in trials]
-    for step in range(steps):
-        if step == drop_at:
+@both
+@families
+def test_backward(engine_name: str, name: str, trial: Any) -> None:
+    """Passes of one step add up, and the frozen backbone gets nothing."""
+    with two(engine_name, name, trial) as (engine, model):
+        engine.backward(engine.losses(batch(name)).sum())
+        once = [engine.clip(group, math.inf) for group in (0, 1)]
+        engine.reset()
+        for last in (False, True):
+            engine.backward(engine.losses(batch(name)).sum(), last=last)
+        assert [engine.clip(group, math.inf) for group in (0, 1)] == pytest.approx([2 * x for x in once])
+        assert min(once) > 0
+        assert all(p.grad is None for p in model.backbone.parameters())
+
+
+@both
+@families
+def test_clip(engine_name: str, name: str, trial: Any) -> None:
+    """The norm before comes back; each group is scaled by its own, and only down."""
+    with two(engine_name, name, trial) as (engine, _):
+        engine.backward((engine.losses(batch(name)) * 1000).sum())
+        before = [engine.clip(group, 1e9) for group in (0, 1)]
+        assert engine.clip(0, before[0] / 4) == pytest.approx(before[0])
+        assert engine.clip(0, 1e9) == pytest.approx(before[0] / 4, rel=1e-4)
+        assert engine.clip(1, 1e9) == pytest.approx(before[1])
+
+
+@both
+@families
+@pytest.mark.parametrize("bad", [math.nan, math.inf], ids=str)
+def test_clip_of_a_group_that_diverged(engine_name: str, name: str, bad: float, trial: Any) -> None:
+    """Its norm isn't finite; once it is dropped the other moves as if nothing had been."""
+    moved = []
+    for factor in (1.0, bad):
+        with two(engine_name, name, trial) as (engine, _):
+            losses = engine.losses(batch(name))
+            engine.backward(losses[0] * factor + losses[1])
+            assert math.isfinite(engine.clip(0, 1.0)) == (factor == 1.0)
+            assert math.isfinite(engine.clip(1, 1.0))
             engine.drop(0)
-            modules.active = [1]
-        losses = engine.losses(batch(model.family))
-        engine.backward(losses.sum())
-        engine.step()
-    engine.close()
-    modules.close()
-    return [theta.detach().clone() for theta in modules.thetas]
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("drop_at", [None, 2])
-def test_the_engines_take_the_same_steps_bitwise(name: str, drop_at: int | None, trial: Any) -> None:
-    trials = [trial(name, count=500), trial(name, count=60, operations={"concat": 1})]
-    plain = run("plain", name, trials, 5, drop_at)
-    deepspeed = run("deepspeed", name, trials, 5, drop_at)
-    for a, b in zip(plain, deepspeed, strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_trial_alone_takes_the_steps_it_takes_in_a_pack(name: str, trial: Any) -> None:
-    trials = [trial(name, count=500), trial(name, count=60, operations={"concat": 1})]
-    packed = run("plain", name, trials, 4)
-    model, modules = pack_model(name, trials[1:])
-    engine = choice.make("plain", model, [Group([modules.thetas[0]], 3e-3)])
-    for _ in range(4):
-        engine.backward(engine.losses(batch(model.family)).sum())
-        engine.step()
-    assert torch.equal(packed[1], modules.thetas[0])
-
-
-@pytest.mark.parametrize("engine_name", choice.ENGINES)
-def test_a_saved_state_goes_on_bitwise(engine_name: str, trial: Any) -> None:
-    one = [trial("tiny-bloom", count=300)]
-    model, modules = pack_model("tiny-bloom", one)
-    theta = modules.thetas[0]
-    start = theta.detach().clone()
-
-    def steps(engine: Engine, n: int) -> None:
-        for _ in range(n):
-            engine.backward(engine.losses(batch("bloom")).sum())
             engine.step()
-
-    engine = choice.make(engine_name, model, [Group([theta], 1e-2)])
-    steps(engine, 2)
-    middle, state = theta.detach().clone(), engine.state(0)
-    steps(engine, 3)
-    end = theta.detach().clone()
-    engine.close()
-    assert not torch.equal(middle, end)
-    assert not torch.equal(start, middle)
-    theta.data.copy_(middle)
-    again = choice.make(engine_name, model, [Group([theta], 1e-2)])
-    again.load_state(0, state)
-    steps(again, 3)
-    again.close()
-    assert torch.equal(theta, end)
+            moved.append(engine.values(1))
+    assert equal(*moved)
 
 
-def test_an_unknown_engine_names_the_choices() -> None:
-    with pytest.raises(ApetError, match="did you mean deepspeed"):
-        choice.make("deepsped", torch.nn.Linear(1, 1), [])
+@families
+def test_deepspeed_sees_no_gradient_that_is_not_finite(name: str, trial: Any) -> None:
+    """Most of its stages skip the whole step where there is one, every trial's."""
+    with two("deepspeed", name, trial) as (engine, model):
+        losses = engine.losses(batch(name))
+        engine.backward(losses[0] * math.nan + losses[1])
+        assert not model.thetas[0].grad.any()
+        assert model.thetas[1].grad.any()
+
+
+@both
+@families
+def test_step(engine_name: str, name: str, trial: Any) -> None:
+    """Adam's first step is as long as each group's own rate; gradients are forgotten."""
+    with two(engine_name, name, trial) as (engine, _):
+        before = [engine.values(group)[0] for group in (0, 1)]
+        take(engine, name, 1)
+        for group, rate in enumerate(RATES):
+            moved = (engine.values(group)[0] - before[group]).abs().max()
+            assert float(moved) == pytest.approx(rate, rel=1e-2)
+        assert engine.count(0) == 0
+
+
+@both
+@families
+def test_reset(engine_name: str, name: str, trial: Any) -> None:
+    """A pass that was given up leaves nothing, not even that it diverged."""
+    found = []
+    for given_up in (False, True):
+        with two(engine_name, name, trial) as (engine, _):
+            if given_up:
+                engine.backward(engine.losses(batch(name)).sum() * math.nan, last=False)
+                engine.reset()
+                assert engine.count(0) == 0
+            engine.backward(engine.losses(batch(name)).sum())
+            assert math.isfinite(engine.clip(0, 1.0))
+            engine.step()
+            found.append([*engine.values(0), *engine.values(1)])
+    assert equal(*found)
+
+
+@both
+@families
+def test_count(engine_name: str, name: str, trial: Any) -> None:
+    with two(engine_name, name, trial) as (engine, model):
+        assert [engine.count(group, reached=False) for group in (0, 1)] == [500, 60]
+        assert [engine.count(group) for group in (0, 1)] == [0, 0]
+        model.modules_K.active = [1]  # type: ignore[union-attr]
+        engine.backward(engine.losses(batch(name)).sum())
+        assert [engine.count(group) for group in (0, 1)] == [0, 60]
+
+
+@both
+@families
+def test_values(engine_name: str, name: str, trial: Any) -> None:
+    """Copies: what is trained on doesn't change them, nor they it."""
+    with two(engine_name, name, trial) as (engine, model):
+        (first,) = engine.values(0)
+        kept = first.clone()
+        assert first.shape == (500,)
+        assert torch.equal(first, model.thetas[0])
+        take(engine, name, 1)
+        assert torch.equal(first, kept)
+        assert not torch.equal(first, engine.values(0)[0])
+        first.fill_(7.0)
+        assert not (engine.values(0)[0] == 7.0).any()
+
+
+@both
+@families
+def test_set_values(engine_name: str, name: str, trial: Any) -> None:
+    """What was taken goes back, dropped or not, and is what the next pass reads."""
+    with two(engine_name, name, trial) as (engine, _):
+        before = [engine.values(0), engine.values(1)]
+        losses = engine.losses(batch(name)).detach()
+        take(engine, name, 2)
+        engine.drop(1)
+        assert not torch.equal(engine.losses(batch(name)), losses)
+        for group in (0, 1):
+            engine.set_values(group, before[group])
+            assert equal(engine.values(group), before[group])
+        assert torch.equal(engine.losses(batch(name)), losses)
+        with pytest.raises(AssertionError, match="shape"):
+            engine.set_values(0, before[1])
+
+
+@both
+@families
+def test_drop(engine_name: str, name: str, trial: Any) -> None:
+    """A trial that has left, with gradients at hand, moves no more and has no moments; the other goes on."""
+    with two(engine_name, name, trial) as (engine, model):
+        take(engine, name, 1)
+        engine.backward(engine.losses(batch(name)).sum())
+        left, stays = engine.values(0), engine.values(1)
+        engine.drop(0)
+        assert engine.count(0) == 0
+        assert engine.state(0) == [{}]
+        engine.step()
+        model.modules_K.active = [1]  # type: ignore[union-attr]
+        take(engine, name, 1)
+        assert equal(engine.values(0), left)
+        assert not equal(engine.values(1), stays)
+
+
+@both
+@families
+def test_state(engine_name: str, name: str, trial: Any) -> None:
+    with two(engine_name, name, trial) as (engine, _):
+        assert engine.state(0) == [{}]
+        take(engine, name, 3)
+        (state,) = engine.state(0)
+        assert {key: tuple(x.shape) for key, x in state.items()} == {
+            "step": (),
+            "exp_avg": (500,),
+            "exp_avg_sq": (500,),
+        }
+        assert state["step"] == 3
+        kept = state["exp_avg"].clone()
+        take(engine, name, 1)
+        assert torch.equal(state["exp_avg"], kept), "a copy"
+
+
+@both
+@families
+def test_load_state(engine_name: str, name: str, trial: Any) -> None:
+    """Values and state in another engine go on to the same bits; what was given stays as it was."""
+    with two(engine_name, name, trial) as (engine, _):
+        take(engine, name, 2)
+        saved = [(engine.values(group), engine.state(group)) for group in (0, 1)]
+        take(engine, name, 3)
+        end = [*engine.values(0), *engine.values(1)]
+    with two(engine_name, name, trial) as (again, _):
+        for group, (values, state) in enumerate(saved):
+            again.set_values(group, values)
+            again.load_state(group, state)
+        take(again, name, 3)
+        assert equal([*again.values(0), *again.values(1)], end)
+    assert all(state[0]["step"] == 2 for _, state in saved)
+
+
+@both
+@families
+def test_close(engine_name: str, name: str, trial: Any) -> None:
+    """No gradient and no hook stays; another engine starts on the same model as on a new one."""
+    found = []
+    for used in (False, True):
+        with two("plain", name, trial) as (first, model):
+            start = [first.values(group) for group in (0, 1)]
+            params = [[p] for p in model.thetas]
+            if used:
+                other = choice.make(engine_name, model, [Group(*x) for x in zip(params, RATES, strict=True)])
+                other.backward(other.losses(batch(name)).sum())
+                other.close()
+                assert all(p.grad is None for p in model.parameters())
+                assert not any(p._backward_hooks for p in model.thetas)
+            assert equal([first.values(group)[0] for group in (0, 1)], [x[0] for x in start])
+            engine = choice.make(engine_name, model, [Group(*x) for x in zip(params, RATES, strict=True)])
+            take(engine, name, 3)
+            found.append([*engine.values(0), *engine.values(1)])
+            engine.close()
+    assert equal(*found)
+
+
+def test_every_method_of_the_contract_is_tested_on_both_engines() -> None:
+    methods = [name for name, value in vars(Engine).items() if callable(value) and not name.startswith("_")]
+    assert {"values", "clip", "close"} <= set(methods)
+    for method in methods:
+        test = globals().get(f"test_{method}")
+        assert test is not None, f"no test of {method}"
+        marks = {mark.args[0]: mark.args[1] for mark in test.pytestmark}
+        assert (tuple(marks["engine_name"]), tuple(marks["name"])) == (choice.ENGINES, FAMILIES), method

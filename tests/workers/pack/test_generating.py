@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from encodings_for_tests import tokenizer
+from worker_for_tests import given
 
 from trials import tasks
 from trials.pack import Member, Pack, Sources
@@ -38,6 +39,7 @@ def chats(tmp_path: Path) -> Path:
 
 def rows_of(store: Store, folder: Path, *trials: Any) -> list[dict[str, Any]]:
     sources = Sources(f"random:{trials[0].backbone.name}", f"folder:{folder}")
+    trials = tuple(given(t, folder) for t in trials)
     pack = Pack("pack", tuple(Member(t, 0) for t in trials), sources, sweep="test")
     list(Worker(store).run(pack))
     found = {row["trial_id"]: row for row in store.trials().to_pylist()}

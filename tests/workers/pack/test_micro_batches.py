@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_for_tests import FAMILIES, batch, frozen, pack
+from worker_for_tests import given
 
 from trials.pack import Member, Pack, Sources
 from trials.setup import Setup
@@ -18,7 +19,8 @@ from workers.engines import choice
 from workers.engines.engine import Group
 from workers.modules.model import PackModel
 from workers.pack.loop import Job, _gradients, _step
-from workers.pack.micro_batches import MicroBatches, ran_out
+from workers.pack.memory import OutOfMemoryError, memory_named
+from workers.pack.micro_batches import MicroBatches
 from workers.pack.state import TrialState
 from workers.rows.batches import IGNORED, Batch
 from workers.worker import Worker
@@ -46,9 +48,8 @@ def test_parts_add_up_to_the_whole_batch(name: str, engine_name: str, trial: Any
     found = {}
     for rows in (4, 3, 1):
         with pack(frozen(name), trials) as (model, modules):
-            pairs = enumerate(zip(trials, modules.thetas, strict=True))
-            states = [TrialState(Member(t), i, [p]) for i, (t, p) in pairs]
-            groups = [Group(c.params, c.member.trial.learning_rate) for c in states]
+            states = [TrialState(Member(t), i) for i, t in enumerate(trials)]
+            groups = [Group([p], t.learning_rate) for t, p in zip(trials, modules.thetas, strict=True)]
             engine = choice.make(engine_name, model, groups)
             job = Job(model, engine, states, Training(9, 4), 0, nothing, nothing, nothing, micro_batch=rows)
             losses = _gradients(job, uneven(name), job.micro.rows)
@@ -105,7 +106,7 @@ def test_a_row_that_does_not_fit_and_other_errors_are_raised() -> None:
         tried.append(rows)
         raise GPU_FULL
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(OutOfMemoryError):
         MicroBatches(8).fit(never_fits, undo=lambda: undone.append(1))
     assert (tried, len(undone)) == ([8, 4, 2, 1], 3)
     with pytest.raises(RuntimeError, match="shape"):
@@ -113,9 +114,9 @@ def test_a_row_that_does_not_fit_and_other_errors_are_raised() -> None:
 
 
 def test_the_machine_s_own_memory_is_recognised() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**46)
-    assert ran_out(caught.value)
+    for too_much in (lambda: torch.empty(2**46), lambda: bytearray(2**60)):
+        with pytest.raises(OutOfMemoryError), memory_named():
+            too_much()
 
 
 def run(one: Trial, store: Path, folder: Path, micro_batch: int | None = None) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def run(one: Trial, store: Path, folder: Path, micro_batch: int | None = None) -
     rows = [{"text": f"a {word} film number {i}", "label": i % 2} for i, word in enumerate(("dull", "fine") * 12)]
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sources = Sources(f"random:{one.backbone.name}", f"folder:{folder}")
+    one, sources = given(one, folder), Sources(f"random:{one.backbone.name}", f"folder:{folder}")
     kept = Store(store, create=True)
     setup = Setup("cpu", threads=1, micro_batch=micro_batch)
     for _ in Worker(kept, engine="plain").run(Pack("pack", (Member(one),), sources, setup=setup)):

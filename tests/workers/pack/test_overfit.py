@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from encodings_for_tests import PAIRS, tokenizer
+from worker_for_tests import given
 
 from trials import backbones, tasks
 from trials.pack import Member, Pack, Sources
@@ -66,7 +67,7 @@ def test_eight_real_rows_are_learnt_by_heart(
     steps = STEPS[backbones.get(backbone).family] if task.labels else TEXT_STEPS
     training = Training(steps, ROWS, steps // 4, None, "auto", task.max_input_length, task.max_generated_length)
     fields = {"task": TaskRef(task_name, Source("folder", "x", "0"), test_rows=64), "learning_rate": RATE}
-    one = trial(backbone, method="full", trial={**fields, "training": training})
+    one = given(trial(backbone, method="full", trial={**fields, "training": training}), tmp_path)
     store = Store(tmp_path / "store", create=True)
     pack = Pack("pack", (Member(one, 0),), Sources(f"random:{backbone}", f"folder:{tmp_path}"), sweep="test")
     list(Worker(store).run(pack))

@@ -1,0 +1,70 @@
+"""A Ray cluster that was there before us: joined, and asked what machines it has or may get."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from orchestrator.driver.ray import autoscaler
+from orchestrator.driver.ray.local import SILENT
+from orchestrator.driver.ray.nodes import alive, of_resources
+from orchestrator.planning.devices import Machine
+from trials.errors import ApetError
+
+KNOCK_S = 5.0
+APPEAR_S = 20.0  # until a node with a CPU or GPU is there, or an autoscaler has said what it may start
+LOOK_S = 0.5
+
+
+def join(address: str) -> None:
+    """Join the Ray cluster at ``address``.
+
+    Raises:
+        ApetError: nothing answers there.
+    """
+    import ray
+
+    try:
+        _knock(address)
+        ray.init(address=address, **SILENT)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ApetError(
+            f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "
+            "`ray start --head`, or leave out --address to run on this machine"
+        ) from None
+
+
+def machines(wait_s: float = APPEAR_S) -> tuple[Machine, ...]:
+    """The cluster's machines: those that are there, and those that its autoscaler may still start.
+
+    Args:
+        wait_s: how long nodes may take to appear where there is nothing yet.
+
+    Raises:
+        ApetError: nothing with a CPU or GPU is there or to come.
+    """
+    end = time.monotonic() + wait_s
+    while True:
+        there = [machine for machine in (of_resources(*node) for node in alive()) if machine.cpus or machine.gpus]
+        found = (*there, *autoscaler.more(there))
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise ApetError(
+                f"the Ray cluster has {len(alive())} nodes, none of them with a CPU or a GPU, and no autoscaler that "
+                "starts others; add nodes with `ray start --address`, or give the head some with `ray start --head "
+                "--num-cpus`"
+            )
+        time.sleep(LOOK_S)
+
+
+def _knock(address: str) -> None:
+    """Make sure that somebody listens at ``host:port`` or ``ray://host:port``: Ray itself would try for ten minutes.
+
+    Raises:
+        OSError: nobody does, within KNOCK_S.
+    """
+    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), KNOCK_S):
+            pass

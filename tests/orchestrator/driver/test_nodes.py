@@ -1,0 +1,186 @@
+"""Clusters of several nodes, of nodes that aren't there yet, and of none that could do anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_worker import WORKER, behave, todo
+from paths import ROOT, SUPPORT
+
+from orchestrator.driver.ray.autoscaler import groups, more
+from orchestrator.driver.ray.guardian import clear, marked
+from orchestrator.driver.ray.nodes import card_bytes, of_resources
+from orchestrator.driver.run import execute
+from orchestrator.planning.devices import Machine
+from trials.errors import ApetError
+from trials.store.store import Store
+
+GIB = 2**30
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+PORTS = iter(range(21000, 22000, 10))
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Starts Ray's processes, a head first, and says the cluster's address; all of them end with the test."""
+    from orchestrator.driver.ray.cluster import ENVIRONMENT
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", f"{SUPPORT}{os.pathsep}{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_FAKE_CLUSTER", "1")
+    folder = Path("/tmp") / f"apet-test-{os.getpid()}"  # a short path: sockets are below
+    port = next(PORTS)
+    import ray
+
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    subprocess.run([*RAY, "get-auth-token", "--generate"], check=True, capture_output=True)
+
+    def ray_start(*words: str, head: bool = True, with_autoscaler: bool = False) -> str:
+        if with_autoscaler:
+            words = (*words, f"--autoscaling-config={autoscaler_file(tmp_path, address)}")
+        where = ["--head", f"--port={port}", f"--temp-dir={folder}"] if head else [f"--address={address}"]
+        command = [*RAY, "start", *where, *words]
+        with marked(folder):
+            subprocess.run([*command, "--include-dashboard=false"] if head else command, check=True, timeout=120)
+        return address
+
+    yield ray_start
+    clear(folder)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", create=True)
+
+
+def rows(store: Store) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = store.attempts().to_pylist()
+    return found
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_sick_node_gets_nothing_more_and_its_trials_go_elsewhere(
+    start: Callable[..., str], store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    start("--num-cpus=0")
+    for _ in range(2):
+        address = start("--num-cpus=1", head=False)
+    ray.init(address=address, log_to_driver=False, logging_level=50)
+    try:
+        workers = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
+        todos = [todo(i) for i in range(16)]
+        behave(store, {"sick": workers[0], **{one.trial.trial_id: "sleep:1" for one in todos}})
+        summary = execute(todos, store, address=address, quiet=True, worker=WORKER)
+    finally:
+        ray.shutdown()
+    assert (summary.completed, summary.failed) == (16, 0)
+    assert {row["node_type"] for row in rows(store)} == {workers[1]}
+    tried_again = Counter(row["attempt"] for row in rows(store))
+    assert set(tried_again) == {0, 1}, "a new attempt goes to another node"
+    assert tried_again[1] == 5
+    assert "5 packs in a row failed, it gets nothing more" in capfd.readouterr().err
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_gpu_nodes_that_are_not_there_yet_are_waited_for(start: Callable[..., str], store: Store) -> None:
+    address = start("--num-cpus=2", with_autoscaler=True)
+    summary = execute([todo(i) for i in range(3)], store, address=address, quiet=True, worker=WORKER)
+    assert summary.completed == 3
+    assert {row["device"] for row in rows(store)} == {"cuda"}, "it trained on the head's CPU"
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_cluster_with_nothing_and_nothing_to_come(
+    start: Callable[..., str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.driver.ray import remote
+
+    monkeypatch.setattr(remote.machines, "__defaults__", (3.0,))
+    address = start("--num-cpus=0")
+    with pytest.raises(ApetError, match=r"1 nodes, none of them with a CPU or a GPU.*ray start"):
+        execute([todo(0)], store, address=address, quiet=True, worker=WORKER)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_cluster_whose_nodes_register_a_little_later(start: Callable[..., str], store: Store) -> None:
+    address = start("--num-cpus=0")
+    later = threading.Timer(4.0, start, ["--num-cpus=1"], {"head": False})
+    later.start()
+    assert execute([todo(0)], store, address=address, quiet=True, worker=WORKER).completed == 1
+    later.join()
+
+
+def autoscaler_file(folder: Path, address: str) -> Path:
+    """A cluster file of Ray's own fake provider, whose nodes are processes on this machine."""
+    config = {
+        "cluster_name": "test",
+        "max_workers": 1,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 10,
+        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
+            "card": {"resources": {"CPU": 2, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1},
+        },
+        "head_node_type": "ray.head.default",
+        **{key: {} for key in ("auth", "docker", "file_mounts", "head_node", "worker_nodes")},
+        **{key: [] for key in ("cluster_synced_files", "initialization_commands", "setup_commands")},
+        **{key: [] for key in ("head_setup_commands", "worker_setup_commands")},
+        **{key: [] for key in ("head_start_ray_commands", "worker_start_ray_commands")},
+    }
+    path = folder / "autoscaler.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_node_types_of_a_cluster_file() -> None:
+    config = {
+        "max_workers": 6,
+        "head_node_type": "head",
+        "available_node_types": {
+            "head": {"resources": {"CPU": 2}, "max_workers": 0},
+            "p4d": {"resources": {"CPU": 96, "GPU": 8, "memory": 900 * GIB, "accelerator_type:A100": 1}},
+            "small": {"resources": {"CPU": 8}, "max_workers": 2},
+        },
+    }
+    found = [of_resources(resources, name, count=count) for name, resources, count in groups(config)]
+    assert found == [Machine(96, 900 * GIB, 8, 40 * GIB, 6, "p4d"), Machine(8, 0, count=2, name="small")]
+    assert groups({}) == []
+
+
+def test_node_groups_that_a_cluster_was_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray._private.state
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
+
+    big = NodeGroupConfig(name="big", resources={"CPU": 8, "GPU": 4}, max_count=3)
+    endless = NodeGroupConfig(name="endless", resources={"CPU": 2}, max_count=-1)
+    head = NodeGroupConfig(name="head", resources={}, max_count=1)
+    config = ClusterConfig(node_group_configs=[big, endless, head])
+    monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: config)
+    there = Machine(8, GIB, 4, 40 * GIB, name="10.0.0.1")
+    found = [(one.name, one.gpus, one.count) for one in more([there])]
+    assert found == [("big", 4, 2), ("endless", 0, 1000)]
+    assert [one.name for one in more([there] * 3)] == ["endless"]
+
+
+def test_cards_by_rays_names() -> None:
+    names = ("A100", "A100-80G", "L40S", "something new")
+    assert [round(card_bytes(name) / GIB) for name in names] == [40, 80, 45, 80]

@@ -1,0 +1,107 @@
+"""The adapter between Tune and a worker, without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_worker import FakeWorker, behave, todo
+
+from orchestrator.driver.ray.deaths import WorkerBroken
+from orchestrator.driver.ray.resources import request
+from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable
+from orchestrator.planning.packing import packs
+from orchestrator.results.status import Counts, status
+from trials.pack import Pack
+from trials.setup import Setup
+from trials.store.store import Store
+from workers.pack.progress import Progress
+
+
+class Beats:
+    """A heartbeat that is written at once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def say(self, payload: dict[str, Any], now: bool = False) -> None:
+        if now:
+            self.store.beat("run", "worker", payload)
+
+    def should_stop(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", create=True)
+
+
+@pytest.fixture
+def made(store: Store, monkeypatch: pytest.MonkeyPatch) -> PackTrainable:
+    monkeypatch.setattr("orchestrator.driver.ray.trainable.is_excluded", lambda run_id, node: node == "excluded")
+    trainable = object.__new__(PackTrainable)
+    trainable.worker, trainable.heartbeat, trainable.run_id, trainable.node = None, Beats(store), "run", "node"
+    return trainable
+
+
+def begin(trainable: PackTrainable, worker: Any, pack: Pack) -> None:
+    trainable.worker = worker
+    trainable.reset_config({PACK: pack.to_json()})
+
+
+def pack_of(*rates: float) -> Pack:
+    todos = [todo(0, learning_rate=rate) for rate in rates]
+    return packs(todos, Setup(pack_size=len(rates)))[0].pack("pack")
+
+
+def test_a_trial_that_failed_while_its_pack_goes_on_is_not_running(store: Store, made: PackTrainable) -> None:
+    pack = pack_of(0.1, 0.2, 0.3)
+    bad = pack.members[1].trial.trial_id
+    behave(store, {bad: "fail-first"})
+    begin(made, FakeWorker(store), pack)
+    assert len(store.running()) == 3
+    result = made.step()
+    assert [ended.trial_id for ended in Progress.from_json(result[REPORT]).ended] == [bad]
+    assert set(store.running()) == {member.trial.trial_id for member in pack.members} - {bad}
+    assert status(store).total == Counts(failed=1, running=2)
+    while not result["done"]:
+        result = made.step()
+    assert status(store).total == Counts(failed=1, done=2)
+
+
+def test_what_a_worker_raises_ends_the_actor_in_plain_values(store: Store, made: PackTrainable) -> None:
+    behave(store, {"sick": "any"})
+    begin(made, FakeWorker(store), pack_of(0.1))
+    with pytest.raises(WorkerBroken, match=r"^ValueError: pack pack: CUDA error: an illegal memory access") as caught:
+        made.step()
+    assert (caught.value.error_class, caught.value.node) == ("ValueError", "node")
+    assert all(isinstance(value, str) for value in caught.value.args)
+
+
+def test_on_a_node_that_gets_nothing_more_no_pack_is_begun(made: PackTrainable) -> None:
+    class Untouched:
+        def run(self, pack: Pack, should_stop: Callable[[], bool]) -> Iterator[Progress]:
+            pytest.fail("begun")
+            yield
+
+    made.node = "excluded"
+    begin(made, Untouched(), pack_of(0.1))
+    assert made.step() == {"done": True, REFUSED: True}
+
+
+def test_every_result_says_the_node(store: Store, made: PackTrainable) -> None:
+    begin(made, FakeWorker(store), pack_of(0.1))
+    assert made.step()[NODE] == "node"
+
+
+def test_one_bundle_a_rank() -> None:
+    gang = request(Setup("cuda", gpus=4, ranks=4, threads=2, memory=3 * 2**30))
+    assert gang.bundles == [{"CPU": 2.0, "GPU": 1.0, "memory": 3.0 * 2**30}] * 4
+    plain = request(Setup("cpu", threads=1))
+    assert plain.bundles == [{"CPU": 1.0}]
+    assert plain == request(Setup("cpu", threads=1, pack_size=3)), "a worker is kept for whatever asks for the same"
+    assert plain != request(Setup("cpu", threads=1), ["b", "a"]) == request(Setup("cpu", threads=1), ["a", "b"])
+    assert request(Setup(), near="ab").strategy == "STRICT_PACK"
