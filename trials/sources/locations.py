@@ -13,7 +13,7 @@ from pathlib import Path
 from trials import backbones, tasks
 from trials.errors import ApetError
 from trials.sources.digests import folder_digest
-from trials.sources.folders import data_files, shape_of, weight_files
+from trials.sources.folders import SUFFIXES, data_files, shape_of, weight_files
 from trials.sources.tensors import check_files
 from trials.trial import BackboneRef, Source
 
