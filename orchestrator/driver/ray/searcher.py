@@ -34,6 +34,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         dispatch: what is to be done.
         launch: what every pack of the run shares.
         room: what packs share; None lets Tune keep some waiting, which makes a cluster scale up.
+        asks_memory: whether packs ask Ray for memory.
         max_concurrent: packs at a time at most.
         on_wait: called when there is nothing to suggest: Tune may call nothing else then.
     """
@@ -43,6 +44,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         dispatch: Dispatch,
         launch: Launch,
         room: Room | None = None,
+        asks_memory: bool = False,
         max_concurrent: int | None = None,
         on_wait: Callable[[], None] = lambda: None,
     ) -> None:
@@ -51,7 +53,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self.packs: dict[str, tuple[str, Setup]] = {}  # Tune's trial id: pack id and set-up, of packs that run
         self._run_id, self._launch = launch.run_id, launch.to_json()
         self._memory: dict[Warmth, int] = {}
-        for planned in dispatch.queued():
+        for planned in dispatch.queued() if asks_memory else ():
             self._memory[planned.warmth] = max(planned.setup.memory, self._memory.get(planned.warmth, 0))
         first = room.at_once(planned.setup for planned in dispatch.queued())[:max_concurrent] if room else []
         self._to_start = deque(first if len(first) > 1 else [])
@@ -79,7 +81,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
             return None
         self.packs[trial_id] = pack.pack_id, pack.setup
         near = elsewhere(pack.setup, self.dispatch.failed_on(pack), self.dispatch.nodes.excluded)
-        memory = 0 if self.room else self._memory[self.dispatch.running[pack.pack_id].planned.warmth]
+        memory = self._memory.get(self.dispatch.running[pack.pack_id].planned.warmth, 0)
         return self._suggestion(pack.to_json(), pack.setup, memory, near)
 
     def up(self, trial_id: str) -> bool:
@@ -125,8 +127,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     def _suggestion(self, pack: str, setup: Setup, memory: int, near: str = "") -> dict[str, Any]:
         """A worker goes on only to packs that ask Ray for the same as its first.
 
-        So all packs of a backbone ask for the memory of the largest, where Ray shares it out; where :attr:`room` does,
-        by what each takes, Ray isn't asked for any.
+        So all packs of a backbone ask for the memory of the largest, or for none.
         """
         asks = json.dumps(asdict(replace(setup, memory=memory)))
         excluded = " ".join(sorted(self.dispatch.nodes.excluded - {""}))

@@ -124,7 +124,7 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     asked = {}
     for name, room in (("cluster", None), ("alone", Room((Machine(8, 2**36),)))):
         dispatch = Dispatch(list(planned), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
-        searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), room)
+        searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), room, asks_memory=room is None)
         asked[name] = []
         while any(dispatch.queued()):
             config = searcher.suggest(f"{len(asked[name])}")
