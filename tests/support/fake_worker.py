@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.planning.packing import Todo
 from trials.backbones import get
-from trials.failures import InfrastructureError
+from trials.failures import BAD_TRIAL, InfrastructureError
 from trials.pack import Pack, Sources
 from trials.store.record import new_attempt_id, record
 from trials.store.store import Store
@@ -105,6 +105,7 @@ class FakeWorker:
         attempt_id = new_attempt_id(trial.trial_id, attempt)
         columns = {
             "state": state,
+            "failure_class": BAD_TRIAL if state == "failed" else None,
             "test_score": 0.5,
             "attempt": attempt,
             "attempt_id": attempt_id,
