@@ -26,9 +26,9 @@ from opponents import SELF_ATTENTION, Opponent, biases, lora, plain, prompt
 from torch import Tensor
 
 from trials import backbones
-from trials.modules import methods
+from trials.modules import methods, sequences
 from trials.modules.counts import capacity
-from trials.modules.positions import Layout, layout, sequence
+from trials.modules.positions import Layout, layout
 from trials.modules.sites import linear_kinds
 from trials.trial import BackboneRef, Method, Source, TaskRef, Training, Trial
 from workers import allocator
@@ -195,11 +195,11 @@ def top_row(family: str, batch: dict[str, Tensor], args: argparse.Namespace) -> 
 def draw(count: int) -> dict[str, Any]:
     """Drawing positions and initial values over T5-XXL: milliseconds, and MiB at peak (a second drawing's)."""
     trial = trial_of(backbones.get("t5-xxl"), methods.apet("t5", count))
-    sequence.cache_clear()
+    sequences.sequence.cache_clear()
     start = time.perf_counter()
     given = layout(trial).given
     took = 1000 * (time.perf_counter() - start)
-    sequence.cache_clear()
+    sequences.sequence.cache_clear()
     tracemalloc.start()
     layout(trial)
     peak = tracemalloc.get_traced_memory()[1] / 2**20

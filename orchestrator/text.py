@@ -1,14 +1,19 @@
-"""Plain text tables for a terminal or a pipe: aligned columns, numbers to the right, nothing cut off."""
+"""How things are said: tables for a terminal or a pipe, numbers, sizes, times, the names of methods and trials."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trials.trial import Method, Trial
 
 GIB = 2**30
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under their column names, as text with two spaces between columns.
+    """Rows under their column names: aligned, numbers to the right, nothing cut off, two spaces between columns.
 
     >>> print(table(["name", "count"], [["lora", 65536], ["full", None]]))
     name   count
@@ -16,7 +21,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     full       -
     """
     assert all(len(row) == len(columns) for row in rows), "a row has one cell per column"
-    cells = [list(columns), *([cell(value) for value in row] for row in rows)]
+    cells = [list(columns), *([as_text(value) for value in row] for row in rows)]
     right = [
         any(_number(row[i]) for row in rows) and all(row[i] is None or _number(row[i]) for row in rows)
         for i in range(len(columns))
@@ -29,7 +34,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def cell(value: object) -> str:
+def as_text(value: object) -> str:
     """One value as text: thousands grouped, fractions to four digits, None as a dash."""
     if value is None:
         return "-"
@@ -57,7 +62,7 @@ def duration(seconds: float) -> str:
     >>> [duration(s) for s in (0.4, 42, 600, 9000, 400000)]
     ['0.4 s', '42 s', '10 min', '2.5 h', '111 h']
     """
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -85,6 +90,36 @@ def cut_rows(cut: int, rows: int, targets: bool) -> str:
         targets: whether the trial has targets of transfer: their test rows are in ``cut``, not in ``rows``.
     """
     return f"{cut:,} of {rows:,}{' and the test rows of the transfer targets' if targets else ''}"
+
+
+def method_name(method: Method, family: str) -> str:
+    """A method with its sizes, without its count: ``lora rank 8``, ``apet add:1 concat:1 discrete``.
+
+    Sites are named where they aren't the default ones of the family.
+    """
+    words = [method.name]
+    words += [f"{op}:{share}" for op, share in (method.operations or {}).items()]
+    chosen = (method.sites or {}).items()
+    words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != _default_sites(family, op)]
+    words += [f"{name} {value:g}" for name, value in method.sizes.items()]
+    return " ".join([*words, method.placement] if method.placement else words)
+
+
+def trial_name(trial: Trial) -> str:
+    """A trial in a few words: ``quickstart-l6 rotten_tomatoes apet discrete 4096 p1 s0 0.01``."""
+    method = trial.method
+    words = [trial.backbone.name, trial.task.name, method.name, method.placement]
+    words += [f"{name} {value:g}" for name, value in method.sizes.items() if name != "alpha"]
+    words += [str(method.count)] if method.count is not None else []
+    words += [f"p{trial.position_seed}"] if trial.position_seed is not None else []
+    return " ".join(word for word in [*words, f"s{trial.train_seed}", f"{trial.learning_rate:g}"] if word)
+
+
+@cache
+def _default_sites(family: str, op: str) -> tuple[str, ...]:
+    from trials.modules.operations import default_sites
+
+    return default_sites(family, op)
 
 
 def _number(value: object) -> bool:

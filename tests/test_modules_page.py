@@ -10,7 +10,8 @@ from paths import DOCS
 from orchestrator.reporting import placements
 from trials import backbones
 from trials.modules import methods
-from trials.modules.counts import default_sites, unit_size
+from trials.modules.counts import unit_size
+from trials.modules.operations import default_sites
 from trials.modules.positions import layout
 from trials.modules.sites import sites
 from trials.trial import BackboneRef, Source, TaskRef, Training, Trial

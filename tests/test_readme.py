@@ -103,6 +103,19 @@ def test_sweeps_in_the_pages_are_valid(page: Path) -> None:
             assert Sweep.parse(body, where=page.name).trials()
 
 
+def test_the_tree_has_every_folder_and_no_other() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("## The tree")[2]
+    [tree] = [body for kind, body in BLOCK.findall(page)[:1] if not kind]
+    above: list[str] = []
+    named = []
+    for indent, folder in re.findall(r"^( *)([\w/]+)/ ", tree, re.MULTILINE):
+        above[len(indent) // 2 :] = [folder]
+        named.append("/".join(above))
+    packages = [path for package in ("trials", "workers", "orchestrator") for path in (ROOT / package).rglob("*.py")]
+    there = {str(path.parent.relative_to(ROOT)) for path in packages} | {"trials/tokenizers", "tests"}
+    assert sorted(named) == sorted(there)
+
+
 def test_the_store_page_names_every_column() -> None:
     page = (ROOT / "docs" / "store.md").read_text()
     named = set(re.findall(r"`(\w+)`", page.partition("## Columns")[2]))

@@ -40,9 +40,9 @@ def written(value: Any) -> str:
     [
         ("training.", sweep_schema.Training),
         ("", sweep_schema.Task),
-        ("", sweep_schema.Prompt),
-        ("", sweep_schema.Lora),
-        ("", sweep_schema.Adapter),
+        ("", sweep_schema.METHOD_MODELS["prompt"]),
+        ("", sweep_schema.METHOD_MODELS["lora"]),
+        ("", sweep_schema.METHOD_MODELS["adapter"]),
         ("", sweep_schema.Apet),
         ("resources.", sweep_schema.Resources),
         ("", sweep_schema.Block),

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from trials.canonical import canonical, digest, plain, scalar, without
+from trials import keys
+from trials.canonical import canonical, digest, plain, scalar
 from trials.errors import ApetError
 
 SPEC_VERSION = 1
 TEXT_VERSION = 1  # version of the prompt texts in trials/tasks; a change of wording changes ids
 
-OPERATIONS = ("add", "concat", "plug")
 PLACEMENTS = ("discrete", "adjacent")
 
 
@@ -102,8 +102,12 @@ class Method(_Part):
     """What is trained. Sizes that don't apply are None.
 
     ``apet`` has ``operations`` (shares in lowest terms), ``sites`` (per operation), ``placement``
-    and ``count``, with soft tokens among its sites also ``tokens``; ``lora`` has ``rank`` and
-    ``alpha``; ``adapter`` has ``bottleneck``; ``prompt`` has ``tokens``; ``bitfit`` and ``full`` have nothing.
+    and ``count``, with soft tokens among its sites also ``tokens``; the others have the sizes that their row of
+    ``trials.modules.methods`` names.
+
+    Args:
+        further: sizes whose names came after the first specs were written: a spec has them where they are set, and
+            only there, so that no older spec changes.
     """
 
     name: str
@@ -115,9 +119,28 @@ class Method(_Part):
     alpha: float | None = None
     bottleneck: int | None = None
     tokens: int | None = None
+    further: Mapping[str, int | float] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.text)
+
+    @cached_property
+    def text(self) -> str:
+        """Canonical JSON."""
+        own = plain(self)
+        further = own.pop("further")
+        return canonical(own | further)
+
+    @property
+    def sizes(self) -> dict[str, int | float]:
+        """Every size that is set, by name."""
+        first = {"rank": self.rank, "alpha": self.alpha, "bottleneck": self.bottleneck, "tokens": self.tokens}
+        return {name: value for name, value in first.items() if value is not None} | dict(self.further)
+
+    @staticmethod
+    def sized(name: str, sizes: Mapping[str, int | float]) -> Method:
+        """A method with some sizes, whichever they are."""
+        return Method(name, **_fields(sizes))
 
 
 @dataclass(frozen=True)
@@ -165,12 +188,12 @@ class Trial:
     @cached_property
     def cell_id(self) -> str:
         """Shared by trials that differ only in seeds and learning rate: one cell of a table."""
-        return digest(self._spec_less("learning_rate", "position_seed", "train_seed"))
+        return keys.cell(self.spec)
 
     @cached_property
     def curve_id(self) -> str:
         """Shared by trials that differ only in count, seeds and learning rate: one count curve."""
-        return without(self.spec, "learning_rate", "position_seed", "train_seed", "method.count")
+        return keys.curve(self.spec)
 
     @cached_property
     def pack_key(self) -> str:
@@ -180,7 +203,7 @@ class Trial:
         """
         if self.method.name == "full":
             return self.trial_id
-        return digest(self._spec_less("learning_rate", "position_seed", "method"))
+        return digest(self._spec_less(*keys.PACK_AXES))
 
     def _spec_less(self, *left_out: str) -> str:
         """The spec without some of its top keys, joined from the texts of its parts."""
@@ -243,11 +266,25 @@ def _rebuild(data: dict[str, Any]) -> Trial:
             }
         ),
         task=_task(data["task"]),
-        method=Method(**method),
+        method=Method(**_fields(method)),
         training=Training(**data["training"]),
         evaluate_on=tuple(_task(t) for t in data["evaluate_on"]),
         **{k: data[k] for k in ("learning_rate", "train_seed", "position_seed", "head", "labels")},
     )
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a :class:`Method`: what has no field of its own is a further size.
+
+    Raises:
+        TypeError: which is no number.
+    """
+    own = {f.name for f in fields(Method)} - {"further"}
+    further = {name: value for name, value in values.items() if name not in own}
+    for name, value in further.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} {value!r}: no size of a method")
+    return {name: value for name, value in values.items() if name in own} | {"further": further}
 
 
 def _task(data: dict[str, Any]) -> TaskRef:

@@ -13,6 +13,7 @@ from time import perf_counter
 
 import torch
 
+from trials import keys
 from trials.errors import ApetError
 from trials.failures import BAD_INPUT, BAD_TRIAL, OUT_OF_MEMORY, InfrastructureError
 from trials.pack import Pack
@@ -148,7 +149,7 @@ class Worker:
         """The pack's backbone, loaded only if another one is warm; a head, a task or a place makes no other one."""
         ref = pack.members[0].trial.backbone
         precision = precision_of(pack.members[0].trial.training.precision, self.device)
-        key = (ref.family, ref.shape, ref.weights, precision, self.device)
+        key = (keys.warmth(ref.text, precision), self.device)
         if self._warm is None or self._warm.key != key:
             self.forget()
             start = perf_counter()

@@ -1,4 +1,4 @@
-"""Count curves: rows of the ``selected`` view grouped into curves, with the full fine-tuning runs beside them.
+"""Count curves: rows of the ``selected`` view, and failed ones beside them, grouped into curves, with full fine-tuning.
 
 A **curve** is all ``apet`` rows that agree in everything but count, position seed, train seed and learning
 rate. Its **replicates** at a count are its (position seed, train seed) pairs. The full fine-tuning runs beside
@@ -16,17 +16,19 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trials.canonical import without
+from orchestrator.analysis.failed import by_class
+from trials.keys import AXES, setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SEEDS = ("learning_rate", "position_seed", "train_seed")
 COLUMNS = [
     *("spec", "family", "backbone", "scale", "backbone_parameters", "task", "method", "placement", "count_actual"),
     *("head", "labels", "position_seed", "train_seed", "state", "validation_score", "test_score"),
-    *("chance", "majority", "test_rows", "precision", "curve_id"),
+    *("chance", "majority", "test_rows", "precision", "curve_id", "count_requested", "failure_class"),
 ]
+MOST_COUNTS = 8  # named in a note
+RERUN = "`apet show TRIAL` says why, `apet resubmit` reruns failed trials"
 Replicate = tuple[int | None, int | None]  # (position seed, train seed)
 
 
@@ -56,11 +58,11 @@ class Point:
 class Curve:
     """One count curve, its floor levels and the full fine-tuning runs beside it.
 
-    ``setting`` is shared with everything that was trained alike, see :func:`setting`. ``operations`` names the
-    shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from the smallest count up.
+    ``setting`` is shared with everything that was trained alike, see :func:`trials.keys.setting`. ``operations`` names
+    the shares (``add+concat+plug``, ``add:2+plug:1`` when they differ). ``points`` go from the smallest count up.
     ``full`` are the test scores of the full fine-tuning runs of this setting, ``near`` says in what the nearest runs
     differ where there are none. ``variant`` tells apart curves that share backbone, task, placement and operations
-    (``steps 90``). ``notes`` are warnings to print.
+    (``steps 90``). ``failed`` seeds are left out, in :attr:`Point.missing`. ``notes`` are warnings to print.
     """
 
     curve_id: str
@@ -80,6 +82,8 @@ class Curve:
     points: tuple[Point, ...]
     full: tuple[float, ...] = ()
     full_unscored: int = 0
+    full_failed: int = 0
+    failed: int = 0
     near: str = ""
     variant: str = ""
     notes: tuple[str, ...] = ()
@@ -98,11 +102,6 @@ class Curve:
         """The score of learning nothing: ``chance``, or with ``majority`` the larger of chance and majority share."""
         known = [v for v in ((self.chance, self.majority) if rule == "majority" else (self.chance,)) if v is not None]
         return max(known, default=None)
-
-
-def setting(spec: str) -> str:
-    """Digest of what a curve and its full fine-tuning runs share."""
-    return without(spec, *SEEDS, "method", "evaluate_on")
 
 
 def operations_label(spec: str) -> str:
@@ -125,7 +124,8 @@ def curves(selected: pa.Table, full: pa.Table | None = None, trained_heads: bool
     :attr:`Point.unscored`.
 
     Args:
-        selected: rows of ``selected`` that curves are made of; rows of other methods are passed over.
+        selected: rows of :func:`orchestrator.analysis.failed.with_failed` that curves are made of; rows of other
+            methods are passed over.
         full: rows in which full fine-tuning is looked for; None: ``selected``.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -158,7 +158,7 @@ def variants(specs: Sequence[str], names: Sequence[Hashable]) -> list[str]:
         alike[name].append(_flat(json.loads(spec)))
     told: dict[Hashable, list[str]] = {}
     for name, group in alike.items():
-        keys = {key for flat in group for key in flat} - {*SEEDS, "method.count"}
+        keys = {key for flat in group for key in flat} - {*AXES, "method.count"}
         told[name] = sorted(key for key in keys if any(flat.get(key) != group[0].get(key) for flat in group))
     taken = {name: iter(group) for name, group in alike.items()}  # each in the order of the specs
     return [_named(next(taken[name]), told[name]) for name in names]
@@ -183,11 +183,13 @@ def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, l
     first = rows[0]
     by_count: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        if row["count_actual"] is not None:
-            by_count[row["count_actual"]].append(row)
+        count = row["count_actual"] or row["count_requested"]  # a trial may fail before its module is built
+        if count is not None:
+            by_count[count].append(row)
     points = tuple(_point(count, by_count[count]) for count in sorted(by_count))
     key = setting(first["spec"])
-    full_rows = references.get(key, [])
+    full_rows = [r for r in references.get(key, []) if r["state"] != "failed"]
+    full_failed = [r for r in references.get(key, []) if r["state"] == "failed"]
     full: dict[int | None, float] = {r["train_seed"]: r["test_score"] for r in full_rows if _scored(r)}
     unscored = sum(r["state"] == "diverged" and r["test_score"] is None for r in full_rows)
     scored = [r for r in rows if _scored(r)]
@@ -206,8 +208,10 @@ def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, l
         points=points,
         full=tuple(full.values()),
         full_unscored=unscored,
+        full_failed=len(full_failed),
+        failed=sum(r["state"] == "failed" for r in rows),
         near="" if full_rows else _nearest(first, references.values()),
-        notes=tuple(_notes(rows, points, full_rows)),
+        notes=tuple(_notes(rows, points, full_rows, full_failed)),
     )
 
 
@@ -226,7 +230,12 @@ def _point(count: int, rows: list[dict[str, Any]]) -> Point:
     return Point(count, scores, unscored, len(rows) - len(scores) - unscored)
 
 
-def _notes(rows: list[dict[str, Any]], points: Sequence[Point], full: list[dict[str, Any]]) -> Iterable[str]:
+def _notes(
+    rows: list[dict[str, Any]],
+    points: Sequence[Point],
+    full: list[dict[str, Any]],
+    full_failed: list[dict[str, Any]],
+) -> Iterable[str]:
     precisions = sorted({r["precision"] for r in [*rows, *full] if r["precision"] is not None and _scored(r)})
     if len(precisions) > 1:
         yield f"mixes precisions ({', '.join(precisions)}): run the curve on one kind of device"
@@ -235,25 +244,34 @@ def _notes(rows: list[dict[str, Any]], points: Sequence[Point], full: list[dict[
         yield f"{unscored} diverged without a score: counted at chance"
     missing = sum(p.missing for p in points)
     if missing:
-        yield f"{missing} without a result, left out: `apet resubmit` reruns failed trials"
+        failed = [r for r in rows if r["state"] == "failed"]
+        bare = sum(r["state"] == "completed" and not _scored(r) for r in rows)
+        why = [f"failed: {by_class(failed)}"] if failed else []
+        why += [f"completed without a score: {bare}"] if bare else []
+        where = [f"{p.count} ({p.missing} of {p.n + p.missing})" for p in points if p.missing]
+        where[MOST_COUNTS:] = [f"{len(where) - MOST_COUNTS} more counts"] if len(where) > MOST_COUNTS else []
+        yield f"{missing} without a result, left out ({'; '.join(why)}), at {', '.join(where)}: {RERUN}"
+    if full_failed:
+        yield f"{len(full_failed)} of full fine-tuning failed, left out ({by_class(full_failed)}): {RERUN}"
 
 
 def differences(spec: str, other: str) -> list[str]:
     """In what the runs of another spec differ that might have been trained beside this one; [] where in nothing.
 
-    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`setting`.
+    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`trials.keys.setting`.
     """
     mine, theirs = _flat(json.loads(spec)), _flat(json.loads(other))
     return [
         f"{key} {theirs.get(key)} instead of {mine.get(key)}"
         for key in sorted(mine.keys() | theirs.keys())
-        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *SEEDS))
+        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *AXES))
     ]
 
 
 def _nearest(first: Mapping[str, Any], references: Iterable[list[dict[str, Any]]]) -> str:
     """In what the nearest full fine-tuning runs of the same backbone and task differ from a curve, or ''."""
-    same = (r[0] for r in references if all(r[0][k] == first[k] for k in ("backbone", "task")))
+    done = (next((r for r in rows if r["state"] != "failed"), None) for rows in references)
+    same = (r for r in done if r is not None and all(r[k] == first[k] for k in ("backbone", "task")))
     found = sorted((differences(first["spec"], r["spec"]) for r in same), key=len)
     return ", ".join(found[0]) if found else ""
 

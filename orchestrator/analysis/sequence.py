@@ -108,6 +108,8 @@ def low_threshold(curve: Curve, floor: float | None, alpha: float = 0.05) -> Thr
     """The smallest count whose mean is shown to be above ``floor``."""
     from scipy.stats import norm, t
 
+    if not any(p.n for p in curve.points):
+        return Threshold(reason=_unreplicated(curve))
     if floor is None:
         return Threshold(reason="the rows have no chance level, so there is no floor to be above")
     samples = _samples(curve, floor)
@@ -148,7 +150,7 @@ def high_threshold(curve: Curve, floor: float | None, alpha: float = 0.05, margi
     """The smallest count shown to be at most ``margin`` below full fine-tuning."""
     from scipy.stats import t
 
-    reason = _no_reference(curve, floor, margin)
+    reason = _no_reference(curve, floor, margin) if any(p.n for p in curve.points) else _unreplicated(curve)
     if reason or floor is None:
         return Threshold(reason=reason)
     samples = _samples(curve, floor)
@@ -197,6 +199,7 @@ def _no_reference(curve: Curve, floor: float | None, margin: float) -> str:
             )
         )
         lost = f", {curve.full_unscored} without a score" if curve.full_unscored else ""
+        lost += f", {curve.full_failed} failed" if curve.full_failed else ""
         return f"{have}{lost}: run method full with {2 - runs} more train seed{'s' if runs == 0 else ''} or more"
     mean = math.fsum(curve.full) / runs
     if mean - margin <= floor:

@@ -32,6 +32,7 @@ COLUMNS = {
     "count_max": "int64",
     "seeds_min": "int64",  # replicates at the count that has the fewest
     "seeds_max": "int64",
+    "failed": "int64",  # seeds that are left out
     "floor": "double",
     "full_mean": "double",
     "full_runs": "int64",
@@ -124,6 +125,7 @@ def row(found: CurveThresholds) -> dict[str, Any]:
         "count_max": tested[-1].count if tested else None,
         "seeds_min": min((p.n for p in tested), default=0),
         "seeds_max": max((p.n for p in tested), default=0),
+        "failed": curve.failed,
         "floor": found.floor,
         "full_mean": full,
         "full_runs": len(curve.full),

@@ -9,8 +9,10 @@ import math
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis.curves import Curve, Point, curves
+from orchestrator.analysis.failed import by_class, with_failed
 from orchestrator.analysis.sequence import TINY, high_threshold, low_threshold
 from orchestrator.analysis.table import CurveThresholds, Thresholds
+from orchestrator.text import number
 from trials.errors import ApetError, choices
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def thresholds(
     """Low and high threshold of every count curve of a store.
 
     Args:
-        store: a store, or a table with the columns of its ``selected`` view.
+        store: a store, or the table that :func:`orchestrator.analysis.failed.with_failed` makes of its ``trials``.
         where: SQL condition over those columns; it chooses the curves' rows. Full fine-tuning is looked for in the
             whole store, so that a condition on placement or count doesn't lose the reference.
         alpha: level of each one-sided test.
@@ -51,7 +53,7 @@ def thresholds(
         raise ApetError(f"margin {margin}: a difference of scores is between 0 and 1, both excluded; 0.02 is 2 points")
     if floor not in FLOORS:
         raise ApetError(f"floor {floor!r}: {choices(floor, FLOORS)}")
-    table: pa.Table = store.selected() if hasattr(store, "selected") else store
+    table: pa.Table = with_failed(store.trials()) if hasattr(store, "trials") else store
     chosen, said = table, ""
     if where is not None:
         from orchestrator.results.query import nothing
@@ -70,6 +72,18 @@ def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: b
     notes = []
     if trained and not trained_heads:
         notes.append(f"{trained} rows with a trained head left out: its parameters are not in the count")
+    rows = table.select(["method", "head", "state", "failure_class"]).to_pylist()
+    failed = [
+        row
+        for row in rows
+        if row["state"] == "failed"
+        and row["method"] in ("apet", "full")
+        and (trained_heads or row["head"] != "trained")
+    ]
+    if failed:
+        full = sum(row["method"] == "full" for row in failed)
+        whose = f"{len(failed) - full} of count curves, {full} of full fine-tuning"
+        notes.append(f"{number(len(failed), 'failed trial')} left out ({whose}): {by_class(failed)}")
     if not found:
         notes.append("no count curve: run a sweep with the method apet at several counts and position seeds")
     return tuple(notes)

@@ -64,12 +64,12 @@ def backbones(
 
 def _print_counts(rows: list[dict[str, Any]], as_json: bool) -> None:
     """The counts; as a table, those of the study's authors stand beside ours where they differ, and why below."""
-    from orchestrator.text import cell
+    from orchestrator.text import as_text
 
     if as_json:
         print_json(rows)
         return
-    beside = [", ".join(f"{name} {cell(it['authors'])}" for name, it in row["differs"].items()) for row in rows]
+    beside = [", ".join(f"{name} {as_text(it['authors'])}" for name, it in row["differs"].items()) for row in rows]
     _print([{**row, "differs": text or None} for row, text in zip(rows, beside, strict=True)], as_json=False)
     why: dict[str, list[str]] = {}
     for row in rows:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.planning.devices import ASSUMED
 from orchestrator.planning.fit import described
 from orchestrator.planning.plan import TO_DO, BackbonePlan, GroupPlan, Plan
-from orchestrator.text import cell, duration, number, size, table
+from orchestrator.text import as_text, duration, number, size, table
 
 SHOWN = 6  # values of a setting, or counts, before the middle is left out
 UNSET = {"eval_every": "at the end only", "early_stop": "never"}  # what null means
@@ -31,7 +31,7 @@ def text(plan: Plan, verbose: bool = False) -> str:
 
 def _head(plan: Plan) -> str:
     states = ", ".join(
-        f"{cell(n)} {state}" for state, n in sorted(plan.states.items(), key=lambda item: item[0] == TO_DO)
+        f"{as_text(n)} {state}" for state, n in sorted(plan.states.items(), key=lambda item: item[0] == TO_DO)
     )
     again = f"; {plan.duplicates} more are the same as others and run once" if plan.duplicates else ""
     return f"{plan.sweep}: {number(plan.trials, 'trial')}: {states}{again}"
@@ -60,7 +60,7 @@ def _methods(plan: Plan, verbose: bool) -> str:
     if not verbose:
         return text
     held = {
-        f"{one.backbone} {method.method}": ", ".join(f"{op} {cell(n)}" for op, n in method.capacity.items())
+        f"{one.backbone} {method.method}": ", ".join(f"{op} {as_text(n)}" for op, n in method.capacity.items())
         for one in plan.backbones
         for method in one.methods
         if method.capacity
@@ -172,7 +172,7 @@ def _settings(found: Mapping[str, list[Any]], verbose: bool) -> list[str]:
 
 
 def _some(values: Any, verbose: bool) -> str:
-    texts = [f"{value:g}" if isinstance(value, float) else cell(value) for value in values]
+    texts = [f"{value:g}" if isinstance(value, float) else as_text(value) for value in values]
     if verbose or len(texts) <= SHOWN:
         return "  ".join(texts)
     return "  ".join([*texts[:3], "…", *texts[-2:], f"({len(texts)})"])

@@ -207,9 +207,9 @@ def _only_with_dry_run(dry_run: bool, as_json: bool) -> None:
 
 
 def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
-    from orchestrator.planning.groups import counted, describe
+    from orchestrator.planning.groups import counted
     from orchestrator.planning.plan import TO_DO
-    from orchestrator.text import table
+    from orchestrator.text import method_name, table
     from trials.backbones import loaded_parameters
 
     rows = [
@@ -218,7 +218,7 @@ def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool
             "state": states.get(trial.trial_id, TO_DO),
             "backbone": trial.backbone.name,
             "task": trial.task.name,
-            "method": describe(trial.method, trial.backbone.family),
+            "method": method_name(trial.method, trial.backbone.family),
             "count": counted(trial.method, trial.backbone, loaded_parameters(trial.backbone)),
             "position_seed": trial.position_seed,
             "train_seed": trial.train_seed,
@@ -246,14 +246,17 @@ def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
 
 
 def _advise(store: Store, trial_ids: Collection[str]) -> None:
-    """What to do about failed trials, those with bad data apart: `apet resubmit` refuses data that was mended."""
-    from orchestrator.results.failures import COLUMNS, of_data
+    """What to do about failed trials, those by their input apart: `apet resubmit` refuses data that was mended."""
+    from trials.failures import BAD_INPUT
 
-    rows = store.trials().select(COLUMNS).to_pylist()
-    bad_data = [of_data(row) for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]
-    mend, again = sum(bad_data), len(bad_data) - sum(bad_data)
+    rows = store.trials().select(["trial_id", "state", "failure_class"]).to_pylist()
+    classes = [row["failure_class"] for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]
+    mend, again = classes.count(BAD_INPUT), len(classes) - classes.count(BAD_INPUT)
+    command = f"apet resubmit --store {shlex.quote(store.uri)}"
     if mend:
-        say(f"{mend} failed by their data: `apet show TRIAL` says why; mend the data and run the sweep again")
+        say(
+            f"{mend} failed by their weights or data: `apet show TRIAL` says why; mend them and run the sweep again, "
+            f"or put back what the trials were given, and `{command}` makes new attempts"
+        )
     if again:
-        command = f"apet resubmit --store {shlex.quote(store.uri)}"
         say(f"{again} failed: `apet show TRIAL` says why, `{command}` makes new attempts")

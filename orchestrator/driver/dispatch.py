@@ -102,7 +102,7 @@ class Dispatch:
     nodes: Nodes = field(default_factory=Nodes)
 
     def __post_init__(self) -> None:
-        self._queues: dict[tuple[str, str, str], deque[PlannedPack]] = {}
+        self._queues: dict[str, deque[PlannedPack]] = {}
         for group in self.groups:
             self._queue(group)
         self.groups = ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
-from orchestrator.driver.display.tally import Tally, duration
+from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
@@ -20,6 +20,7 @@ from orchestrator.planning import reachable
 from orchestrator.planning.devices import Machine, here
 from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.setups import Setups
+from orchestrator.text import duration
 from trials.errors import ApetError
 from trials.failures import InfrastructureError
 from trials.store.retry import patiently
@@ -109,7 +110,7 @@ def run(
     if address is None:  # elsewhere, the workers may reach what this machine doesn't
         reachable.check((one.trial, one.sources) for one in todo)
     make(store)
-    store.save_sweep(sweep.name, sweep.text)
+    store.save_sweep(sweep.name, sweep.standalone())
     return execute(
         todo, store, sweep.resources, before=before, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
@@ -214,11 +215,11 @@ def execute(
                 probe(store, run_id)
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            setups = _setups(todo, place.machines, resources)
-            groups = packs(todo, setups.setup)
+            groups = packs(todo, _setups(todo, place.machines, resources).setup)
             retries = resources.retries
             dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
-            _show(dispatch, Tally(groups, before, max_concurrent or setups.at_once or 1), show)
+            at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
+            _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
             launch = Launch(ledger.uri, run_id, worker)
             started = _tune(dispatch, launch, place, stop, store, show)
     finally:

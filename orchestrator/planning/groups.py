@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
+from orchestrator.text import method_name
 from trials.modules.methods import count_of
-from trials.modules.sites import default_sites
 from trials.trial import BackboneRef, Method, Trial
 
 
@@ -35,7 +34,7 @@ class Group:
     def of(trial: Trial, pack_size: int) -> Group:
         """The group of a trial; ``full`` shares its pack with nobody."""
         how, alone = trial.training, pack_size == 1 or trial.method.name == "full"
-        method = describe(trial.method, trial.backbone.family) if alone else ""
+        method = method_name(trial.method, trial.backbone.family) if alone else ""
         lengths = how.max_input_length, how.max_generated_length
         return Group(trial.backbone, method, how.batch_size, how.precision, *lengths)
 
@@ -52,20 +51,8 @@ def by_method(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     """Trials of one family by their method without the count, in order of appearance."""
     groups: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[describe(trial.method, trial.backbone.family)].append(trial)
+        groups[method_name(trial.method, trial.backbone.family)].append(trial)
     return dict(groups)
-
-
-@lru_cache(maxsize=4096)
-def describe(method: Method, family: str) -> str:
-    """A method with its sizes, without its count: ``lora rank 8``, ``apet add:1 concat:1 discrete``."""
-    words = [method.name]
-    words += [f"{op}:{share}" for op, share in (method.operations or {}).items()]
-    chosen = (method.sites or {}).items()
-    words += [f"{op} at {'+'.join(kinds)}" for op, kinds in chosen if tuple(kinds) != default_sites(family, op)]
-    sizes = {"rank": method.rank, "alpha": method.alpha, "bottleneck": method.bottleneck, "tokens": method.tokens}
-    words += [f"{name} {value:g}" for name, value in sizes.items() if value is not None]
-    return " ".join([*words, method.placement] if method.placement else words)
 
 
 def counted(method: Method, ref: BackboneRef, loaded: int) -> int:

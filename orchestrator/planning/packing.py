@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from orchestrator.planning.work import flops
+from trials import keys
 from trials.canonical import canonical
 from trials.pack import Member, Pack, Sources
 from trials.setup import Setup
@@ -23,9 +24,9 @@ class Todo:
     sweep: str = ""
 
     @property
-    def warmth(self) -> tuple[str, str, str]:
-        """Shared by trials for which a warm worker loads nothing: the backbone, its place, the precision."""
-        return self.trial.backbone.name, self.sources.weights, self.trial.training.precision
+    def warmth(self) -> str:
+        """Shared by trials for which a warm worker loads nothing."""
+        return keys.warmth(self.trial.backbone.text, self.trial.training.precision)
 
     def again(self) -> Todo:
         """The next attempt at the same trial."""
@@ -40,7 +41,7 @@ class PlannedPack:
     setup: Setup = field(default_factory=Setup)
 
     @property
-    def warmth(self) -> tuple[str, str, str]:
+    def warmth(self) -> str:
         """Shared by packs for which a warm worker loads nothing."""
         return self.members[0].warmth
 
@@ -71,7 +72,7 @@ def packs(todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup] | None =
     by_setup: dict[Setup, list[Todo]] = defaultdict(list)
     for one in todo:
         by_setup[setup if isinstance(setup, Setup) else setup(one.trial)].append(one)
-    by_warmth: dict[tuple[str, str, str], list[PlannedPack]] = defaultdict(list)
+    by_warmth: dict[str, list[PlannedPack]] = defaultdict(list)
     for how, some in by_setup.items():
         for members in _groups(some, how.pack_size):
             by_warmth[members[0].warmth].append(PlannedPack(members, how))

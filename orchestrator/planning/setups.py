@@ -41,11 +41,6 @@ class Setups:
         """The set-up of one of the trials: what its pack carries."""
         return self.fit(trial).setup
 
-    @property
-    def at_once(self) -> int:
-        """Packs at a time, whichever they are; 0 where some can't be run."""
-        return min((one.at_once for one in self.fits.values()), default=0)
-
     def refusals(self) -> list[str]:
         """Every group that can't be run, and why: ``t5-xxl full on rte, sst2: …``; the longest task's numbers."""
         refused: dict[tuple[str, str], list[Group]] = {}

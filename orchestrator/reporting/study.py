@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from orchestrator.analysis.curves import differences, operations_label, setting, variants
+from orchestrator.analysis.curves import differences, operations_label, variants
+from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
+from trials.keys import setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +38,7 @@ class Cell:
         variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
         scores: test scores, those of diverged runs included.
         unscored: runs without a test score.
-        setting: shared with everything trained alike, see ``orchestrator.analysis.curves.setting``.
+        setting: shared with everything trained alike, see ``trials.keys.setting``.
     """
 
     backbone: str
@@ -146,8 +148,10 @@ def read(
         ApetError: there is no store, a file in it that isn't ours, a condition that is wrong or that no trial fulfils,
             or a rule out of range.
     """
-    selected, trials = store.selected(), store.trials()
-    found = thresholds(selected, where=where, alpha=alpha, margin=margin, floor=floor)
+    trials = store.trials()
+    shown = with_failed(trials)
+    found = thresholds(shown, where=where, alpha=alpha, margin=margin, floor=floor)
+    selected = shown.filter(pc.not_equal(shown["state"], "failed"))
     tables = [store.attempts(), trials, store.curves(), selected]
     if where is not None:
         from orchestrator.results.query import nothing

@@ -7,11 +7,13 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.results.failures import of_data
-from orchestrator.text import cell, cut_rows, duration, number, size, table
+from orchestrator.text import as_text, cut_rows, duration, number, size, table
 from trials.errors import ApetError
+from trials.failures import BAD_INPUT
 from trials.sources.folders import SPLITS
 
 if TYPE_CHECKING:
@@ -165,21 +167,33 @@ def text(shown: Shown) -> str:
     if row:
         parts += ["", _outcome_text(row)]
     if row and row["error_message"]:
-        parts += ["", f"error: {row['error_class']}: {row['error_message']}"]
+        why = f" ({row['failure_class']})" if row["failure_class"] else ""
+        parts += ["", f"error{why}: {row['error_class']}: {row['error_message']}"]
     if shown.log:
         parts += ["", f"last lines of its log ({row and row['log_uri']}):", *(f"  {line}" for line in shown.log)]
     found = [("weights", shown.sources.weights), ("data", shown.sources.data), *shown.sources.targets.items()]
     parts += ["", "found at", *(f"  {what}: {where}" for what, where in found)]
-    mended = row is not None and row["state"] == "failed" and of_data(row)
-    parts += ["", "with its data mended, which makes new trials" if mended else "to run it alone"]
-    parts += [f"  {command}" for command in shown.rerun]
+    parts += ["", *_rerun_text(shown)]
     spec = json.dumps(json.loads(trial.spec), indent=2, ensure_ascii=False)
     return "\n".join([*parts, "", f"spec {spec}"])
 
 
+def _rerun_text(shown: Shown) -> list[str]:
+    if not _by_input(shown.row):
+        return ["to run it alone", *(f"  {command}" for command in shown.rerun)]
+    mended, restored = shown.rerun
+    made = ["with its weights or data mended, which makes new trials", f"  {mended}"]
+    return [*made, "with what it was given back in its place", f"  {restored}"]
+
+
+def _by_input(row: Mapping[str, Any] | None) -> bool:
+    """Whether a trial failed by its weights or data."""
+    return row is not None and row["state"] == "failed" and row["failure_class"] == BAD_INPUT
+
+
 def _trains_text(shown: Shown) -> str:
     trial, what = shown.trial, shown.trains
-    head = f"{trial.method.name} on {trial.backbone.name}, {trial.task.name}: {cell(what.count)} tunable parameters"
+    head = f"{trial.method.name} on {trial.backbone.name}, {trial.task.name}: {as_text(what.count)} tunable parameters"
     if what.sites is None:
         return f"{head}, all of the backbone"
     lines = [f"{head} at {what.sites[0]} of {what.sites[1]} sites"]
@@ -202,7 +216,7 @@ def _outcome_text(row: Mapping[str, Any]) -> str:
         lines.append(("cut rows", cut_rows(row["truncated_rows"], rows, bool(row["transfer_sources"]))))
     lines += [(f"zero-shot {task}", score) for task, score in (row["transfer"] or {}).items()]
     width = max((len(name) for name, _ in lines), default=0)
-    return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in lines)
+    return "\n".join(f"{name.ljust(width)}  {as_text(value)}" for name, value in lines)
 
 
 def _in_sweep(prefix: str, sweep: Sweep) -> Trial:
@@ -249,14 +263,15 @@ def _rerun(
     condition = f"--where \"trial_id = '{trial.trial_id}'\""
     uri = shlex.quote(store.uri) if store else "URI"
     failed = row is not None and row["state"] == "failed"
-    by_data = row is not None and failed and of_data(row)
-    source, settings = ("SWEEP", "") if failed and not by_data else _holder(trial, store, sweep, name)
+    by_input = _by_input(row)
+    source, settings = ("SWEEP", "") if failed and not by_input else _holder(trial, store, sweep, name)
     look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
     alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"
-    if by_data:
-        return (f"apet run {source}{settings} --store {uri}",)
+    resubmit = f"apet resubmit --store {uri} {condition}"
+    if by_input:
+        return (f"apet run {source}{settings} --store {uri}", resubmit)
     if failed:
-        return (f"apet resubmit --store {uri} {condition}", alone)
+        return (resubmit, alone)
     return (f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}", alone)
 
 
@@ -265,20 +280,18 @@ def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -
 
     A name alone is no proof: a copy of a built-in sweep that was edited may have kept it.
     """
-    from pathlib import Path
-
     from trials.sweep.sweep import Sweep, builtin_names
 
-    sources = [name] if name in builtin_names() else []
-    if sweep is not None:
-        sources.append(sweep.where)
-    elif store is not None:
-        sources += sorted(map(str, Path(store.uri, "sweeps").glob("*.yaml")))
     settings = sweep.settings if sweep is not None else ()
-    for source in sources:
+    found = [(name, partial(Sweep.load, name))] if name in builtin_names() else []
+    if sweep is not None:
+        found.append((sweep.where, partial(Sweep.load, sweep.where)))
+    elif store is not None:
+        found += [(where, partial(Sweep.parse, text, where, Path(where).parent)) for where, text in store.sweeps(name)]
+    for source, load in found:
         try:
-            held = trial in Sweep.load(source).with_(settings).trials()
-        except ApetError:  # moved, or its data is elsewhere now
+            held = trial in load().with_(settings).trials()
+        except ApetError:  # its weights or data are elsewhere now
             continue
         if held:
             return shlex.quote(source), "".join(f" --set {shlex.quote(setting)}" for setting in settings)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 from orchestrator.text import table
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 
-_STATES = {"completed": "done", "failed": "failed", "diverged": "diverged"}  # of a visible row: as counted
+UNKNOWN = "unknown"  # the class of a failure whose row was written before there were classes
+_STATES = {"completed": "done", "diverged": "diverged"}  # of a visible row: as counted
+
+
+class Standing(NamedTuple):
+    """Where one trial stands, as it is counted; ``failure`` is the class of a failed one."""
+
+    state: str
+    failure: str | None = None
+
+
+MISSING, RUNNING = Standing("missing"), Standing("running")
 
 
 @dataclass(frozen=True)
 class Counts:
     """Trials by where they stand; each is counted once. ``missing`` is None without a sweep.
 
-    ``running`` trials have a heartbeat younger than a minute and are neither done nor diverged.
+    ``running`` trials have a heartbeat younger than a minute and are neither done nor diverged. ``failures`` are the
+    ``failed`` ones by class, the most frequent first.
     """
 
     done: int = 0
@@ -26,6 +38,7 @@ class Counts:
     diverged: int = 0
     running: int = 0
     missing: int | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def trials(self) -> int:
@@ -52,11 +65,13 @@ class Status:
         return {"groups": self.to_rows(), "total": {"trials": self.total.trials, **_columns(self.total)}}
 
     def render(self) -> str:
-        """A table with a last line of totals."""
-        lines = [list(row.values()) for row in self.to_rows()]
-        columns = _columns(self.total)
-        lines.append(["total", "", self.total.trials, *columns.values()])
-        return table(["backbone", "task", "trials", *columns], lines)
+        """A table with a last line of totals; where any trial failed, a last column of their classes."""
+        rows = [*self.to_rows(), {"backbone": "total", "task": "", "trials": self.total.trials, **_columns(self.total)}]
+        for row in rows:
+            failures = row.pop("failures")
+            if self.total.failures:
+                row["failed by"] = ", ".join(f"{count} {name}" for name, count in failures.items())
+        return table(list(rows[-1]), [list(row.values()) for row in rows])
 
 
 def status(store: Store, sweep: Sweep | None = None) -> Status:
@@ -65,40 +80,53 @@ def status(store: Store, sweep: Sweep | None = None) -> Status:
     Raises:
         ApetError: no store, or one that can't be read.
     """
-    counted: dict[tuple[str, str], Counter[str]] = {}
-    for group, state in _of_sweep(store, sweep) if sweep is not None else _of_store(store):
-        counted.setdefault(group, Counter())[state] += 1
+    counted: dict[tuple[str, str], Counter[Standing]] = {}
+    for group, standing in _of_sweep(store, sweep) if sweep is not None else _of_store(store):
+        counted.setdefault(group, Counter())[standing] += 1
     groups = counted if sweep is not None else dict(sorted(counted.items()))
     with_missing = sweep is not None
-    total = sum(counted.values(), Counter[str]())
+    total = sum(counted.values(), Counter[Standing]())
     return Status({group: _counts(c, with_missing) for group, c in groups.items()}, _counts(total, with_missing))
 
 
-def _of_sweep(store: Store, sweep: Sweep) -> Iterator[tuple[tuple[str, str], str]]:
-    visible, running = store.visible(), store.running()
-    for trial in sweep.trials():
-        state, _ = visible.get(trial.trial_id, ("missing", 0))
-        yield (trial.backbone.name, trial.task.name), _state(state, trial.trial_id in running)
-
-
-def _of_store(store: Store) -> Iterator[tuple[tuple[str, str], str]]:
+def _of_sweep(store: Store, sweep: Sweep) -> Iterator[tuple[tuple[str, str], Standing]]:
     rows, running = store.trials(), store.running()
-    columns = (rows[name].to_pylist() for name in ("trial_id", "backbone", "task", "state"))
-    for trial_id, backbone, task, state in zip(*columns, strict=True):
-        yield (backbone, task), _state(state, running.pop(trial_id, None) is not None)
+    columns = (rows[name].to_pylist() for name in ("trial_id", "state", "failure_class"))
+    seen = {
+        trial_id: _standing(state, failure, trial_id in running)
+        for trial_id, state, failure in zip(*columns, strict=True)
+    }
+    for trial in sweep.trials():
+        begun = RUNNING if trial.trial_id in running else MISSING
+        yield (trial.backbone.name, trial.task.name), seen.get(trial.trial_id, begun)
+
+
+def _of_store(store: Store) -> Iterator[tuple[tuple[str, str], Standing]]:
+    rows, running = store.trials(), store.running()
+    columns = (rows[name].to_pylist() for name in ("trial_id", "backbone", "task", "state", "failure_class"))
+    for trial_id, backbone, task, state, failure in zip(*columns, strict=True):
+        yield (backbone, task), _standing(state, failure, running.pop(trial_id, None) is not None)
     for beat in running.values():  # first attempts
-        yield (beat["backbone"], beat["task"]), "running"
+        yield (beat["backbone"], beat["task"]), RUNNING
 
 
-def _state(state: str, running: bool) -> str:
-    """A row that is a result counts as that, whatever a heartbeat of a minute ago says."""
-    return "running" if running and state in ("failed", "missing") else _STATES.get(state, state)
+def _standing(state: str, failure: str | None, running: bool) -> Standing:
+    """A row that is a result counts as that, whatever a heartbeat of a minute ago says; a failed one may run again."""
+    if state != "failed":
+        return Standing(_STATES[state])
+    return RUNNING if running else Standing("failed", failure or UNKNOWN)
 
 
-def _counts(counter: Counter[str], with_missing: bool) -> Counts:
-    missing = counter.pop("missing", 0)
-    return Counts(**counter, missing=missing if with_missing else None)
+def _counts(counted: Counter[Standing], with_missing: bool) -> Counts:
+    states, failures = Counter[str](), Counter[str]()
+    for (state, failure), count in counted.items():
+        states[state] += count
+        if failure is not None:
+            failures[failure] += count
+    missing = states.pop("missing", 0)
+    by_class = dict(sorted(failures.items(), key=lambda item: (-item[1], item[0])))
+    return Counts(**states, missing=missing if with_missing else None, failures=by_class)
 
 
-def _columns(counts: Counts) -> dict[str, int]:
+def _columns(counts: Counts) -> dict[str, Any]:
     return {name: value for name, value in asdict(counts).items() if value is not None}

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
+import pkgutil
 from pathlib import Path
 
 import pytest
 from shell import stored
 
 import orchestrator
+import orchestrator.api
 
 COMMANDS = ("export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_that_computes_is_a_function(name: str) -> None:
-    """Also once a module of the same name is imported."""
-    if importlib.util.find_spec(f"orchestrator.{name}"):
-        importlib.import_module(f"orchestrator.{name}")
     function = getattr(orchestrator, name)
     assert inspect.isfunction(function)
     assert function.__name__ == name
     assert name in orchestrator.__all__
+
+
+def test_no_module_hides_a_function() -> None:
+    """Importing ``orchestrator.query`` would put the module where the function of that name was."""
+    modules = {module.name for module in pkgutil.iter_modules(orchestrator.__path__)}
+    assert modules >= {"results", "analysis", "planning"}
+    assert not modules & set(orchestrator.__all__)
+    assert set(orchestrator.__all__) == set(COMMANDS) == set(orchestrator.api.__all__)
 
 
 def test_sql_status_and_a_trial_in_a_notebook(tmp_path: Path) -> None:

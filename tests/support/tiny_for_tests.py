@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trials import backbones
+from trials.modules.operations import OPERATIONS
 from trials.modules.positions import layout
 from trials.trial import Trial
 from workers.backbone import weights
@@ -87,12 +88,13 @@ def randomised(modules: Modules) -> None:
 
 
 MIXED = {"count": 700, "operations": {"add": 1, "concat": 2, "plug": 3}}
+ALONE: list[dict[str, Any]] = [
+    {"operations": {op: 1}, "count": {"add": 37, "concat": 901}.get(op, 333)} for op in OPERATIONS
+]
+PLACED: list[dict[str, Any]] = [*ALONE, MIXED, {**MIXED, "placement": "adjacent"}]
 CASES: list[dict[str, Any]] = [
-    {"operations": {"add": 1}, "count": 37},
-    {"operations": {"concat": 1}, "count": 901},
-    {"operations": {"plug": 1}, "count": 333},
-    MIXED,
-    {**MIXED, "placement": "adjacent"},
+    *PLACED,
+    {"operations": dict.fromkeys(OPERATIONS, 1), "count": 600},
     {"method": "lora"},
     {"method": "adapter"},
     {"method": "bitfit"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trials import backbones
-from trials.modules.sites import default_sites
+from trials.modules.operations import default_sites
 from trials.trial import Method, Source, TaskRef, Training, Trial
 
 FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")

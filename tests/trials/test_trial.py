@@ -38,6 +38,7 @@ def test_an_id_never_changes_by_itself() -> None:
 def test_the_spec_is_canonical_json_of_every_field() -> None:
     for one in (trial(), trial(evaluate_on=(trial().task, TaskRef("sst2", Source("package", "p", "1"), 5)))):
         expected = {"spec_version": 1, "text_version": 1, **plain(one)}
+        assert expected["method"].pop("further") == {}
         assert one.spec == canonical(expected)
         assert one.trial_id == digest(one.spec)
         assert len(one.trial_id) == 20
@@ -106,6 +107,22 @@ def test_a_trial_is_rebuilt_from_its_spec(rate: float, seed: int, count: int, pl
     assert again == one
     assert hash(again) == hash(one)
     assert again.trial_id == one.trial_id
+
+
+def test_a_size_with_a_new_name_is_in_the_specs_that_have_it_and_in_no_other() -> None:
+    one = trial(Method.sized("new", {"rank": 3, "width": 0.5}))
+    assert json.loads(one.spec)["method"] == json.loads(trial(Method("new", rank=3)).spec)["method"] | {"width": 0.5}
+    assert one.method.sizes == {"rank": 3, "width": 0.5}
+    again = Trial.from_spec(one.spec)
+    assert again == one
+    assert again.method.further == {"width": 0.5}
+
+
+@pytest.mark.parametrize("value", ["null", '"wide"', "true", "[1]"])
+def test_what_is_no_size_makes_no_spec(value: str) -> None:
+    spec = trial(Method.sized("new", {"width": 7})).spec
+    with pytest.raises(ApetError, match="not a trial's spec"):
+        Trial.from_spec(spec.replace('"width":7', f'"width":{value}'))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "4", '{"spec_version": 1}', '{"spec_version": 1, "text_version": 1}'])

@@ -7,7 +7,7 @@ from math import gcd
 
 from trials.errors import ApetError, choices
 from trials.modules import operations as ops
-from trials.modules.sites import TOKENS, Site, default_sites, site_kinds, sites
+from trials.modules.sites import TOKENS, Site, site_kinds, sites
 from trials.trial import PLACEMENTS, BackboneRef
 
 
@@ -96,7 +96,7 @@ def resolve_sites(
         if op not in names:
             raise ApetError(f"sites for {op}, which has no weight; give {op} a weight in operations, or leave it out")
     return {
-        op: _resolve_kinds(family, op, tuple(chosen[op])) if op in chosen else default_sites(family, op)
+        op: _resolve_kinds(family, op, tuple(chosen[op])) if op in chosen else ops.default_sites(family, op)
         for op in ops.OPERATIONS
         if op in names
     }

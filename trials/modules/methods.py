@@ -44,17 +44,31 @@ Place = Callable[[Method, BackboneRef], tuple[Placed, ...]]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A row of the table of methods.
+class Size:
+    """A size of a method.
 
     Args:
-        summary: one line for people.
-        sizes: its sizes with their defaults, those of OpenDelta, which the study's authors used.
+        default: that of OpenDelta, which the study's authors used; its type is the size's: an int is a positive whole
+            number, a float any positive number.
+        what: one sentence for people.
+    """
+
+    default: int | float
+    what: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table of methods: a sweep file takes its name and its sizes from here.
+
+    Args:
+        summary: one sentence for people.
+        sizes: by name; several methods may have one of the same name.
         place: where it puts what; None for ``full`` and ``apet``.
     """
 
     summary: str
-    sizes: Mapping[str, int | float] = field(default_factory=dict)
+    sizes: Mapping[str, Size] = field(default_factory=dict)
     place: Place | None = None
 
 
@@ -89,15 +103,31 @@ def _adapter(method: Method, ref: BackboneRef) -> tuple[Placed, ...]:
 
 METHODS: Mapping[str, Rule] = MappingProxyType(
     {
-        "full": Rule("all of the backbone's own weights"),
-        "prompt": Rule("soft tokens in front of the text", {"tokens": TOKENS}, _prompt),
-        "bitfit": Rule("a bias on every linear layer and norm", place=_bitfit),
-        "lora": Rule("low-rank terms on query and value of self-attention", {"rank": 8, "alpha": 16.0}, _lora),
-        "adapter": Rule("bottlenecks after self-attention and feed-forward", {"bottleneck": 24}, _adapter),
-        "apet": Rule("any number of scalars at seeded positions"),
+        "full": Rule("All of the backbone's own weights."),
+        "prompt": Rule("Soft tokens in front of the text.", {"tokens": Size(TOKENS, "How many soft tokens.")}, _prompt),
+        "bitfit": Rule("A bias on every linear layer and norm.", place=_bitfit),
+        "lora": Rule(
+            "Low-rank components on the queries and values of self-attention.",
+            {"rank": Size(8, "Components of a layer."), "alpha": Size(16.0, "The scale is alpha / rank.")},
+            _lora,
+        ),
+        "adapter": Rule(
+            "Bottlenecks after self-attention and feed-forward.",
+            {"bottleneck": Size(24, "Units of a bottleneck.")},
+            _adapter,
+        ),
+        "apet": Rule("Any number of parameters at seeded positions."),
     }
 )
 """Every method by name."""
+
+MIXTURE: Mapping[str, int] = MappingProxyType({"add": 1, "concat": 1, "plug": 1})
+"""Weights of the operations in ``apet`` where none are given: the study's. Another operation is asked for by name, so
+that a file which is added changes no trial."""
+
+
+SIZED: tuple[str, ...] = tuple(name for name, row in METHODS.items() if row.place is not None)
+"""The methods with fixed places, whose count follows from the backbone."""
 
 
 def rule(name: str) -> Rule:
@@ -116,29 +146,29 @@ def named(name: str, **sizes: int | float | None) -> Method:
 
     >>> named("lora", rank=4)
     Method(name='lora', operations=None, sites=None, placement=None, count=None, rank=4, alpha=16.0, \
-bottleneck=None, tokens=None)
+bottleneck=None, tokens=None, further={})
 
     Args:
         name: of the method.
-        sizes: ``tokens``, ``rank`` and ``alpha``, or ``bottleneck``; None means the default.
+        sizes: those of its row; None means the default.
 
     Raises:
         ApetError: an unknown method, a size that it doesn't have, or one that isn't positive.
     """
     assert name != "apet", "apet has a count: see apet()"
-    defaults = rule(name).sizes
-    chosen = dict(defaults)
+    known = rule(name).sizes
+    chosen = {size: row.default for size, row in known.items()}
     for size, value in sizes.items():
-        if size not in defaults:
-            has = f"its sizes: {', '.join(defaults)}" if defaults else "it has no sizes"
+        if size not in known:
+            has = f"its sizes: {', '.join(known)}" if known else "it has no sizes"
             raise ApetError(f"{size} is no size of {name}; {has}")
         if value is None:
             continue
-        whole = isinstance(defaults[size], int)
+        whole = isinstance(known[size].default, int)
         if isinstance(value, bool) or (whole and not isinstance(value, int)) or not (isfinite(value) and value > 0):
             raise ApetError(f"{size} {value!r} of {name}: give a positive {'whole ' if whole else ''}number")
         chosen[size] = value if whole else float(value)
-    return Method(name, **chosen)  # type: ignore[arg-type]  # the sizes' types were just checked, by name
+    return Method.sized(name, chosen)
 
 
 def apet(
@@ -154,7 +184,7 @@ def apet(
     Args:
         family: of the backbone.
         count: tunable scalars; the capacity is checked later, where the backbone is known.
-        operations: weights per operation; None: all, equal.
+        operations: weights per operation; None: :data:`MIXTURE`.
         sites: kinds per operation; those left out have their defaults.
         placement: ``discrete`` or ``adjacent``.
         tokens: room for soft tokens, where they are among the sites; None: 100.
@@ -165,7 +195,7 @@ def apet(
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ApetError(f"count {count!r}: give a whole number from 1 to the capacity")
     check_placement(placement)
-    shares = reduced(dict.fromkeys(ops.OPERATIONS, 1) if operations is None else operations)
+    shares = reduced(MIXTURE if operations is None else operations)
     kinds = resolve_sites(family, shares, sites)
     return Method(
         "apet",
@@ -173,12 +203,12 @@ def apet(
         sites=kinds,
         placement=placement,
         count=count,
-        tokens=_room(tokens, kinds),
+        tokens=_room(tokens, family, kinds),
     )
 
 
 def place(method: Method, ref: BackboneRef) -> tuple[Placed, ...]:
-    """Where ``prompt``, ``bitfit``, ``lora`` and ``adapter`` put what, in the order of operations.
+    """Where a method with fixed places puts what, in the order of operations.
 
     Raises:
         ApetError: an unknown method, or a size above a site's capacity.
@@ -201,13 +231,14 @@ def count_of(method: Method, ref: BackboneRef) -> int | None:
     return sum(placed.count for placed in place(method, ref))
 
 
-def _room(tokens: int | None, kinds: Mapping[str, tuple[str, ...]]) -> int | None:
+def _room(tokens: int | None, family: str, kinds: Mapping[str, tuple[str, ...]]) -> int | None:
     """How many soft tokens ``apet`` may have: a part of its identity only where it has their site."""
-    if SOFT_TOKENS not in kinds.get("concat", ()):
+    if not any(SOFT_TOKENS in chosen for chosen in kinds.values()):
         if tokens is not None:
+            takers = " or ".join(name for name, rules in ops.OPERATIONS.items() if rules.accepts(family, SOFT_TOKENS))
             raise ApetError(
                 f"tokens {tokens}: room for soft tokens, but no operation has their site; "
-                f"give concat the site {SOFT_TOKENS}, or leave tokens out"
+                f"give {takers} the site {SOFT_TOKENS}, or leave tokens out"
             )
         return None
     if tokens is None:

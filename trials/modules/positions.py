@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
 from typing import Any
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 
 from trials.modules import counts, methods
 from trials.modules import operations as ops
-from trials.modules.sites import Site, sites, sites_of
+from trials.modules.sequences import sequence, starts
+from trials.modules.sites import Site, sites
 from trials.streams import Key, permutation, uniform, words
-from trials.trial import BackboneRef, Method, Shape, Trial
+from trials.trial import BackboneRef, Method, Trial
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Group:
 
     Args:
         site: where.
-        units: slots, int64 [n]: sorted coordinates for ``add``, components in sequence order elsewhere.
+        units: slots, int64 [n]: in sequence order; sorted where a unit is one scalar that starts at zero.
         init: initial input sides, float32 [n, unit_in]; of soft tokens [n, 0], for only a worker has the embeddings.
         token_ids: soft tokens: whose embeddings they start as, int64 [n].
     """
@@ -73,7 +73,7 @@ class OpLayout:
         op: its name.
         count: scalars: the groups' rows in order, row by row, then the cut's in its ``order``.
         groups: complete units by site, in canonical order of sites.
-        cut: the unit that trains in part; ``add`` never has one.
+        cut: the unit that trains in part; a unit of one scalar never does.
         scale: factor of the operation's correction.
     """
 
@@ -86,7 +86,7 @@ class OpLayout:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What a trial trains; ``ops`` in the order add, concat, plug."""
+    """What a trial trains; ``ops`` in the order of ``OPERATIONS``."""
 
     ops: tuple[OpLayout, ...]
 
@@ -156,45 +156,10 @@ def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int], values: bool
     )
 
 
-@lru_cache(maxsize=8)
-def sequence(
-    family: str, shape: Shape, op: str, kinds: tuple[str, ...], placement: str, position_seed: int, tokens: int = 0
-) -> NDArray[np.int32]:
-    """One operation's units in the order in which a growing count takes them.
-
-    A unit's number is its place among the units of all sites of ``kinds``, in canonical order
-    (block, site, slot). The array is kept between calls, and read-only.
-    """
-    places = [site for site in sites_of(family, shape, tokens) if site.kind in kinds]
-    starts = _starts(op, places)
-    n = int(starts[-1])
-    if placement == "discrete":
-        order = permutation(n, "position", position_seed, op, "units")
-    else:
-        first = _adjacent_start(family, shape, position_seed)
-        at = next((i for i, site in enumerate(places) if site.index >= first), 0)  # none: wrap round
-        order = np.roll(np.arange(n), -int(starts[at]))
-    units = order.astype(np.int32)
-    units.flags.writeable = False
-    return units
-
-
-def _adjacent_start(family: str, shape: Shape, position_seed: int) -> int:
-    """Index of the linear site where adjacent runs begin: one for all operations, whichever there are."""
-    linear = [site.index for site in sites_of(family, shape) if site.kind != "norm"]
-    return linear[int(permutation(len(linear), "position", position_seed, "adjacent")[0])]
-
-
 def _fixed(placed: methods.Placed) -> Ints:
     """The units of a method with fixed places, in canonical order."""
-    starts = _starts(placed.op, placed.sites)
-    return np.concatenate([start + np.arange(n) for start, n in zip(starts, placed.units, strict=False)])
-
-
-def _starts(op: str, places: Sequence[Site]) -> Ints:
-    """Number of the first unit of each site, and at the end the number of units: int64 [sites + 1]."""
-    held = [ops.get(op).units(site) for site in places]
-    return np.concatenate([[0], np.cumsum(held)]).astype(np.int64)
+    first_units = starts(placed.op, placed.sites)
+    return np.concatenate([start + np.arange(n) for start, n in zip(first_units, placed.units, strict=False)])
 
 
 def _op_layout(
@@ -215,12 +180,12 @@ def _op_layout(
     sizes = inputs + np.array([rules.unit_out(site) for site in places])
     drawn = np.array([1 if site.tokens else n for site, n in zip(places, inputs, strict=True)])  # words of the stream
     drawn = drawn if with_values else np.zeros_like(drawn)
-    starts, stream = _starts(op, places), ("initial", *seeds, op)
+    first_units, stream = starts(op, places), ("initial", *seeds, op)
 
     taken = units[: -(-count // int(sizes.min()))].astype(np.int64)  # enough, and rarely many too many
-    if sizes.max() == 1:
+    if sizes.max() == 1 and not inputs.any():
         taken.sort()  # a scalar alone has no order; rows keep their sequence, to which initial values belong
-    where = np.searchsorted(starts, taken, side="right") - 1
+    where = np.searchsorted(first_units, taken, side="right") - 1
     ends = np.cumsum(sizes[where])
     whole = int(np.searchsorted(ends, count, side="right"))
     rest = count - (int(ends[whole - 1]) if whole else 0)
@@ -228,7 +193,7 @@ def _op_layout(
 
     offsets = np.concatenate([[0], np.cumsum(drawn[where])])
     values = _initial(int(offsets[-1]), stream)
-    slots = taken - starts[where]
+    slots = taken - first_units[where]
     order = np.argsort(where[:whole], kind="stable")
     groups = []
     for i, members in _by_site(where[order], order):
@@ -270,11 +235,11 @@ def _cut(op: str, site: Site, unit: int, rest: int, rank: int, values: Floats, p
     rules = ops.get(op)
     out, d_in = rules.unit_out(site), rules.unit_in(site)
     row = np.concatenate([np.zeros(out, np.float32), values * _bound(d_in)])
-    vector = site.d_out  # plug: v comes before its bias c, which stands behind it in the row
+    shuffled = rules.unit_shuffled(site)
     order = np.concatenate(
         [
-            permutation(vector, "position", position_seed, op, "output side", rank),
-            np.arange(vector, out),
+            permutation(shuffled, "position", position_seed, op, "output side", rank),
+            np.arange(shuffled, out),
             out + permutation(d_in, "position", position_seed, op, "input side", rank),
         ]
     )

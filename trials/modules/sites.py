@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from trials.families import BLOCKS, EMBEDDING_NORM, FINAL_NORM, SOFT_TOKENS, check_family, linear_kinds
-from trials.modules import operations
 from trials.trial import BackboneRef, Shape
 
-__all__ = ["SOFT_TOKENS", "TOKENS", "Site", "default_sites", "linear_kinds", "site_kinds", "sites", "sites_of"]
+__all__ = ["SOFT_TOKENS", "TOKENS", "Site", "linear_kinds", "site_kinds", "sites", "sites_of"]
 
 TOKENS = 100  # soft tokens, where nothing else is said: the default of OpenDelta, which the study's authors used
 
@@ -68,16 +67,6 @@ def site_kinds(family: str) -> tuple[str, ...]:
         ApetError: unknown family.
     """
     return (SOFT_TOKENS, *linear_kinds(family), "norm")
-
-
-def default_sites(family: str, operation: str) -> tuple[str, ...]:
-    """The kinds of sites that ``apet`` gives an operation when none are chosen.
-
-    Raises:
-        ApetError: unknown family or operation.
-    """
-    check_family(family)
-    return operations.get(operation).defaults(family)
 
 
 @lru_cache(maxsize=64)

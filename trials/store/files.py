@@ -49,6 +49,13 @@ class Files:
         self.is_object_store = self.filesystem.type_name in OBJECT_STORES
         self._refuse_a_file()
 
+    def address(self, path: str) -> str:
+        """What to call a file outside of the store: its path on a local disk, else its URI."""
+        if self.is_local:
+            return self._full(path)
+        base, mark, options = self.uri.partition("?")
+        return f"{base.rstrip('/')}/{path}{mark}{options}"
+
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file, or nothing; folders are made on the way.
 

@@ -20,8 +20,9 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -175,14 +176,25 @@ class Store:
         return self._load(uri).decode(errors="replace")
 
     def save_sweep(self, name: str, text: str) -> str:
-        """Keep a sweep as it was run; the same text twice is one file."""
-        return self._save(f"sweeps/{_safe(name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml", text.encode())
+        """Keep a sweep as it was run, the same twice in one file.
+
+        Args:
+            name: the sweep's.
+            text: means the same anywhere, see ``trials.sweep.sweep.Sweep.standalone``.
+        """
+        digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:8]  # `A` and `a` may be one name to a disk
+        return self._save(f"sweeps/{_escaped(name)}-{digest}.yaml", text.encode())
+
+    def sweeps(self, name: str) -> Iterator[tuple[str, str]]:
+        """Every sweep of a name as it was run, the last first: its path or URI, as commands take it, and its text."""
+        ours = re.compile(rf"sweeps/{re.escape(_escaped(name))}-[0-9a-f]{{8}}\.yaml")
+        found = [entry for entry in self._files.listing("sweeps") if ours.fullmatch(entry.path)]
+        for entry in sorted(found, key=lambda entry: (entry.modified, entry.path), reverse=True):
+            yield self._files.address(entry.path), self._load(entry.path).decode()
 
     def load_sweep(self, name: str) -> str | None:
-        """A sweep as it was run last, None where there is none of this name."""
-        ours = re.compile(rf"sweeps/{re.escape(_safe(name))}-[0-9a-f]{{8}}\.yaml")
-        found = [entry for entry in self._files.listing("sweeps") if ours.fullmatch(entry.path)]
-        return self._load(max(found, key=lambda entry: entry.modified).path).decode() if found else None
+        """The text of a sweep as it was run last, None where there is none of this name."""
+        return next((text for _, text in self.sweeps(name)), None)
 
     def save_checkpoint(self, trial_id: str, data: bytes) -> str:
         """Keep the state of a trial that is not done; replaces the one before."""
@@ -242,9 +254,10 @@ def _path(folder: str, name: str, ending: str) -> str:
     return f"{folder}/{name[:2]}/{name}.{ending}"
 
 
-def _safe(name: str) -> str:
-    """A sweep's name as part of a file's."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).lstrip(".") or "sweep"
+def _escaped(name: str) -> str:
+    """A sweep's name as the beginning of a file's: no two become one, and none is hidden."""
+    safe = quote(name, safe="")
+    return f"%{ord(safe[0]):02X}{safe[1:]}" if safe.startswith((".", "_")) else safe
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -5,17 +5,15 @@ Tables in, tables out; no file is read here.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trials.canonical import canonical, digest
+from trials import keys
 from trials.store.record import STATES
 
 Number = float | None
@@ -63,7 +61,7 @@ def visible(attempts: pa.Table) -> pa.Table:
 
 def with_groups(trials: pa.Table) -> pa.Table:
     """Rows with two more columns, ``cell_id`` and ``curve_id`` of their trials."""
-    groups = [_groups(spec) for spec in trials["spec"].to_pylist()]
+    groups = [keys.cell_and_curve(spec) for spec in trials["spec"].to_pylist()]
     for name, values in (("cell_id", [cell for cell, _ in groups]), ("curve_id", [curve for _, curve in groups])):
         trials = trials.append_column(name, pa.array(values, pa.string()))
     return trials
@@ -106,9 +104,9 @@ def transfers(trials: pa.Table, chosen: pa.Table) -> pa.Table:
     rows: list[int] = []
     lines: list[tuple[str, Number, Number]] = []
     for row, scores in enumerate(maps):
-        keys = _target_keys(specs[row].as_py()) if scores else {}
+        shared = keys.transfers(specs[row].as_py()) if scores else {}
         for target, score in sorted(scores.items()):
-            tuned = trained.get(keys.get(target, ""))
+            tuned = trained.get(shared.get(target, ""))
             relative = score / tuned if tuned and score is not None else None
             rows.append(row)
             lines.append((target, score, relative))
@@ -135,30 +133,5 @@ def _trained_scores(rows: pa.Table) -> dict[str, float]:
     found: dict[str, float] = {}
     for spec, score in zip(rows["spec"].to_pylist(), rows["test_score"].to_pylist(), strict=True):
         if score is not None:
-            data = json.loads(spec)
-            found.setdefault(_transfer_key(data, data["task"]), score)
+            found.setdefault(keys.transfer(spec), score)
     return found
-
-
-def _target_keys(spec: str) -> dict[str, str]:
-    """For every target of a spec, what a row trained on it shares with this one."""
-    data = json.loads(spec)
-    return {target["name"]: _transfer_key(data, target) for target in data["evaluate_on"]}
-
-
-def _transfer_key(spec: dict[str, Any], task: dict[str, Any]) -> str:
-    """A spec less what the task decides (lengths, row limits) and the rate, which is selected per cell."""
-    training = {k: v for k, v in spec["training"].items() if k not in ("max_input_length", "max_generated_length")}
-    shared = {k: v for k, v in spec.items() if k not in ("learning_rate", "evaluate_on", "task", "training")}
-    return canonical({**shared, "training": training, "task": [task["name"], task["data"]]})
-
-
-@lru_cache(maxsize=100_000)
-def _groups(spec: str) -> tuple[str, str]:
-    """``Trial.cell_id`` and ``Trial.curve_id`` of a spec, which is parsed once and not rebuilt."""
-    data = json.loads(spec)
-    for key in ("learning_rate", "position_seed", "train_seed"):
-        del data[key]
-    cell = digest(canonical(data))
-    data["method"].pop("count", None)
-    return cell, digest(canonical(data))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Any, Literal
+from typing import Any
 
 from trials.errors import ApetError
 from trials.modules import counts, methods
 from trials.sweep.check import Findings
 from trials.sweep.rules import BROKEN
-from trials.sweep.schema import UNSET, Adapter, Apet, Like, Lora, Prompt, Range
+from trials.sweep.schema import UNSET, Apet, Like, Range
 from trials.sweep.yaml import Path
 from trials.trial import BackboneRef, Method
 
@@ -70,14 +70,8 @@ def variants(entry: Any, ref: BackboneRef, path: Path, report: Findings) -> list
     """
     if isinstance(entry, Apet):
         return _apet(entry, ref, path, report)
-    sizes: dict[str, int | float] = {}
     name = entry if isinstance(entry, str) else entry.method
-    if isinstance(entry, Lora):
-        sizes = {"rank": entry.rank, "alpha": entry.alpha}
-    elif isinstance(entry, Adapter):
-        sizes = {"bottleneck": entry.bottleneck}
-    elif isinstance(entry, Prompt):
-        sizes = {"tokens": entry.tokens}
+    sizes = {} if isinstance(entry, str) else {size: getattr(entry, size) for size in methods.rule(name).sizes}
     try:
         method = methods.named(name, **sizes)
         methods.count_of(method, ref)  # refuses a size above a site's capacity
@@ -213,7 +207,7 @@ def _range(value: Range, ref: BackboneRef, capacity: int, path: Path, report: Fi
     return [(count, (*path, "to")) for count in geometric(value.from_, high, value.points)]
 
 
-def _own_count(name: Literal["prompt", "bitfit", "lora", "adapter"], ref: BackboneRef) -> int:
+def _own_count(name: str, ref: BackboneRef) -> int:
     count = methods.count_of(methods.named(name), ref)
     assert count is not None
     return count

@@ -168,14 +168,6 @@ _MODELS: dict[str, type[BaseModel]] = {
     "training": sweep_schema.Training,
     "resources": sweep_schema.Resources,
 }
-METHOD_MODELS: dict[Any, type[BaseModel]] = {
-    "full": sweep_schema.Full,
-    "bitfit": sweep_schema.Bitfit,
-    "prompt": sweep_schema.Prompt,
-    "lora": sweep_schema.Lora,
-    "adapter": sweep_schema.Adapter,
-    "apet": sweep_schema.Apet,
-}
 
 
 def _keys(path: Path, data: Any) -> Iterable[str]:
@@ -185,7 +177,7 @@ def _keys(path: Path, data: Any) -> Iterable[str]:
     if names and names[-1] == "methods":
         for part in path:
             data = data[part]
-        model = METHOD_MODELS[data["method"]]
+        model = sweep_schema.METHOD_MODELS[data["method"]]
     if names and names[-1] == "counts":
         for part in path:
             data = data[part]

@@ -95,7 +95,7 @@ def _multiply(grids: Sequence[_Grid], finder: Finder) -> Enumerated:
                 **common, method=method, learning_rate=rate, train_seed=train_seed, position_seed=position_seed
             )
             if variant.too_large:
-                skipped[key] = (describe(trial), variant.too_large)
+                skipped[key] = (_axes(trial), variant.too_large)
             else:
                 kept[key] = trial
     return Enumerated(
@@ -107,7 +107,7 @@ def _multiply(grids: Sequence[_Grid], finder: Finder) -> Enumerated:
     )
 
 
-def describe(trial: Trial) -> str:
+def _axes(trial: Trial) -> str:
     """One line for people: what the trial's axes are."""
     method = trial.method
     parts = [trial.backbone.name, trial.task.name, method.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Discriminator, GetCoreSchemaHandler, ValidationError
@@ -29,6 +29,10 @@ class Says:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Wrap the type's own schema, replacing its errors by the rule."""
+        return self.wrapped(handler(source))
+
+    def wrapped(self, schema: CoreSchema) -> CoreSchema:
+        """A schema with its errors replaced by the rule."""
 
         def check(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
             if value is BROKEN:
@@ -40,7 +44,27 @@ class Says:
                     "apet", "rule", {"rule": self.rule, "choices": " ".join(self.choices)}
                 ) from None
 
-        return core_schema.no_info_wrap_validator_function(check, handler(source))
+        return core_schema.no_info_wrap_validator_function(check, schema)
+
+
+class Choice:
+    """Annotation of text: one of some names, which are a table's and so not known to a type checker.
+
+    Args:
+        names: the valid ones, in the order in which a message lists them.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In place of the type's own schema: the names, and the rule that lists them."""
+        return Says(listed(self.names), self.names).wrapped(core_schema.literal_schema(list(self.names)))
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 class Item:

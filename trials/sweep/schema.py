@@ -6,33 +6,25 @@ of backbones, tasks and methods is checked in ``trials.sweep.blocks``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field, Tag, create_model
 
-from trials.sweep.rules import Item, Says, by_counts, by_method, by_type, one_of
-from trials.trial import OPERATIONS, PLACEMENTS
+from trials.families import FAMILIES
+from trials.modules.methods import METHODS, SIZED, Rule, Size
+from trials.modules.operations import OPERATIONS
+from trials.sweep.rules import Choice, Item, Says, by_counts, by_method, by_type, listed, one_of
+from trials.trial import PLACEMENTS
 
 UNSET: Any = None  # the default of a key that may be left out; `model_fields_set` tells it from a written null
 LARGEST = 2**53  # whole numbers above this are no exact JSON numbers
-
-FAMILIES = ("bert", "bloom", "t5")
-METHODS = ("full", "prompt", "bitfit", "lora", "adapter", "apet")
-SIZED = ("prompt", "bitfit", "lora", "adapter")  # methods whose own count `counts` may refer to
 
 
 class Model(BaseModel):
     """No unknown keys, no conversions."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _choice(names: tuple[str, ...]) -> Says:
-    return Says(_listed(names), names)
 
 
 Positive = Annotated[int, Field(ge=1, le=LARGEST), Says("a whole number, 1 or more")]
@@ -56,13 +48,11 @@ Rates = Annotated[
     | Annotated[list[Rate], Field(min_length=1), Tag("<list>")],
     one_of("a list of rates, or `paper`", by_type),
 ]
-Operation = Annotated[Literal["add", "concat", "plug"], _choice(OPERATIONS)]
-Placement = Annotated[Literal["discrete", "adjacent"], _choice(PLACEMENTS)]
-Sized = Annotated[Literal["prompt", "bitfit", "lora", "adapter"], _choice(SIZED)]
-Head = Annotated[
-    Literal["auto", "verbalizer", "frozen", "trained"], _choice(("auto", "verbalizer", "frozen", "trained"))
-]
-Labels = Annotated[Literal["own", "unified"], _choice(("own", "unified"))]
+Operation = Annotated[str, Choice(OPERATIONS)]
+Placement = Annotated[str, Choice(PLACEMENTS)]
+Sized = Annotated[str, Choice(SIZED)]
+Head = Annotated[str, Choice(("auto", "verbalizer", "frozen", "trained"))]
+Labels = Annotated[str, Choice(("own", "unified"))]
 
 
 class Backbone(Model):
@@ -70,7 +60,7 @@ class Backbone(Model):
 
     name: Name
     """A built-in name (`apet backbones` lists them), or any name for weights of your own."""
-    family: Annotated[Literal["bert", "bloom", "t5"], _choice(FAMILIES)] = UNSET
+    family: Annotated[str, Choice(FAMILIES)] = UNSET
     """Needed for a name that is not built in."""
     scale: Name = UNSET
     """The scale shown in tables; the name itself by default."""
@@ -98,48 +88,13 @@ class _Method(Model):
     """This method's own train seeds, in place of the block's."""
 
 
-class Full(_Method):
-    """Trains the backbone itself."""
-
-    method: Literal["full"]
-
-
-class Prompt(_Method):
-    """Soft tokens in front of the text."""
-
-    method: Literal["prompt"]
-    tokens: Positive = 100
-
-
-class Bitfit(_Method):
-    """`add` on every bias."""
-
-    method: Literal["bitfit"]
-
-
-class Lora(_Method):
-    """Low-rank components on the queries and values of self-attention."""
-
-    method: Literal["lora"]
-    rank: Positive = 8
-    alpha: Rate = 16.0
-    """The scale is alpha / rank."""
-
-
-class Adapter(_Method):
-    """Bottlenecks after self-attention and feed-forward."""
-
-    method: Literal["adapter"]
-    bottleneck: Positive = 24
-
-
 class Range(Model):
     """Geometric counts, both ends included, rounded, repeats dropped."""
 
     from_: Annotated[Positive, Field(alias="from")]
     to: Annotated[
-        Annotated[int, Field(ge=1, le=LARGEST)] | Literal["capacity", "prompt", "bitfit", "lora", "adapter"],
-        Says("a whole number, capacity, prompt, bitfit, lora or adapter", ("capacity", *SIZED)),
+        Annotated[int, Field(ge=1, le=LARGEST)] | Annotated[str, Choice(("capacity", *SIZED))],
+        Says(f"a whole number, {listed(('capacity', *SIZED))}", ("capacity", *SIZED)),
     ]
     """A count, `capacity`, or a method: its own count on each backbone."""
     points: Annotated[int, Field(ge=2, le=10_000), Says("a whole number, 2 to 10000")]
@@ -169,9 +124,9 @@ class Apet(_Method):
         Annotated[list[Positive], Field(min_length=1), Tag("<list>")]
         | Annotated[Range, Tag("<range>")]
         | Annotated[Like, Tag("<like>")],
-        one_of("a list, {from, to, points}, or {like: [prompt, bitfit, lora, adapter]}", by_counts),
+        one_of(f"a list, {{from, to, points}}, or {{like: [{', '.join(SIZED)}]}}", by_counts),
     ]
-    over_capacity: Annotated[Literal["error", "skip"], _choice(("error", "skip"))] = "error"
+    over_capacity: Annotated[str, Choice(("error", "skip"))] = "error"
     position_seeds: Seeds = 1
 
 
@@ -186,7 +141,7 @@ class Training(Model):
     early_stop: Annotated[
         int | None, Field(ge=1, le=LARGEST), Says("a whole number of evaluations, 1 or more; null never stops early")
     ] = None
-    precision: Annotated[Literal["auto", "fp32", "bf16"], _choice(("auto", "fp32", "bf16"))] = "auto"
+    precision: Annotated[str, Choice(("auto", "fp32", "bf16"))] = "auto"
 
 
 def _auto(rule: str) -> Says:
@@ -209,17 +164,33 @@ class Resources(Model):
     """New attempts per run after a failure of infrastructure."""
 
 
-MethodEntry = Annotated[
-    Annotated[str, Says(f"one of {', '.join(METHODS)}", METHODS), Tag("<name>")]
-    | Annotated[Full, Tag("<full>")]
-    | Annotated[Prompt, Tag("<prompt>")]
-    | Annotated[Bitfit, Tag("<bitfit>")]
-    | Annotated[Lora, Tag("<lora>")]
-    | Annotated[Adapter, Tag("<adapter>")]
-    | Annotated[Apet, Tag("<apet>")],
-    one_of(f"one of {', '.join(METHODS)}", by_method, "method", METHODS),
-    Item(),
-]
+def _model(name: str, rule: Rule) -> type[_Method]:
+    """The model of a method, from its row: its name, its sizes, and the keys that every method has."""
+    fields: dict[str, Any] = {"method": Literal[name], **{key: _field(size) for key, size in rule.sizes.items()}}
+    return create_model(name.capitalize(), __base__=_Method, __doc__=rule.summary, __module__=__name__, **fields)
+
+
+def _field(size: Size) -> Any:
+    return Annotated[Positive if isinstance(size.default, int) else Rate, Field(description=size.what)], size.default
+
+
+METHOD_MODELS: Mapping[str, type[_Method]] = {
+    name: Apet if name == "apet" else _model(name, rule) for name, rule in METHODS.items()
+}
+"""The model of every method."""
+
+if TYPE_CHECKING:
+    MethodEntry = Any
+else:  # one of a table's models, which a type checker doesn't know
+    _NAMES = f"one of {', '.join(METHODS)}"
+    MethodEntry = Annotated[
+        Union[  # the alternatives are computed
+            Annotated[str, Says(_NAMES, tuple(METHODS)), Tag("<name>")],
+            *(Annotated[model, Tag(f"<{name}>")] for name, model in METHOD_MODELS.items()),
+        ],
+        one_of(_NAMES, by_method, "method", tuple(METHODS)),
+        Item(),
+    ]
 BackboneEntry = Annotated[
     Annotated[Text, Tag("<name>")] | Annotated[Backbone, Tag("<mapping>")],
     one_of("a name, or {name, family, model_dir}", by_type),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -75,7 +76,7 @@ class Sweep:
 
     @staticmethod
     def load(source: str | Path) -> Sweep:
-        """Read a sweep file, or a built-in sweep by its name.
+        """Read a sweep file, by its path or a URI that pyarrow knows, or a built-in sweep by its name.
 
         Raises:
             ApetError: no such file and no such built-in sweep, or it can't be read.
@@ -83,9 +84,8 @@ class Sweep:
         """
         if isinstance(source, str) and source in builtin_names():
             return Sweep.parse(builtin_text(source), where=f"{source}.yaml", folder=Path.cwd())
-        path = Path(source)
         try:
-            text = path.read_text(encoding="utf-8")
+            text, where, folder = _read(str(source))
         except FileNotFoundError:
             raise ApetError(
                 f"sweep {source}: no such file, and no built-in sweep of this name; "
@@ -95,7 +95,7 @@ class Sweep:
             raise ApetError(f"sweep {source}: {error.strerror or error}; give a YAML file") from None
         except UnicodeDecodeError as error:
             raise ApetError(f"sweep {source}: not UTF-8 text (byte {error.start}); give a YAML file") from None
-        return Sweep.parse(text, where=str(source), folder=path.resolve().parent)
+        return Sweep.parse(text, where, folder)
 
     @staticmethod
     def parse(text: str, where: str = "sweep.yaml", folder: Path | None = None) -> Sweep:
@@ -142,6 +142,17 @@ class Sweep:
                 f"trial {trial.trial_id} is not of sweep {self.name}; `apet plan` lists its trials"
             ) from None
 
+    def standalone(self) -> str:
+        """The text so that it means the same wherever it lies on this machine: its name and whole paths stand in it."""
+        document = sweep_yaml.read(self.text, self.where)
+        changes: dict[sweep_yaml.Path, Any] = {} if "name" in document.data else {("name",): self.name}
+        for path in document.values:
+            if path and path[-1] in ("model_dir", "data_dir"):
+                folder = reduce(lambda value, part: value[part], path, document.data)
+                if not folder.startswith(("/", "~/")):
+                    changes[path] = str((self.folder / folder).absolute())
+        return sweep_yaml.edited(self.text, changes) if changes else self.text
+
     def with_(self, settings: Sequence[str]) -> Sweep:
         """The sweep with some values replaced, validated like the file.
 
@@ -166,6 +177,25 @@ class Sweep:
                 places.update({p: f"--set {sweep_yaml.dotted(path)}" for p in places if p[: len(path)] == path})
         _check_reaches(document, changes)
         return replace(_build(document, self.folder), settings=(*self.settings, *settings))
+
+
+def _read(source: str) -> tuple[str, str, Path]:
+    """A file's text, its name for messages, and the folder that its relative paths start from.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it can't be read.
+        ApetError: of a URI, the same.
+    """
+    if "://" not in source:
+        path = Path(source)
+        return path.read_text(encoding="utf-8"), source, path.resolve().parent
+    from trials.store.files import Files
+
+    where, mark, options = source.partition("?")
+    folder, _, name = where.rpartition("/")
+    files = Files(f"{folder}{mark}{options}")
+    return files.read(name).decode(), where, Path(files.root) if files.is_local else Path.cwd()
 
 
 def builtin_names() -> tuple[str, ...]:

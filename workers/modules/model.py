@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from workers.backbone.load import Backbone
 from workers.modules import soft_tokens
-from workers.modules.modules import Modules, by_slice
+from workers.modules.corrections import by_slice
+from workers.modules.modules import Modules
 
 
 class PackModel(nn.Module):

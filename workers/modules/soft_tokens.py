@@ -1,4 +1,4 @@
-"""Soft tokens: ``concat`` at the site ``soft_tokens`` puts trained rows where the words' embeddings enter.
+"""Soft tokens: units at the site ``soft_tokens`` are trained rows, where the words' embeddings enter.
 
 Every row of a batch becomes [padding][soft tokens][text], with mask 0 on the padding, so that slices with prompts of
 different lengths, or with none, run in one batch. They are not counted in the text's length, and not read off.
@@ -20,8 +20,6 @@ from trials.modules.positions import Cut, Group, Layout
 from trials.modules.sites import SOFT_TOKENS
 from trials.trial import BackboneRef
 from workers.backbone.load import Backbone
-
-SITE = ("concat", -1)  # operation and index of the site
 
 
 def embedded(layout: Layout, backbone: Backbone) -> Layout:

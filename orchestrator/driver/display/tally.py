@@ -22,7 +22,7 @@ class Speed:
 
 
 @dataclass
-class Row:
+class RunningPack:
     """A pack that runs."""
 
     pack: Pack
@@ -54,7 +54,7 @@ class Tally:
     workers: int = 1
     now: Callable[[], float] = time.monotonic
     ended: dict[str, int] = field(default_factory=dict)  # state: trials
-    rows: dict[str, Row] = field(default_factory=dict)  # pack id: what runs
+    rows: dict[str, RunningPack] = field(default_factory=dict)  # pack id: what runs
     latest: tuple[Trial, Ended] | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Tally:
         """A worker got a pack."""
         trial = pack.members[0].trial
         total = sum(cost(member.trial) for member in pack.members)
-        self.rows[pack.pack_id] = Row(pack, total, self.now(), steps=trial.training.steps)
+        self.rows[pack.pack_id] = RunningPack(pack, total, self.now(), steps=trial.training.steps)
 
     def reported(self, progress: Progress) -> None:
         """A pack reached an evaluation."""
@@ -128,26 +128,3 @@ class Tally:
 
     def _speed(self, trial: Trial) -> Speed:
         return self._speeds.setdefault(trial.backbone.name, Speed())
-
-
-def describe(trial: Trial) -> str:
-    """A trial in a few words: ``quickstart-l6 rotten_tomatoes apet discrete 4096 p1 s0 0.01``."""
-    method = trial.method
-    size = {"rank": method.rank, "bottleneck": method.bottleneck, "tokens": method.tokens}
-    words = [trial.backbone.name, trial.task.name, method.name, method.placement]
-    words += [f"{name} {value}" for name, value in size.items() if value is not None]
-    words += [str(method.count)] if method.count is not None else []
-    words += [f"p{trial.position_seed}"] if trial.position_seed is not None else []
-    return " ".join(word for word in [*words, f"s{trial.train_seed}", f"{trial.learning_rate:g}"] if word)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people: 0.4 s, 12 s, 12 min, 3 h 5 min; a dash for what isn't known."""
-    if seconds is None:
-        return "-"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -20,7 +20,6 @@ from orchestrator.driver.room import Room
 from trials.setup import Setup
 from workers.pack.progress import Progress
 
-Warmth = tuple[str, str, str]  # see orchestrator.planning.packing
 START_S = 60.0  # how long the first worker that is up waits for the others
 
 
@@ -52,7 +51,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self.dispatch, self.room, self.max_concurrent, self.on_wait = dispatch, room, max_concurrent, on_wait
         self.packs: dict[str, tuple[str, Setup]] = {}  # Tune's trial id: pack id and set-up, of packs that run
         self._run_id, self._launch = launch.run_id, launch.to_json()
-        self._memory: dict[Warmth, int] = {}
+        self._memory: dict[str, int] = {}  # by warmth
         for planned in dispatch.queued() if asks_memory else ():
             self._memory[planned.warmth] = max(planned.setup.memory, self._memory.get(planned.warmth, 0))
         first = room.at_once(planned.setup for planned in dispatch.queued())[:max_concurrent] if room else []

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pyarrow.compute as pc
+
 from orchestrator.reporting.page import Exhibit, Section, markup, table
 from orchestrator.reporting.study import METHODS, Study
-from orchestrator.text import cell
+from orchestrator.text import as_text, duration
+from trials.failures import BAD_INPUT, BAD_TRIAL, INFRASTRUCTURE, OUT_OF_MEMORY, PREEMPTED
 
 ORDER = 50
 STATES = ("completed", "diverged", "failed")
@@ -32,7 +35,8 @@ def section(study: Study) -> Section:
         _facts(study),
         body=table(("Fact", "Values"), _fact_lines(study)),
     )
-    return Section("Overview of the store", lead, (_states(study), _data(study), facts))
+    failures = [_failures(study)] if pc.any(pc.equal(study.trials["state"], "failed")).as_py() else []
+    return Section("Overview of the store", lead, (_states(study), *failures, _data(study), facts))
 
 
 def _states(study: Study) -> Exhibit:
@@ -52,7 +56,7 @@ def _states(study: Study) -> Exhibit:
     head = ("Backbone", "Task", "Method", "Completed", "Diverged", "Failed", "Attempts", "Training time")
     caption = (
         "Trials by the state of their visible row, attempts as executed. Training time is summed over attempts. Failed "
-        "trials have no result and are in no figure; `apet resubmit` reruns them."
+        "trials have no result and are in no figure; `apet resubmit` makes new attempts."
     )
     body = f'<div class="tiles">{shown}</div>{table(head, lines, numeric=range(3, 8))}'
     return Exhibit("overview", f"Store {study.name}", caption, COLUMNS, rows, body=body)
@@ -79,6 +83,30 @@ def _order(row: Mapping[str, Any]) -> tuple[int | str, ...]:
     return (row["backbone_parameters"] or 0, row["backbone"], row["task"], method, row["method"])
 
 
+_FAILURES = ("failure_class", "error_class", "backbone", "task")
+_HELP = {
+    BAD_TRIAL: "this trial can't be done as it is: see its error",
+    BAD_INPUT: "mend the weights or data and run the sweep again, or put back what the trials were given and resubmit",
+    OUT_OF_MEMORY: "resubmit where there is more memory",
+    INFRASTRUCTURE: "resubmit: the worker, its card, the store or the network failed",
+    PREEMPTED: "resubmit: the machine was taken away",
+}
+
+
+def _failures(study: Study) -> Exhibit:
+    """Failed trials by what made them fail."""
+    failed = study.trials.filter(pc.equal(study.trials["state"], "failed")).select(_FAILURES).to_pylist()
+    found = Counter(tuple(row[name] or "" for name in _FAILURES) for row in failed)
+    lines = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    rows = [{**dict(zip(_FAILURES, values, strict=True)), "trials": n} for values, n in lines]
+    shown = [
+        (cls or "–", error, backbone, task, f"{n:,}", _HELP.get(cls, "")) for (cls, error, backbone, task), n in lines
+    ]
+    body = table(("Class", "Error", "Backbone", "Task", "Trials", "What may help"), shown, numeric=(4,))
+    caption = "Trials whose every attempt failed, by the class of the last failure; `apet show TRIAL` has the error."
+    return Exhibit("failures", "What failed", caption, (*_FAILURES, "trials"), rows, body=body)
+
+
 _DATA = ("task", "backbone", "train_rows", "validation_rows", "test_rows", "truncated_rows")
 
 
@@ -92,7 +120,7 @@ def _data(study: Study) -> Exhibit:
         "Rows that trials read, of each split, and how many of these were cut, for they are longer than their task's "
         "inputs (or, in training, answers) may be; the test rows of transfer targets are counted among the cut."
     )
-    body = table(head, [tuple(map(cell, row.values())) for row in rows], numeric=range(2, 7))
+    body = table(head, [tuple(map(as_text, row.values())) for row in rows], numeric=range(2, 7))
     return Exhibit("data", "What the trials read", caption, (*_DATA, "trials"), rows, body=body)
 
 
@@ -118,15 +146,3 @@ def _fact_lines(study: Study) -> list[tuple[str, str]]:
         some = "" if row["attempts"] == everything else f" ({row['attempts']} of {everything})"
         lines.setdefault(row["fact"].replace("_", " "), []).append(f"{row['value']}{some}")
     return [(fact, ", ".join(values)) for fact, values in lines.items()]
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that fits.
-
-    >>> duration(95.0)
-    '1.6 min'
-    """
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

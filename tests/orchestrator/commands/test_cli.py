@@ -166,17 +166,15 @@ def test_failed_trials_are_exit_1_and_name_resubmit(tmp_path: Path, monkeypatch:
     assert apet("run", small(tmp_path), "--store", store.uri).exit_code == 130
 
 
-def test_trials_that_failed_by_their_data_are_not_to_be_resubmitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trials_that_failed_by_their_input_are_said_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, trials = stored(tmp_path)
-    bad = {"data_source": "folder:/my/data", "error_class": "ApetError", "error_message": "/my/data/train.csv: no"}
-    store.append(row(trials[1], "failed", attempt=1, **bad))
+    store.append(row(trials[1], "failed", attempt=1, failure_class="bad_input", error_message="/my/data: no"))
     monkeypatch.setattr(driver, "run", Driver(Summary(12, 3, completed=9)))
     result = apet("run", small(tmp_path), "--store", store.uri)
     assert result.exit_code == 1
-    assert "1 failed by their data: `apet show TRIAL` says why; mend the data and run the sweep again" in result.stderr
-    assert "resubmit" not in result.stderr
+    assert "1 failed by their weights or data: `apet show TRIAL` says why; mend them and run the" in result.stderr
+    assert f"put back what the trials were given, and `apet resubmit --store {store.uri}` makes new" in result.stderr
+    assert "1 failed: `" not in result.stderr
     store.append(row(trials[4], "failed"))
     assert "1 failed: `apet show TRIAL`" in apet("run", small(tmp_path), "--store", store.uri).stderr
 

@@ -38,7 +38,7 @@ def test_a_condition_that_nothing_fulfils_is_said(tmp_path: Path) -> None:
         refused("run", small(tmp_path), "--store", store.uri, "--where", "backbone = 'x'", *more, says=said)
     result = apet("thresholds", "--store", store.uri, "--where", "backbone = 'x'")
     assert result.exit_code == 0
-    assert "no trial of 2 fulfils it" in result.stdout  # the failed one is no result
+    assert "no trial of 3 fulfils it" in result.stdout
     assert "run a sweep" not in result.stdout
 
 

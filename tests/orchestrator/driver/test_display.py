@@ -7,10 +7,15 @@ import io
 import pytest
 from fake_worker import todo, trial
 
-from orchestrator.driver.display.display import Lines, Quiet, Screen, display, line
-from orchestrator.driver.display.tally import Tally, describe, duration
+from orchestrator.driver.display.display import display
+from orchestrator.driver.display.lines import Lines
+from orchestrator.driver.display.quiet import Quiet
+from orchestrator.driver.display.screen import Screen
+from orchestrator.driver.display.sentences import ended_line
+from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.run import Summary
 from orchestrator.planning.packing import PlannedPack, Todo, packs
+from orchestrator.text import duration, trial_name
 from trials.trial import Method
 from workers.pack.progress import Ended, Progress
 
@@ -160,21 +165,21 @@ def test_quiet_says_only_what_went_wrong() -> None:
 def test_descriptions() -> None:
     apet = Method("apet", {"add": 1}, {"add": ("q",)}, "discrete", 4096)
     assert (
-        describe(trial(2, method=apet, position_seed=1)) == "tiny-bert rotten_tomatoes apet discrete 4096 p1 s2 0.001"
+        trial_name(trial(2, method=apet, position_seed=1)) == "tiny-bert rotten_tomatoes apet discrete 4096 p1 s2 0.001"
     )
     assert (
-        describe(trial(method=Method("lora", rank=8, alpha=16.0))) == "tiny-bert rotten_tomatoes lora rank 8 s0 0.001"
+        trial_name(trial(method=Method("lora", rank=8, alpha=16.0))) == "tiny-bert rotten_tomatoes lora rank 8 s0 0.001"
     )
-    long = line(trial(), Ended("x", "failed", None, "first\nsecond " + 500 * "x"))
+    long = ended_line(trial(), Ended("x", "failed", None, "first\nsecond " + 500 * "x"))
     assert "first second" in long
     assert len(long) < 300
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (0.4, "0.4 s"), (12.3, "12 s"), (89, "89 s"), (600, "10 min"), (11_100, "3 h 5 min")],
+    [(0.4, "0.4 s"), (9.96, "10 s"), (12.3, "12 s"), (119, "119 s"), (600, "10 min"), (11_100, "3.1 h")],
 )
-def test_durations(seconds: float | None, text: str) -> None:
+def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -184,6 +189,6 @@ def test_a_summary_says_what_is_left() -> None:
     stopped = Summary(10, 3, completed=2, diverged=1, failed=0, wall_s=100.0, stopped=True)
     assert stopped.remaining == 4
     assert str(stopped) == (
-        "stopped: 2 completed, 1 diverged, 0 failed in 2 min; 3 done before; "
+        "stopped: 2 completed, 1 diverged, 0 failed in 100 s; 3 done before; "
         "4 remain: run the same command again to go on"
     )

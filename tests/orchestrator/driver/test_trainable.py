@@ -72,10 +72,10 @@ def test_a_trial_that_failed_while_its_pack_goes_on_is_not_running(store: Store,
     result = made.step()
     assert [ended.trial_id for ended in Progress.from_json(result[REPORT]).ended] == [bad]
     assert set(store.running()) == {member.trial.trial_id for member in pack.members} - {bad}
-    assert status(store).total == Counts(failed=1, running=2)
+    assert status(store).total == Counts(failed=1, running=2, failures={"bad_trial": 1})
     while not result["done"]:
         result = made.step()
-    assert status(store).total == Counts(failed=1, done=2)
+    assert status(store).total == Counts(failed=1, done=2, failures={"bad_trial": 1})
 
 
 def test_what_a_worker_raises_ends_the_actor_in_plain_values(store: Store, made: PackTrainable) -> None:

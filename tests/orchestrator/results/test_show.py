@@ -7,11 +7,13 @@ import re
 import shlex
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
+from folders_for_tests import write_rows
 from shell import SMALL, apet, refused, row, small, stored
 
 from orchestrator.results.show import pack_of, show, trains
-from orchestrator.text import cell
+from orchestrator.text import as_text
 from trials.errors import ApetError
 from trials.modules.methods import count_of
 from trials.modules.positions import layout
@@ -68,7 +70,7 @@ methods: [prompt, bitfit, lora, adapter, {{method: apet, counts: [1, 333], place
             for place, held in {**what.blocks, **what.kinds}.items():
                 line = next(line.split() for line in page.splitlines() if line.startswith(f"{place} "))
                 cells = [sum(held.values()), *(held.get(op) for op in what.operations)]
-                assert line[1:] == [cell(n) for n in cells]
+                assert line[1:] == [as_text(n) for n in cells]
 
 
 def test_lora_sits_on_queries_and_values(tmp_path: Path) -> None:
@@ -110,15 +112,24 @@ def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:
     assert f"apet resubmit --store {store.uri} --where \"trial_id = '{trials[1].trial_id}'\"" in failed
 
 
-def test_a_trial_that_failed_by_its_data_is_not_resubmitted(tmp_path: Path) -> None:
+def test_a_trial_that_failed_by_its_input_wants_it_mended_or_put_back(tmp_path: Path) -> None:
+    """Its class says so and no path in its error: weights may lie in a folder whose name goes on from the data's."""
     store, trials = stored(tmp_path)
-    where = {"data_source": "folder:/my/data", "error_class": "ApetError"}
-    store.append(row(trials[3], "failed", **where, error_message="/my/data/train.csv, row 1: no text"))
-    store.append(row(trials[4], "failed", **where, error_message="cannot allocate"))
-    by_data, other = (apet("show", trial.trial_id, "--store", store.uri).stdout for trial in trials[3:5])
-    assert "apet resubmit" not in by_data
-    assert f"with its data mended, which makes new trials\n  apet run SWEEP --store {store.uri}\n" in by_data
-    assert f"apet resubmit --store {store.uri}" in other
+    where = {"weights_source": "folder:/srv/apet-models", "data_source": "folder:/srv/apet", "error_class": "ApetError"}
+    message = "/srv/apet-models/model.safetensors: header too large"
+    store.append(row(trials[3], "failed", **where, error_message=message, failure_class="bad_input"))
+    store.append(row(trials[4], "failed", **where, error_message=message, failure_class="bad_trial"))
+    store.append(row(trials[5], "failed", **where, error_message=message))  # of the first schema
+    by_input, *others = (apet("show", trial.trial_id, "--store", store.uri).stdout for trial in trials[3:6])
+    again = f"apet resubmit --store {store.uri} --where \"trial_id = '{trials[3].trial_id}'\""
+    assert f"error (bad_input): ApetError: {message}\n" in by_input
+    assert (
+        f"with its weights or data mended, which makes new trials\n  apet run SWEEP --store {store.uri}\n" in by_input
+    )
+    assert f"with what it was given back in its place\n  {again}\n" in by_input
+    for other in others:
+        assert f"to run it alone\n  apet resubmit --store {store.uri}" in other
+        assert "mended" not in other
 
 
 def test_rows_that_were_cut(tmp_path: Path) -> None:
@@ -166,8 +177,61 @@ def test_the_command_that_reruns_it_alone_is_real(tmp_path: Path) -> None:
     store = Store(tmp_path / "store", create=True)
     store.append(row(trial, sweep="quickstart"))
     assert "apet run SWEEP" in show(trial.trial_id, store).rerun[0]
-    store.save_sweep("quickstart", changed.text)
+    store.save_sweep("quickstart", changed.standalone())
     assert rerun_lists_one(show(trial.trial_id, store).rerun[0], tmp_path) == [trial.trial_id]
+
+
+WITH_DATA = """\
+backbones: [tiny-bert]
+tasks: [{name: rotten_tomatoes, data_dir: ../data/reviews}]
+methods: [bitfit, {method: lora, rank: 2}]
+learning_rates: [1.0e-3]
+training: {steps: 4, batch_size: 2}
+"""
+
+
+@pytest.fixture
+def with_data(tmp_path: Path) -> Sweep:
+    """A sweep of a file elsewhere, named by it, whose data lies beside it."""
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path / "data" / "reviews" / f"{split}.jsonl")
+    (tmp_path / "sweeps").mkdir()
+    path = tmp_path / "sweeps" / "my_own.yaml"
+    path.write_text(WITH_DATA)
+    return Sweep.load(path)
+
+
+@pytest.mark.parametrize("kind", ["path", "relative", "file"])
+def test_the_command_of_a_stores_own_sweep_can_be_pasted(
+    kind: str, with_data: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever names the store, and though the sweep named its data relative to its own file."""
+    monkeypatch.chdir(tmp_path)
+    place = {"path": tmp_path / "store", "relative": "store", "file": (tmp_path / "store").as_uri()}[kind]
+    store = Store(place, create=True)
+    for trial in with_data.trials():
+        store.append(row(trial, sweep=with_data.name))
+    store.save_sweep(with_data.name, with_data.standalone())
+    wanted = with_data.trials()[1].trial_id
+    (command, _) = show(wanted, store).rerun
+    assert rerun_lists_one(command, tmp_path) == [wanted]
+    saved = Sweep.load(shlex.split(command)[2])
+    assert (saved.name, saved.trials()) == ("my_own", with_data.trials())
+    by_uri = Sweep.load((tmp_path / "sweeps" / "my_own.yaml").as_uri())
+    assert (by_uri.name, by_uri.trials()) == ("my_own", with_data.trials())
+
+
+def test_a_sweep_is_found_on_any_file_system(with_data: Sweep) -> None:
+    store = Store("studies/one", create=True, filesystem=pafs._MockFileSystem())
+    trial = with_data.trials()[0]
+    store.append(row(trial, sweep=with_data.name))
+    path = store.save_sweep(with_data.name, with_data.standalone())
+    assert show(trial.trial_id, store).rerun[0].startswith(f"apet run studies/one/{path} --store OTHER --where")
+
+
+def test_a_sweep_of_a_uri_that_is_not_there(tmp_path: Path) -> None:
+    refused("plan", (tmp_path / "none.yaml").as_uri(), says=["none.yaml", "no such file", "apet sweeps"])
+    refused("plan", "nonsense://x/y.yaml", says=["nonsense"])
 
 
 def test_a_built_in_sweep_is_named_where_it_holds_the_trial() -> None:

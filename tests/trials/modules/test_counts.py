@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from trials import backbones
 from trials.errors import ApetError
 from trials.modules import counts
+from trials.modules.operations import default_sites
 from trials.modules.sites import sites
-from trials.trial import OPERATIONS
 
+OPERATIONS = ("add", "concat", "plug")
 SHARES = st.dictionaries(st.sampled_from(OPERATIONS), st.integers(1, 12), min_size=1)
 HUGE = dict.fromkeys(OPERATIONS, 10**12)
 
@@ -99,7 +100,7 @@ def test_capacity_with_default_sites(name: str, expected: dict[str, int]) -> Non
 
 def test_capacity_with_chosen_sites() -> None:
     ref = backbones.get("t5-xxl")
-    with_keys = {"add": [*counts.default_sites("t5", "add"), "k", "cross_k"]}
+    with_keys = {"add": [*default_sites("t5", "add"), "k", "cross_k"]}
     assert counts.capacity(ref, ["add"], with_keys) == {"add": 2_359_296}
     norms = sum(site.d_out for site in sites(ref) if site.kind == "norm")
     assert counts.capacity(ref, ["add"], {"add": ["norm"]}) == {"add": norms} == {"add": 122 * 4096}

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from trials import backbones, streams
 from trials.errors import ApetError
-from trials.modules import counts, methods, positions
+from trials.modules import counts, methods, positions, sequences
 from trials.modules import operations as ops
 from trials.modules.positions import Layout, OpLayout
 from trials.modules.sites import sites
-from trials.trial import OPERATIONS, Method, Source, TaskRef, Training, Trial
+from trials.trial import Method, Source, TaskRef, Training, Trial
 
 TINY = ("tiny-bert", "tiny-bloom", "tiny-t5")
+OPERATIONS = tuple(ops.OPERATIONS)
 PLACEMENTS = ("discrete", "adjacent")
 SHARES = st.dictionaries(st.sampled_from(OPERATIONS), st.integers(1, 5), min_size=1)
 
@@ -191,7 +192,7 @@ def family(name: str) -> str:
 
 
 def test_adjacent_seeds_reach_every_linear_site() -> None:
-    starts = {positions._adjacent_start("t5", backbones.get("tiny-t5").shape, seed) for seed in range(400)}
+    starts = {sequences._adjacent_start("t5", backbones.get("tiny-t5").shape, seed) for seed in range(400)}
     assert starts == {site.index for site in sites(backbones.get("tiny-t5")) if site.kind != "norm"}
 
 
@@ -199,7 +200,7 @@ def test_adjacent_wraps_round_to_the_first_site_taken() -> None:
     """``add`` on q alone, started in the last block behind its q: the run begins at the first block's q."""
     ref = backbones.get("tiny-bert")
     last_q = max(site.index for site in sites(ref) if site.kind == "q")
-    seed = next(s for s in range(99) if positions._adjacent_start("bert", ref.shape, s) > last_q)
+    seed = next(s for s in range(99) if sequences._adjacent_start("bert", ref.shape, s) > last_q)
     (add,) = lay("tiny-bert", 5, {"add": 1}, "adjacent", seed, chosen={"add": ["q"]}).ops
     assert [(group.site.name, group.units.tolist()) for group in add.groups] == [("encoder.0.q", [0, 1, 2, 3, 4])]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trials import backbones
-from trials.modules import methods, positions
+from trials.modules import methods, positions, sequences
 from trials.modules.positions import Layout
 from trials.modules.sites import Site
 from trials.trial import Method, Source, TaskRef, Training, Trial
@@ -85,7 +85,7 @@ def test_fixed_digests_of_methods(case: tuple[str, str]) -> None:
 def test_twenty_million_scalars_over_t5_xxl_in_two_seconds() -> None:
     spent = []
     for _ in range(3):  # the best of three: others may use this machine
-        positions.sequence.cache_clear()
+        sequences.sequence.cache_clear()
         start = time.perf_counter()
         found = lay("t5-xxl", 20_000_000)
         spent.append(time.perf_counter() - start)
@@ -110,7 +110,7 @@ def test_memory_is_in_proportion_to_the_count() -> None:
 
 def test_the_sequence_kept_between_calls_cannot_be_changed() -> None:
     ref = backbones.get("tiny-bert")
-    kept = positions.sequence("bert", ref.shape, "add", ("q",), "discrete", 0)
-    assert positions.sequence("bert", ref.shape, "add", ("q",), "discrete", 0) is kept
+    kept = sequences.sequence("bert", ref.shape, "add", ("q",), "discrete", 0)
+    assert sequences.sequence("bert", ref.shape, "add", ("q",), "discrete", 0) is kept
     with pytest.raises(ValueError, match="read-only"):
         kept[0] = 1

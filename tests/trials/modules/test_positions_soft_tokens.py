@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trials import backbones, streams
 from trials.errors import ApetError
-from trials.modules import counts, methods, positions
+from trials.modules import counts, methods, positions, sequences
 from trials.modules.positions import Layout, OpLayout
 from trials.modules.sites import sites
 from trials.sweep.sweep import Sweep
@@ -138,7 +138,7 @@ def test_adjacent_starts_at_the_same_layer_with_and_without_soft_tokens() -> Non
     ref = backbones.get("tiny-bert")
     for seed in range(8):
         without, among = (
-            positions.sequence("bert", ref.shape, "concat", kinds, "adjacent", seed, 4)
+            sequences.sequence("bert", ref.shape, "concat", kinds, "adjacent", seed, 4)
             for kinds in (("q", "down"), ("soft_tokens", "q", "down"))
         )
         assert int(among[0]) == int(without[0]) + 4 or (int(without[0]), int(among[0])) == (0, 0)

@@ -14,7 +14,6 @@ from trials.errors import ApetError
 from trials.families import BLOCKS, FAMILIES
 from trials.modules import operations as ops
 from trials.modules import sites
-from trials.trial import OPERATIONS
 
 FORWARD = {  # one block of transformers, in our words
     **{"attention.self.query": "q", "attention.self.key": "k", "attention.self.value": "v"},
@@ -117,22 +116,23 @@ def test_kinds_and_defaults() -> None:
     assert sites.linear_kinds("bert") == ("q", "k", "v", "o", "up", "down") == sites.linear_kinds("bloom")
     t5 = ("q", "k", "v", "o", "cross_q", "cross_k", "cross_v", "cross_o", "gate", "up", "down")
     assert sites.linear_kinds("t5") == t5
-    assert sites.default_sites("bloom", "add") == ("q", "v", "o", "up", "down")
-    assert sites.default_sites("t5", "add") == tuple(kind for kind in t5 if kind not in ("k", "cross_k"))
-    assert sites.default_sites("t5", "concat") == t5
-    assert sites.default_sites("t5", "plug") == ("o", "cross_o", "down")
-    assert sites.default_sites("bert", "plug") == ("o", "down")
+    assert ops.default_sites("bloom", "add") == ("q", "v", "o", "up", "down")
+    assert ops.default_sites("t5", "add") == tuple(kind for kind in t5 if kind not in ("k", "cross_k"))
+    assert ops.default_sites("t5", "concat") == t5
+    assert ops.default_sites("t5", "plug") == ("o", "cross_o", "down")
+    assert ops.default_sites("bert", "plug") == ("o", "down")
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ApetError, match=r"family 'gpt' is unknown; Choices: bert, bloom, t5"):
         sites.linear_kinds("gpt")
     with pytest.raises(ApetError, match=r"operation 'plugg' is unknown; did you mean plug\?"):
-        sites.default_sites("bert", "plugg")
+        ops.default_sites("bert", "plugg")
 
 
 def test_operations_are_discovered_in_the_order_of_ties() -> None:
-    assert tuple(ops.OPERATIONS) == OPERATIONS == ("add", "concat", "plug")
+    assert tuple(ops.OPERATIONS) == tuple(sorted(ops.OPERATIONS))
+    assert ops.OPERATIONS.keys() >= {"add", "concat", "plug"}
 
 
 @pytest.mark.parametrize("name", ops.OPERATIONS)

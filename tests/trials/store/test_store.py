@@ -276,9 +276,3 @@ def test_a_prefix_names_one_trial(store: Store) -> None:
     several = next(i[0] for i in ids if sum(j[0] == i[0] for j in ids) > 1)
     with pytest.raises(ApetError, match=rf"'{several}' begins the ids of \d+ trials: .*give more digits"):
         store.resolve(several)
-
-
-def test_sweeps_are_kept_once(store: Store) -> None:
-    assert store.save_sweep("a/b c", "x: 1") == store.save_sweep("a/b c", "x: 1")
-    assert store.save_sweep("a/b c", "x: 2").startswith("sweeps/a-b-c-")
-    assert len(list(Path(store.uri, "sweeps").iterdir())) == 2

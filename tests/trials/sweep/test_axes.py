@@ -10,11 +10,10 @@ from sweeps_for_tests import apet, column, one, sweep
 
 from trials.backbones import BACKBONES
 from trials.modules import counts, methods
-from trials.modules.methods import METHODS
+from trials.modules.methods import METHODS, MIXTURE
 from trials.sweep.axes import geometric
-from trials.sweep.check import METHOD_MODELS
+from trials.sweep.schema import METHOD_MODELS
 from trials.sweep.sweep import Resources, Sweep
-from trials.trial import OPERATIONS
 
 
 @pytest.fixture(autouse=True)
@@ -112,15 +111,15 @@ def test_zero_steps_are_allowed() -> None:
 def test_every_method_of_the_table_has_its_keys_here() -> None:
     assert set(METHOD_MODELS) == set(METHODS)
     for name, model in METHOD_MODELS.items():
-        for size, default in METHODS[name].sizes.items():
-            assert model.model_fields[size].default == default
+        for size, row in METHODS[name].sizes.items():
+            assert model.model_fields[size].default == row.default
 
 
 def test_operations_and_sites_are_resolved() -> None:
     method = one(methods=[apet(operations={"plug": 4, "add": 2})]).method
     assert method.operations == {"add": 1, "plug": 2}
     assert method.sites == {"add": ("q", "v", "o", "up", "down"), "plug": ("o", "down")}
-    assert one(methods=[apet()]).method.operations == dict.fromkeys(OPERATIONS, 1)
+    assert one(methods=[apet()]).method.operations == MIXTURE
 
 
 def test_writing_a_default_out_changes_no_id() -> None:
@@ -157,7 +156,7 @@ def test_geometric_counts(low: int, high: int, points: int, expected: list[int])
 
 def test_counts_up_to_capacity_and_to_a_method() -> None:
     ref = BACKBONES["tiny-bert"]
-    capacity = sum(counts.capacity(ref, OPERATIONS).values())
+    capacity = sum(counts.capacity(ref, MIXTURE).values())
     found = column(sweep(methods=[apet(counts={"from": 1, "to": "capacity", "points": 5})]), "method", "count")
     assert (found[0], found[-1], len(found)) == (1, capacity, 5)
     found = column(sweep(methods=[apet(counts={"from": 1, "to": "adapter", "points": 3})]), "method", "count")

@@ -14,8 +14,9 @@ from sweeps_for_tests import apet, one, sweep
 
 import trials
 from trials.errors import ApetError
+from trials.modules.methods import MIXTURE
 from trials.sweep.sweep import Sweep, builtin_names, builtin_text, json_schema
-from trials.trial import OPERATIONS, Trial
+from trials.trial import Trial
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +161,7 @@ def test_quickstart_is_what_its_readme_says(monkeypatch: pytest.MonkeyPatch) -> 
     assert {t.method.name for t in found} == {"full", "bitfit", "lora", "apet"}
     apets = [t.method for t in found if t.method.name == "apet"]
     assert len({m.count for m in apets}) >= 6
-    assert {tuple(m.operations or ()) for m in apets} == {OPERATIONS}
+    assert {tuple(m.operations or ()) for m in apets} == {tuple(MIXTURE)}
     assert len({t.position_seed for t in found if t.method.name == "apet"}) == 3
 
 

@@ -12,9 +12,9 @@ from tiny_for_tests import batch, frozen, pack
 
 from trials import backbones
 from trials.modules import counts, methods
+from trials.modules.operations import OPERATIONS
 from trials.modules.positions import layout
 from trials.modules.sites import sites
-from trials.trial import OPERATIONS
 from workers.backbone import weights
 from workers.backbone.load import digest, find_module, load
 from workers.modules.modules import Modules

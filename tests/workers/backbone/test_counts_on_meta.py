@@ -13,9 +13,9 @@ from torch import nn
 from trials import backbones
 from trials.modules.counts import capacity
 from trials.modules.methods import count_of, named
-from trials.modules.operations import OPERATIONS
+from trials.modules.operations import OPERATIONS, default_sites
 from trials.modules.positions import layout
-from trials.modules.sites import default_sites, sites
+from trials.modules.sites import sites
 from trials.trial import Source, TaskRef, Training, Trial
 from workers.backbone import weights
 from workers.backbone.load import find_module

@@ -1,53 +1,20 @@
-"""The contract of an engine, method by method on both of them, and that they take the same steps to the bit."""
+"""The contract of an engine, method by method on both of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from tiny_for_tests import FAMILIES, batch, frozen, pack
-from torch import Tensor
+from engines_for_tests import RATES, equal, take, two
+from tiny_for_tests import FAMILIES, batch
 
-from trials.errors import ApetError
 from workers.engines import choice
 from workers.engines.engine import Engine, Group
-from workers.modules.model import PackModel
 
-RATES = (1e-2, 3e-3)
 both = pytest.mark.parametrize("engine_name", choice.ENGINES)
 families = pytest.mark.parametrize("name", FAMILIES)
-
-
-@contextmanager
-def two(engine_name: str, name: str, trial: Any) -> Iterator[tuple[Engine, PackModel]]:
-    """An engine over a pack of two trials of 500 and 60 scalars."""
-    trials = [trial(name, count=500), trial(name, count=60, operations={"concat": 1})]
-    with pack(frozen(name), trials) as (model, modules):
-        groups = [Group([theta], rate) for theta, rate in zip(modules.thetas, RATES, strict=True)]
-        engine = choice.make(engine_name, model, groups)
-        try:
-            yield engine, model
-        finally:
-            engine.close()
-
-
-def take(engine: Engine, name: str, steps: int) -> list[Tensor]:
-    """Some steps; the losses of each, [K]."""
-    found = []
-    for _ in range(steps):
-        losses = engine.losses(batch(name))
-        engine.backward(losses.sum())
-        engine.step()
-        found.append(losses.detach())
-    return found
-
-
-def equal(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @both
@@ -274,37 +241,3 @@ def test_every_method_of_the_contract_is_tested_on_both_engines() -> None:
         assert test is not None, f"no test of {method}"
         marks = {mark.args[0]: mark.args[1] for mark in test.pytestmark}
         assert (tuple(marks["engine_name"]), tuple(marks["name"])) == (choice.ENGINES, FAMILIES), method
-
-
-@families
-@pytest.mark.parametrize("drop_at", [None, 2])
-def test_the_engines_take_the_same_steps_bitwise(name: str, drop_at: int | None, trial: Any) -> None:
-    found = {}
-    for engine_name in choice.ENGINES:
-        with two(engine_name, name, trial) as (engine, model):
-            losses = []
-            for step in range(5):
-                if step == drop_at:
-                    engine.drop(0)
-                    model.modules_K.active = [1]  # type: ignore[union-attr]
-                losses += take(engine, name, 1)
-            found[engine_name] = [*losses, *engine.values(0), *engine.values(1)]
-    assert equal(found["plain"], found["deepspeed"])
-
-
-@both
-@families
-def test_a_trial_alone_takes_the_steps_it_takes_in_a_pack(engine_name: str, name: str, trial: Any) -> None:
-    with two(engine_name, name, trial) as (engine, _):
-        take(engine, name, 4)
-        packed = engine.values(1)
-    with pack(frozen(name), [trial(name, count=60, operations={"concat": 1})]) as (model, modules):
-        engine = choice.make(engine_name, model, [Group([modules.thetas[0]], RATES[1])])
-        take(engine, name, 4)
-        assert equal(engine.values(0), packed)
-        engine.close()
-
-
-def test_an_unknown_engine_names_the_choices() -> None:
-    with pytest.raises(ApetError, match="did you mean deepspeed"):
-        choice.make("deepsped", torch.nn.Linear(1, 1), [])

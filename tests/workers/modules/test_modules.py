@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_for_tests import CASES, FAMILIES, frozen, logits, randomised
+from tiny_for_tests import ALONE, CASES, FAMILIES, PLACED, frozen, logits, randomised
 from torch import Tensor
 
 from trials.modules.positions import layout
 from workers.modules.modules import Modules, initial_theta
+from workers.modules.units import Plane
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -30,7 +32,7 @@ def test_a_module_starts_as_the_identity_bitwise_and_learns(name: str, case: dic
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("case", CASES[:5], ids=lambda c: "-".join(map(str, c.values())))
+@pytest.mark.parametrize("case", PLACED, ids=lambda c: "-".join(map(str, c.values())))
 def test_theta_has_exactly_the_count_and_every_scalar_gets_a_gradient(name: str, case: Any, trial: Any) -> None:
     backbone = frozen(name)
     chosen = trial(name, **case)
@@ -66,7 +68,7 @@ def test_a_pack_gives_each_trial_what_it_gives_alone_bitwise(name: str, trial: A
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e38])
-@pytest.mark.parametrize("bad", range(4))
+@pytest.mark.parametrize("bad", range(len(ALONE) + 1))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_poisoned_trial_leaves_the_others_bitwise_undisturbed(name: str, bad: int, poison: float, trial: Any) -> None:
     """Outputs and gradients, whichever operation the poison enters by."""
@@ -133,3 +135,29 @@ def test_initial_theta_is_zero_on_output_sides_and_drawn_on_input_sides(trial: A
     assert np.all(rows[:, :64] == 0)
     assert np.all(rows[:, 64:] != 0)
     assert np.abs(rows).max() <= 64**-0.5
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_corrections_of_one_output_are_summed_in_one_order(name: str, trial: Any) -> None:
+    """Another order is another last bit, and every stored result is of this one: (f + plug) + concat, then + add."""
+    backbone = frozen(name)
+    three = {"add": ("o",), "concat": ("o",), "plug": ("o",)}
+    modules = Modules(backbone, [layout(trial(name, operations=dict.fromkeys(three, 1), sites=three, count=3000))])
+    randomised(modules)
+    modules.bind()
+    add, concat, plug = modules._operations
+    assert isinstance(add, Plane)
+    layer = next(layer for layer in add.bound if layer in concat._bound and layer in plug._bound)
+    x = torch.randn(3, 5, layer.module.weight.shape[1])
+    with torch.no_grad():
+        out = layer.module(x)
+        hooks, layer.module._forward_hooks = layer.module._forward_hooks, OrderedDict()
+        f = layer.module(x)
+        layer.module._forward_hooks = hooks
+        right, wrong = (plug, concat, add), (plug, add, concat)
+        for order in (right, wrong):
+            y = f
+            for operation in order:
+                y = operation.onto(layer, y, x, f)
+            assert torch.equal(y, out) is (order is right)
+    modules.close()

@@ -33,3 +33,8 @@ def unit_out(site: Site) -> int:
 def unit_in(site: Site) -> int:
     """None: an addition reads no input."""
     return 0
+
+
+def unit_shuffled(site: Site) -> int:
+    """A scalar alone has no order."""
+    return 1

@@ -37,3 +37,8 @@ def unit_out(site: Site) -> int:
 def unit_in(site: Site) -> int:
     """The vector a; all of a soft token."""
     return site.d_in
+
+
+def unit_shuffled(site: Site) -> int:
+    """All of b."""
+    return site.d_out

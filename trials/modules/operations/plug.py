@@ -35,3 +35,8 @@ def unit_out(site: Site) -> int:
 def unit_in(site: Site) -> int:
     """The vector u, which reads the layer's output."""
     return site.d_out
+
+
+def unit_shuffled(site: Site) -> int:
+    """v, before its bias c."""
+    return site.d_out

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workers.modules.corrections import Layer
+from workers.modules.units import Plane
 
-def plane(values_K: Sequence[Tensor], rows: Tensor, columns: Tensor, width: int) -> Tensor:
-    """All slices' weights in one plane, by one ``index_put`` (a scatter a site costs three times as much).
 
-    Args:
-        values_K: per slice the trained scalars, concatenated they are as long as ``rows``.
-        rows, columns: [n] slice and column of every scalar.
-        width: columns of the plane, the output widths of all touched layers together.
+class Add(Plane):
+    """Every slice's own bias, in the memory of the output.
 
-    Returns:
-        [K, width], zero where nothing is placed; differentiable in ``values_K``.
+    A new tensor would cost as much again as the addition. Whoever saved the output for backward is told by autograd.
     """
-    values = torch.cat(list(values_K))
-    empty = torch.zeros(len(values_K), width, dtype=values.dtype, device=values.device)
-    return empty.index_put((rows, columns), values)
 
-
-def onto(y: Tensor, bias_Kw: Tensor) -> Tensor:
-    """``y`` [K·b, s, width] plus every slice's own bias, in the memory of ``y``.
-
-    A new tensor would cost as much again as the addition. Whoever saved ``y`` for backward is told by autograd.
-    """
-    shifted: Tensor = _Onto.apply(y, bias_Kw.to(y.dtype))  # type: ignore[no-untyped-call]  # torch's own signature
-    return shifted
+    def onto(self, layer: Layer, y: Tensor, x: Tensor, f: Tensor) -> Tensor:
+        """``y`` plus the bias of each slice."""
+        bias_Kw = self.bound.get(layer)
+        if bias_Kw is None:
+            return y
+        shifted: Tensor = _Onto.apply(y, bias_Kw.to(y.dtype))  # type: ignore[no-untyped-call]  # torch's own signature
+        return shifted
 
 
 class _Onto(torch.autograd.Function):

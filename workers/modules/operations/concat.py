@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trials.modules.positions import OpLayout
+from trials.modules.sites import Site
+from workers.modules.corrections import Layer
+from workers.modules.units import Rows
+
 
 @dataclass(frozen=True)
-class Components:
+class _Components:
     """The components of one slice on one layer, a component a row.
 
     Args:
@@ -23,24 +28,40 @@ class Components:
     sides: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
-def onto(y: Tensor, x: Tensor, k: int, components: Mapping[int, Components]) -> Tensor:
-    """A layer's output with every slice's correction, in the memory of the output (see ``add.onto``).
+class Concat(Rows):
+    """Rank-1 components, in the memory of the output (see ``Add``)."""
 
-    A product a slice, in plain shapes, so that it is bitwise what it is alone.
+    def __init__(self, parts: Sequence[OpLayout | None], layers: Mapping[int, Layer], device: torch.device) -> None:
+        super().__init__(parts, layers, device)
+        self._bound: dict[Layer, dict[int, _Components]] = {}
 
-    Args:
-        y: [K·b, s, width] the layer's output.
-        x: [K·b, s, d_in] the layer's input.
-        k: slices.
-        components: by slice; one without any is left out.
-    """
-    sides: list[Tensor] = []
-    for each in components.values():
-        for side in zip(*each.sides, strict=True):
-            sides.append((side[0] if len(side) == 1 else torch.cat(side)).to(x.dtype))
-    scales = {i: each.scale for i, each in components.items()}
-    corrected: Tensor = _Onto.apply(y, x, k, scales, *sides)  # type: ignore[no-untyped-call]  # torch's own signature
-    return corrected
+    def clear(self) -> None:
+        """Let go of what is bound."""
+        super().clear()
+        self._bound = {}
+
+    def put(self, i: int, layer: Layer, site: Site, rows: Tensor, scale: float) -> None:
+        """The rows' two sides; a fused layer gets zeros for its other sites: one product for all of them."""
+        out, in_ = torch.split(rows, [site.d_out, site.d_in], dim=1)
+        if site.index in layer.columns:
+            out = out.new_zeros(len(out), layer.width).index_copy(1, layer.columns[site.index], out)
+        self._bound.setdefault(layer, {}).setdefault(i, _Components(scale)).sides.append((out, in_))
+
+    def onto(self, layer: Layer, y: Tensor, x: Tensor, f: Tensor) -> Tensor:
+        """A product a slice, in plain shapes, so that it is bitwise what it is alone; a slice without any is left out.
+
+        In the memory of ``y``.
+        """
+        components = self._bound.get(layer)
+        if components is None:
+            return y
+        sides: list[Tensor] = []
+        for each in components.values():
+            for side in zip(*each.sides, strict=True):
+                sides.append((side[0] if len(side) == 1 else torch.cat(side)).to(x.dtype))
+        scales = {i: each.scale for i, each in components.items()}
+        corrected: Tensor = _Onto.apply(y, x, self.k, scales, *sides)  # type: ignore[no-untyped-call]  # torch's own
+        return corrected
 
 
 class _Onto(torch.autograd.Function):

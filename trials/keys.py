@@ -1,0 +1,86 @@
+"""What trials share, as keys: each is a spec less what may differ, or the little that must agree.
+
+| key | shared by trials that differ only in |
+|---|---|
+| cell | seeds and learning rate: one cell of a table |
+| curve | those and the count: one count curve |
+| setting | those, the method and the zero-shot targets: a curve and the full fine-tuning beside it |
+| pack | method, position seed and learning rate: they may train together |
+| transfer | the task, the learning rate and the zero-shot targets |
+| warmth | all but the content of the backbone and the precision: a worker that has one loaded has the other's |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from trials.canonical import canonical, digest, without
+
+AXES = ("learning_rate", "position_seed", "train_seed")
+"""What differs inside a cell: the seeds, and the rate that is chosen on validation."""
+PACK_AXES = ("learning_rate", "position_seed", "method")
+"""What differs inside a pack; ``full`` is alone in its own."""
+_NAMES = ("name", "scale", "head_scale")  # of a backbone: what it is called, and a number of the head's
+_OF_THE_TASK = ("max_input_length", "max_generated_length")  # training settings that the task decides
+
+
+@lru_cache(maxsize=1_000)
+def warmth(backbone: str, precision: str) -> str:
+    """Key of a backbone in memory: of its content, whatever it is called and wherever it was found.
+
+    A task or a head changes nothing.
+
+    Args:
+        backbone: ``BackboneRef.text``.
+        precision: as requested, or as resolved where it has been.
+    """
+    return digest(canonical([_less(json.loads(backbone), _NAMES), precision]))
+
+
+def cell(spec: str) -> str:
+    """Key of the cell of a spec."""
+    return cell_and_curve(spec)[0]
+
+
+def curve(spec: str) -> str:
+    """Key of the count curve of a spec."""
+    return cell_and_curve(spec)[1]
+
+
+@lru_cache(maxsize=100_000)
+def cell_and_curve(spec: str) -> tuple[str, str]:
+    """Both keys of a spec, which is parsed once."""
+    data = _less(json.loads(spec), AXES)
+    method = _less(data["method"], ("count",))
+    return digest(canonical(data)), digest(canonical({**data, "method": method}))
+
+
+def setting(spec: str) -> str:
+    """Key of what a curve and its full fine-tuning runs share."""
+    return without(spec, *AXES, "method", "evaluate_on")
+
+
+def transfer(spec: str) -> str:
+    """Key of a spec trained on its own task; :func:`transfers` has it for the targets of another."""
+    data = json.loads(spec)
+    return _transfer(data, data["task"])
+
+
+def transfers(spec: str) -> dict[str, str]:
+    """By target: the :func:`transfer` key of the trial that differs in nothing but being trained on the target."""
+    data = json.loads(spec)
+    return {target["name"]: _transfer(data, target) for target in data["evaluate_on"]}
+
+
+def _transfer(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """Row limits of the task don't matter: a target has none of the trained task's."""
+    shared = _less(data, ("learning_rate", "evaluate_on", "task", "training"))
+    training = _less(data["training"], _OF_THE_TASK)
+    return canonical({**shared, "training": training, "task": [task["name"], task["data"]]})
+
+
+def _less(data: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in left_out}
