@@ -120,10 +120,10 @@ class Dispatch:
         """Whether no pack will be handed out any more, whatever becomes of those that run."""
         return self.stopping or bool(self.hopeless) or not (self._queues or self._later or self.running)
 
-    def setups(self) -> Iterator[Setup]:
-        """Of the packs that could be handed out now, in their order."""
-        self._due()
-        return (planned.setup for queue in self._queues.values() for planned in queue)
+    def queued(self) -> Iterator[PlannedPack]:
+        """What is to be handed out, now in this order, and later."""
+        yield from (planned for queue in self._queues.values() for planned in queue)
+        yield from (planned for _, _, planned in self._later)
 
     def next(self, fits: Callable[[Setup], bool] = lambda setup: True) -> Pack | None:
         """The next pack; None when there is none to hand out now, or when the first one doesn't fit.

@@ -3,7 +3,7 @@
 It does what a file ``behaviour.json`` in the store says of a trial: ``die`` (the process exits), ``die-once``,
 ``raise``, ``fail``, ``fail-first`` (before the others of its pack train), ``diverge``, ``lie`` (says completed, writes
 nothing) or ``sleep:SECONDS`` (so many a step). ``start: die`` is of the worker, ``sick: NODE``, or ``any``, of a node
-where every pack meets a broken card.
+where every pack meets a broken card; on other nodes packs wait until that one gets nothing more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.planning.packing import Todo
 from trials.backbones import get
-from trials.failures import InfrastructureError
+from trials.failures import BAD_TRIAL, InfrastructureError
 from trials.pack import Pack, Sources
 from trials.store.record import new_attempt_id, record
 from trials.store.store import Store
@@ -58,6 +58,15 @@ def sick(pack: Pack) -> None:
         raise InfrastructureError(f"pack {pack.pack_id}: {error}") from error
 
 
+def wait_until_excluded(node_id: str, pack: Pack) -> None:
+    from orchestrator.driver.ray.nodes import is_excluded
+
+    run_id, end = pack.pack_id.rpartition("-")[0], time.monotonic() + 150
+    while not is_excluded(run_id, node_id):
+        assert time.monotonic() < end, f"node {node_id} still gets packs"
+        time.sleep(0.1)
+
+
 class FakeWorker:
     def __init__(self, store: Store) -> None:
         self.store, self.warm = store, ""
@@ -66,8 +75,10 @@ class FakeWorker:
         assert self.behaviour.get("start") != "die", "told to die at the start"
 
     def run(self, pack: Pack, should_stop: Callable[[], bool]) -> Iterator[Progress]:
-        if self.behaviour.get("sick") in ("any", node()):
-            sick(pack)
+        if node_id := self.behaviour.get("sick"):
+            if node_id in ("any", node()):
+                sick(pack)
+            wait_until_excluded(node_id, pack)
         start, self.started_at = time.monotonic(), datetime.now(UTC)
         steps = pack.members[0].trial.training.steps
         warm = pack.members[0].trial.backbone.name
@@ -105,6 +116,7 @@ class FakeWorker:
         attempt_id = new_attempt_id(trial.trial_id, attempt)
         columns = {
             "state": state,
+            "failure_class": BAD_TRIAL if state == "failed" else None,
             "test_score": 0.5,
             "attempt": attempt,
             "attempt_id": attempt_id,

@@ -7,12 +7,9 @@ Ray has no public word for it. Managed clusters report their node groups to the 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from orchestrator.driver.ray.nodes import of_resources
-from orchestrator.planning.devices import Machine
 
 HEAD = "node:__internal_head__"  # a resource of the head alone
 MONITOR, OPTION = "monitor.py", "--autoscaling-config="
@@ -20,21 +17,25 @@ ASK_S = 30.0  # the head may have to start a process first
 MANY = 1000  # nodes of a group without a limit
 
 
-def more(there: Sequence[Machine]) -> tuple[Machine, ...]:
-    """Machines with a CPU or GPU that an autoscaler may start beside those that are there."""
+Kind = tuple[str, dict[str, float], int]  # of node: its name, what one has, how many there may be
+
+
+def more(there: Sequence[Mapping[str, float]]) -> list[Kind]:
+    """Nodes with a CPU or GPU that an autoscaler may start beside those whose resources are given."""
     import ray
 
     config = ray._private.state.state.get_cluster_config()
-    found = []
-    for name, resources, limit in _reported(config) if config is not None else _on_head(ray):
-        machine = of_resources(resources, name, count=limit)
-        up = sum((one.cpus, one.gpus) == (machine.cpus, machine.gpus) for one in there)
-        if (machine.cpus or machine.gpus) and limit > up:
-            found.append(of_resources(resources, name, count=limit - up))
-    return tuple(found)
+    up = [_size(resources) for resources in there]
+    kinds = _reported(config) if config is not None else _on_head(ray)
+    left = [(name, has, limit - up.count(_size(has))) for name, has, limit in kinds]
+    return [kind for kind in left if any(_size(kind[1])) and kind[2] > 0]
 
 
-def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, float], int]]:
+def _size(resources: Mapping[str, float]) -> tuple[float, float]:
+    return resources.get("CPU", 0), resources.get("GPU", 0)
+
+
+def groups(config: dict[str, Any]) -> list[Kind]:
     """Name, resources and limit of the node types of a cluster file, as ``ray up`` leaves it on the head."""
     most = config.get("max_workers", 0)
     return [
@@ -44,7 +45,7 @@ def groups(config: dict[str, Any]) -> list[tuple[str, dict[str, float], int]]:
     ]
 
 
-def _reported(config: Any) -> list[tuple[str, dict[str, float], int]]:
+def _reported(config: Any) -> list[Kind]:
     """Node groups that the cluster was told of; a limit of -1 is none."""
     return [
         (group.name, dict(group.resources), group.max_count if group.max_count >= 0 else MANY)
@@ -52,7 +53,7 @@ def _reported(config: Any) -> list[tuple[str, dict[str, float], int]]:
     ]
 
 
-def _on_head(ray: Any) -> list[tuple[str, dict[str, float], int]]:
+def _on_head(ray: Any) -> list[Kind]:
     """Node types in the file of the head's autoscaler; none where there is no autoscaler."""
     gcs = ray.get_runtime_context().gcs_address
     ask = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(read)

@@ -36,12 +36,14 @@ class Cluster:
         machines: those that are there, and those that may come.
         directory: for Tune's and Ray's own files, removed at the end.
         private: it has one node, this machine, and gets no other.
+        asks_memory: whether packs ask Ray for memory; where it isn't asked, :attr:`room` counts it, or nobody can.
         max_concurrent: packs at a time at most.
     """
 
     machines: tuple[Machine, ...]
     directory: Path
     private: bool
+    asks_memory: bool = False
     max_concurrent: int | None = None
 
     @property
@@ -78,22 +80,23 @@ def cluster(address: str | None, max_concurrent: int | None = None) -> Iterator[
     with local.folder() as directory, local.quiet():
         ours = not ray.is_initialized()
         try:
-            machines = _up(directory, address, ours)
+            machines, asks_memory = _up(directory, address, ours)
             waiting = sum((machine.gpus or machine.cpus) * machine.count for machine in machines)
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, min(MOST_PENDING, waiting)))
-            yield Cluster(machines, directory, address is None, max_concurrent)
+            yield Cluster(machines, directory, address is None, asks_memory, max_concurrent)
         finally:
             if ours:
                 ray.shutdown()
 
 
-def _up(directory: Path, address: str | None, ours: bool) -> tuple[Machine, ...]:
+def _up(directory: Path, address: str | None, ours: bool) -> tuple[tuple[Machine, ...], bool]:
+    """Machines, and whether packs ask Ray for their memory."""
     if address is not None:
         if ours:
             remote.join(address)
         return remote.machines()
     if not ours:  # who started it decides what it has
-        return tuple(of_resources(*node) for node in alive())
+        return tuple(of_resources(has, host) for has, host, _ in alive()), False
     machine = here()
     local.start(directory, machine)
-    return (machine,)
+    return (machine,), False

@@ -37,9 +37,9 @@ def once(
     """
     dispatch.others = place.others
     if place.room is not None:
-        for setup in set(dispatch.setups()):
+        for setup in {planned.setup for planned in dispatch.queued()}:
             place.room.check(setup)
-    searcher = PackSearcher(dispatch, launch, place.room, place.max_concurrent, on_step)
+    searcher = PackSearcher(dispatch, launch, place.room, place.asks_memory, place.max_concurrent, on_step)
     tune.run(
         PackTrainable,
         name="run",

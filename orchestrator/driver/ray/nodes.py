@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from orchestrator.driver.room import rank
-from orchestrator.planning.devices import ASSUMED, CARDS, Machine
+from orchestrator.planning.devices import ASSUMED, CARDS, CPUS_A_CARD, MEMORY_A_CARD, Machine
 from trials.setup import Setup
 
 TYPE = "accelerator_type:"  # beginning of a resource's name
@@ -22,13 +22,14 @@ def alive() -> list[tuple[Mapping[str, float], str, str]]:
     return [(node["Resources"], node["NodeManagerHostname"], node["NodeID"]) for node in ray.nodes() if node["Alive"]]
 
 
-def of_resources(resources: Mapping[str, float], name: str, node: str = "", count: int = 1) -> Machine:
-    """A node's resources as a machine."""
+def of_resources(resources: Mapping[str, float], name: str, count: int = 1) -> Machine:
+    """A node's resources as a machine; the memory of a node type that doesn't say it as machines commonly have it."""
     gpus = int(resources.get("GPU", 0))
+    common = MEMORY_A_CARD * gpus if gpus else MEMORY_A_CARD // CPUS_A_CARD * int(resources.get("CPU", 0))
     types = [key.removeprefix(TYPE) for key in resources if key.startswith(TYPE)]
     return Machine(
         cpus=int(resources.get("CPU", 0)),
-        memory=int(resources.get("memory", 0)),
+        memory=int(resources.get("memory", common)),
         gpus=gpus,
         card_bytes=min(map(card_bytes, types), default=ASSUMED.card_bytes) if gpus else 0,
         count=count,

@@ -34,8 +34,10 @@ def join(address: str) -> None:
         ) from None
 
 
-def machines(wait_s: float = APPEAR_S) -> tuple[Machine, ...]:
+def machines(wait_s: float = APPEAR_S) -> tuple[tuple[Machine, ...], bool]:
     """The cluster's machines: those that are there, and those that its autoscaler may still start.
+
+    And whether all say their memory: an autoscaler starts no node of a type that doesn't for packs that ask for some.
 
     Args:
         wait_s: how long nodes may take to appear where there is nothing yet.
@@ -45,10 +47,11 @@ def machines(wait_s: float = APPEAR_S) -> tuple[Machine, ...]:
     """
     end = time.monotonic() + wait_s
     while True:
-        there = [machine for machine in (of_resources(*node) for node in alive()) if machine.cpus or machine.gpus]
-        found = (*there, *autoscaler.more(there))
-        if found:
-            return found
+        there = [(host, has, 1) for has, host, _ in alive() if has.get("CPU") or has.get("GPU")]
+        kinds = [*there, *autoscaler.more([has for _, has, _ in there])]
+        if kinds:
+            found = tuple(of_resources(has, name, count) for name, has, count in kinds)
+            return found, all("memory" in has for _, has, _ in kinds)
         if time.monotonic() > end:
             raise ApetError(
                 f"the Ray cluster has {len(alive())} nodes, none of them with a CPU or a GPU, and no autoscaler that "

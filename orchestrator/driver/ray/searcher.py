@@ -6,7 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -33,6 +33,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         dispatch: what is to be done.
         launch: what every pack of the run shares.
         room: what packs share; None lets Tune keep some waiting, which makes a cluster scale up.
+        asks_memory: whether packs ask Ray for memory.
         max_concurrent: packs at a time at most.
         on_wait: called when there is nothing to suggest: Tune may call nothing else then.
     """
@@ -42,6 +43,7 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         dispatch: Dispatch,
         launch: Launch,
         room: Room | None = None,
+        asks_memory: bool = False,
         max_concurrent: int | None = None,
         on_wait: Callable[[], None] = lambda: None,
     ) -> None:
@@ -49,7 +51,10 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self.dispatch, self.room, self.max_concurrent, self.on_wait = dispatch, room, max_concurrent, on_wait
         self.packs: dict[str, tuple[str, Setup]] = {}  # Tune's trial id: pack id and set-up, of packs that run
         self._run_id, self._launch = launch.run_id, launch.to_json()
-        first = room.at_once(dispatch.setups())[:max_concurrent] if room is not None else []
+        self._memory: dict[str, int] = {}  # by warmth
+        for planned in dispatch.queued() if asks_memory else ():
+            self._memory[planned.warmth] = max(planned.setup.memory, self._memory.get(planned.warmth, 0))
+        first = room.at_once(planned.setup for planned in dispatch.queued())[:max_concurrent] if room else []
         self._to_start = deque(first if len(first) > 1 else [])
         self._starting: dict[str, Setup] = {}  # Tune's trial ids of suggestions without a pack
         self._up: set[str] = set()
@@ -68,14 +73,15 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
             return None
         if self._to_start:
             setup = self._starting[trial_id] = self._to_start.popleft()
-            return self._suggestion("", setup)
+            return self._suggestion("", setup, 0)
         pack = self.dispatch.next(self._fits)
         if pack is None:
             self.on_wait()
             return None
         self.packs[trial_id] = pack.pack_id, pack.setup
         near = elsewhere(pack.setup, self.dispatch.failed_on(pack), self.dispatch.nodes.excluded)
-        return self._suggestion(pack.to_json(), pack.setup, near)
+        memory = self._memory.get(self.dispatch.running[pack.pack_id].planned.warmth, 0)
+        return self._suggestion(pack.to_json(), pack.setup, memory, near)
 
     def up(self, trial_id: str) -> bool:
         """A worker without a pack is up; whether it may take one now: all are, or it waited long enough."""
@@ -117,9 +123,14 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see :meth:`save`."""
 
-    def _suggestion(self, pack: str, setup: Setup, near: str = "") -> dict[str, Any]:
+    def _suggestion(self, pack: str, setup: Setup, memory: int, near: str = "") -> dict[str, Any]:
+        """A worker goes on only to packs that ask Ray for the same as its first.
+
+        So all packs of a backbone ask for the memory of the largest, or for none.
+        """
+        asks = json.dumps(asdict(replace(setup, memory=memory)))
         excluded = " ".join(sorted(self.dispatch.nodes.excluded - {""}))
-        return {PACK: pack, LAUNCH: self._launch, SETUP: json.dumps(asdict(setup)), EXCLUDED: excluded, NEAR: near}
+        return {PACK: pack, LAUNCH: self._launch, SETUP: asks, EXCLUDED: excluded, NEAR: near}
 
     def _fits(self, setup: Setup) -> bool:
         running = [*(one for _, one in self.packs.values()), *self._starting.values()]

@@ -169,7 +169,7 @@ def test_a_trial_whose_worker_was_lost_beside_a_long_pack_comes_back_at_once(ray
 
 
 def test_packs_of_one_run_ask_for_what_each_takes(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.planning.fit import Setups
+    from orchestrator.planning.setups import Setups
 
     whole = Setups.setup
     monkeypatch.setattr(Setups, "setup", lambda self, one: replace(whole(self, one), threads=1 + one.train_seed // 10))
@@ -186,7 +186,7 @@ def test_packs_of_one_run_ask_for_what_each_takes(ray: Any, store: Store, monkey
 
 
 def test_a_pack_that_takes_more_than_there_is(ray: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.planning.fit import Setups
+    from orchestrator.planning.setups import Setups
 
     monkeypatch.setattr(Setups, "setup", lambda self, one: Setup("cpu", threads=3))
     with pytest.raises(ApetError, match=r"a pack takes 3 CPUs.*this machine has 2 CPUs"):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_worker import FakeWorker, behave, todo
 
+from orchestrator.driver.dispatch import Dispatch
+from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken
 from orchestrator.driver.ray.resources import request
+from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable
+from orchestrator.driver.room import Room
+from orchestrator.planning.devices import Machine
 from orchestrator.planning.packing import packs
 from orchestrator.results.status import Counts, status
 from trials.pack import Pack
@@ -66,10 +72,10 @@ def test_a_trial_that_failed_while_its_pack_goes_on_is_not_running(store: Store,
     result = made.step()
     assert [ended.trial_id for ended in Progress.from_json(result[REPORT]).ended] == [bad]
     assert set(store.running()) == {member.trial.trial_id for member in pack.members} - {bad}
-    assert status(store).total == Counts(failed=1, running=2)
+    assert status(store).total == Counts(failed=1, running=2, failures={"bad_trial": 1})
     while not result["done"]:
         result = made.step()
-    assert status(store).total == Counts(failed=1, done=2)
+    assert status(store).total == Counts(failed=1, done=2, failures={"bad_trial": 1})
 
 
 def test_what_a_worker_raises_ends_the_actor_in_plain_values(store: Store, made: PackTrainable) -> None:
@@ -105,3 +111,25 @@ def test_one_bundle_a_rank() -> None:
     assert plain == request(Setup("cpu", threads=1, pack_size=3)), "a worker is kept for whatever asks for the same"
     assert plain != request(Setup("cpu", threads=1), ["b", "a"]) == request(Setup("cpu", threads=1), ["a", "b"])
     assert request(Setup(), near="ab").strategy == "STRICT_PACK"
+
+
+def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
+    """Tune keeps a worker for what asks for the same; on a machine of its own, the room counts memory."""
+    light, heavy, other = Setup("cpu", threads=1, memory=2**30), Setup("cpu", threads=1, memory=2**33), Setup("cpu")
+    planned = [
+        *packs([todo(0)], heavy),
+        *packs([todo(1)], light),
+        *packs([todo(2, "tiny-t5")], replace(other, threads=1)),
+    ]
+    asked = {}
+    for name, room in (("cluster", None), ("alone", Room((Machine(8, 2**36),)))):
+        dispatch = Dispatch(list(planned), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
+        searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), room, asks_memory=room is None)
+        asked[name] = []
+        while any(dispatch.queued()):
+            config = searcher.suggest(f"{len(asked[name])}")
+            assert isinstance(config, dict)
+            asked[name].append(PackTrainable.default_resource_request(config).required_resources)
+    one = {"CPU": 1.0}
+    assert asked["cluster"] == [one | {"memory": 2.0**33}, one | {"memory": 2.0**33}, one]
+    assert asked["alone"] == [one] * 6, "three workers that start, and three packs"

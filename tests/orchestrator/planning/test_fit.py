@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.driver import run as driver
-from orchestrator.driver.ray.cluster import Cluster
+from orchestrator.driver.room import Room
 from orchestrator.planning.devices import ASSUMED, Machine
 from orchestrator.planning.fit import GPU_PROCESS_BYTES, PROCESS_BYTES, USABLE, Fit, at_once, fit
 from orchestrator.planning.groups import counted
@@ -265,9 +264,11 @@ def test_trials_of_a_pack_may_differ_in_method() -> None:
     assert {"lora", "apet"} in mixed
 
 
-def test_a_run_has_no_more_workers_than_memory_for_them(tmp_path: Path) -> None:
-    sweep = Sweep.parse(SWEEP.replace("[full, ", "["))
-    setups = Setups(sweep.trials(), [Machine(32, 64 * GIB)], sweep.resources)
-    place = Cluster(32, (Machine(32, 64 * GIB),), tmp_path, private=True)
-    assert driver._room(place, setups).workers == setups.at_once
-    assert setups.at_once == min(64 * GIB * 9 // 10 // one.setup.memory for one in setups.fits.values()) < 10
+def test_a_run_has_no_more_workers_than_memory_for_them() -> None:
+    """What ``plan`` says runs at a time is what the driver lets run."""
+    sweep, machine = Sweep.parse(SWEEP.replace("[full, ", "[")), Machine(32, 64 * GIB)
+    fits = Setups(sweep.trials(), [machine], sweep.resources).fits.values()
+    assert min(found.at_once for found in fits) < 32
+    for found in fits:
+        assert found.at_once == len(Room([machine]).at_once([found.setup] * 32))
+        assert found.at_once == min(32, 64 * GIB * 9 // 10 // found.setup.memory)
