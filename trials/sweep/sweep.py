@@ -94,7 +94,9 @@ class Sweep:
         except OSError as error:
             raise ApetError(f"sweep {source}: {error.strerror or error}; give a YAML file") from None
         except UnicodeDecodeError as error:
-            raise ApetError(f"sweep {source}: not UTF-8 text (byte {error.start}); give a YAML file saved as UTF-8") from None
+            raise ApetError(
+                f"sweep {source}: not UTF-8 text (byte {error.start}); give a YAML file saved as UTF-8"
+            ) from None
         return Sweep.parse(text, where, folder)
 
     @staticmethod
