@@ -78,7 +78,7 @@ def shape_of(folder: Path, family: str, table: Shape | None) -> Shape:
         ApetError: another family, a number missing, or a shape that disagrees with the table.
     """
     where = folder / "config.json"
-    config = _json(where)
+    config = json_of(where)
     kind = config.get("model_type")
     if kind != family:
         said = "no model_type" if kind is None else f"model_type {kind}"
@@ -98,6 +98,21 @@ def shape_of(folder: Path, family: str, table: Shape | None) -> Shape:
         said = ", ".join(f"{name} {getattr(shape, name)}, not {getattr(table, name)}" for name in differ)
         raise ApetError(f"{where}: another shape than the built-in one: {said}; give it a name of its own")
     return shape
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder.
+
+    Raises:
+        ApetError: it can't be read, or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ApetError(f"{path}: can't be read as JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ApetError(f"{path}: not a JSON object; give a folder as save_pretrained writes it")
+    return data
 
 
 def data_files(folder: Path, columns: Iterable[str] = (), what: str = "") -> dict[str, Path]:
@@ -143,16 +158,6 @@ def _check_folder(folder: Path, key: str, needs: str) -> None:
     except OSError as error:  # a name that no file can have, a folder above that can't be entered
         said = error.strerror or str(error)
     raise ApetError(f"{key} {folder}: {said}; give a folder {needs}")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ApetError(f"{path}: can't be read as JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise ApetError(f"{path}: not a JSON object; give a folder as save_pretrained writes it")
-    return data
 
 
 def _number(config: Mapping[str, Any], keys: tuple[str, ...], where: Path) -> int:

@@ -23,6 +23,13 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_CELL = 2**31 - 1  # characters; Python's own limit is 131 072, and articles are longer
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """An object of JSON as its keys and values, in order, each as often as it is there."""
+
+
+_LINE = json.JSONDecoder(object_pairs_hook=_Pairs)
+
+
 def columns_of(path: Path) -> list[str]:
     """The names of a file's columns, from its schema, header or first row; none where it has no row.
 
@@ -112,17 +119,13 @@ def _jsonl(path: Path, columns: Sequence[str], task: Task) -> Iterator[tuple[Any
             yield tuple(row.get(name) for name in columns)
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """An object of JSON as its keys and values, in order, each as often as it is there."""
-
-
 def _objects(path: Path, lines: TextIO) -> Iterator[_Pairs]:
     """One object a line; blank lines are passed over."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line, object_pairs_hook=_Pairs)
+            found = _LINE.decode(line)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, _Pairs):
