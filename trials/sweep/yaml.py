@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from trials.errors import ApetError, Problems
-from trials.sweep.tabs import parser
+from trials.sweep.scanner import MOST_LEVELS, parser
 
 Path = tuple[str | int, ...]
 
@@ -29,7 +29,6 @@ _NAMED = {
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 MOST_CHARACTERS = 1_000_000  # of a sweep file: the parser takes seconds for as many
 MOST_VALUES = 50_000  # that aliases may stand for, keys included
-MOST_LEVELS = 40  # of lists and mappings inside each other; a sweep needs six
 _TEXTS = {f"tag:yaml.org,2002:{name}" for name in ("timestamp", "value", "merge")}  # YAML 1.2 reads these as text
 
 

@@ -99,9 +99,10 @@ def laughs(levels: int, each: int) -> str:
         (laughs(200, 9), ["f.yaml:5:5", "66,430 values"]),
         (laughs(2000, 1), ["f.yaml:40:6", "nested too deeply"]),
         ("a: " + "[" * 60 + "]" * 60, ["f.yaml:1:", "nested too deeply"]),
+        ("[" * 5000, ["f.yaml:1:42", "nested too deeply"]),
         ("x" * 1_000_001, ["f.yaml:1:1", "1,000,001 characters", "1,000,000 at most", "is it the right file?"]),
     ],
-    ids=["laughs", "many laughs", "a chain", "brackets", "another file"],
+    ids=["laughs", "many laughs", "a chain", "brackets", "many brackets", "another file"],
 )
 def test_what_is_far_too_large_is_refused_at_once(text: str, parts: list[str]) -> None:
     start = time.process_time()

@@ -1,6 +1,7 @@
-"""Tabs where YAML 1.2 allows them: at the end of a line, before a comment, between a key and its value.
+"""Parsers of YAML 1.2 that take tabs where it allows them: at a line's end, before a comment, after a key's colon.
 
 ruamel.yaml's scanners take a tab for an error wherever it stands outside of brackets. In the indentation it is one.
+Brackets inside each other cost them the square of their number, so that too many are refused at once.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.scanner import RoundTripScanner, Scanner
+from ruamel.yaml.scanner import RoundTripScanner, Scanner, ScannerError
 
+MOST_LEVELS = 40  # of lists and mappings inside each other; a sweep needs six
 _ENDS = "\0\r\n\x85\u2028\u2029#"  # of a line, of the text; or the start of a comment
 
 
@@ -29,6 +31,8 @@ class _Tabs:
 
     def scan_to_next_token(self) -> Any:
         """A comment where the scanner keeps them, else None: the next token begins here."""
+        if self.flow_level > MOST_LEVELS:
+            raise ScannerError(None, None, "nested too deeply", self.reader.get_mark())
         while True:
             comment = super().scan_to_next_token()  # type: ignore[misc]  # a scanner's, which this is mixed into
             if comment is not None or not self._pass_over():
