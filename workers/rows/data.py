@@ -1,4 +1,4 @@
-"""Rows of a task: read through ``datasets`` from a folder, a package or the hub, checked, and cut into splits.
+"""Rows of a task: read from a folder, a package or the hub, checked, and cut into splits.
 
 The rules of the splits are the study's (Evaluation, in the design): a source's own splits stay as they are, with a
 missing test replaced by validation, and a missing validation cut from train; a source of one file is cut 80/10/10.
