@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-from trials.trial import Training, Trial
+from trials.sources.ignored import head_unseen, ignored
+from trials.trial import BackboneRef, Training, Trial
 
 
 def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
@@ -41,3 +43,20 @@ def too_long(trials: Iterable[Trial]) -> Iterator[str]:
                 f"{trial.backbone.name}, {trial.task.name}: {soft} soft tokens and texts of up to {text} tokens, but "
                 f"{held} positions; trials fail if a text is too long ({sure})"
             )
+
+
+def model_folders(locations: Mapping[BackboneRef, str]) -> Iterator[str]:
+    """What lies in model folders and is ignored, and heads that can't be seen there.
+
+    Args:
+        locations: where the weights of each backbone were found.
+    """
+    for ref, location in locations.items():
+        kind, _, name = location.partition(":")
+        if kind != "folder":
+            continue
+        yield from (f"{ref.name}: {one}" for one in ignored(Path(name)))
+        if ref.family == "bert" and not ref.shape.lm_head:
+            unseen = head_unseen(Path(name))
+            if unseen:
+                yield f"{ref.name}: {unseen}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from trials.errors import ApetError
+from trials.sources.rows import columns_of
 from trials.sources.tensors import headers
 from trials.trial import Shape
 
@@ -80,7 +78,7 @@ def shape_of(folder: Path, family: str, table: Shape | None) -> Shape:
         ApetError: another family, a number missing, or a shape that disagrees with the table.
     """
     where = folder / "config.json"
-    config = _json(where)
+    config = json_of(where)
     kind = config.get("model_type")
     if kind != family:
         said = "no model_type" if kind is None else f"model_type {kind}"
@@ -100,6 +98,21 @@ def shape_of(folder: Path, family: str, table: Shape | None) -> Shape:
         said = ", ".join(f"{name} {getattr(shape, name)}, not {getattr(table, name)}" for name in differ)
         raise ApetError(f"{where}: another shape than the built-in one: {said}; give it a name of its own")
     return shape
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder.
+
+    Raises:
+        ApetError: it can't be read, or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ApetError(f"{path}: can't be read as JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ApetError(f"{path}: not a JSON object; give a folder as save_pretrained writes it")
+    return data
 
 
 def data_files(folder: Path, columns: Iterable[str] = (), what: str = "") -> dict[str, Path]:
@@ -125,7 +138,9 @@ def data_files(folder: Path, columns: Iterable[str] = (), what: str = "") -> dic
     if "train" not in files:
         raise ApetError(f"data_dir {folder}: no train file there; it is one of train{', train'.join(SUFFIXES)}")
     for path in files.values():
-        have = _columns(path) if columns else []
+        have = columns_of(path) if columns else []
+        if columns and not have:
+            raise ApetError(f"{path} is empty; it must have at least one row")
         missing = [name for name in columns if name not in have]
         if missing:
             raise ApetError(
@@ -136,18 +151,13 @@ def data_files(folder: Path, columns: Iterable[str] = (), what: str = "") -> dic
 
 
 def _check_folder(folder: Path, key: str, needs: str) -> None:
-    if not folder.is_dir():
-        raise ApetError(f"{key} {folder}: {'not a folder' if folder.exists() else 'not found'}; give a folder {needs}")
-
-
-def _json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ApetError(f"{path}: can't be read as JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise ApetError(f"{path}: not a JSON object; give a folder as save_pretrained writes it")
-    return data
+        if folder.is_dir():
+            return
+        said = "not a folder" if folder.exists() else "not found"
+    except OSError as error:  # a name that no file can have, a folder above that can't be entered
+        said = error.strerror or str(error)
+    raise ApetError(f"{key} {folder}: {said}; give a folder {needs}")
 
 
 def _number(config: Mapping[str, Any], keys: tuple[str, ...], where: Path) -> int:
@@ -169,40 +179,3 @@ def _lm_head(folder: Path, family: str, config: Mapping[str, Any], table: Shape 
     if isinstance(kinds, list) and kinds:
         return any(str(kind) in ("BertForMaskedLM", "BertForPreTraining") for kind in kinds)
     return table.lm_head if table is not None else False
-
-
-def _columns(path: Path) -> list[str]:
-    """Column names of a data file, from its first row or schema; one that ends there is empty too."""
-    try:
-        if path.name.endswith(".parquet"):
-            import pyarrow.parquet as pq
-
-            with pq.ParquetFile(path) as file:
-                names = file.schema_arrow.names if file.metadata.num_rows else []
-        elif path.name.endswith(".csv"):
-            with path.open(encoding="utf-8-sig", newline="") as text:
-                names = next(csv.reader(text), [])
-                names = names if any(line.strip() for line in text) else []
-        else:
-            names = _first_keys(path)
-    except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:  # pyarrow's errors are ValueErrors
-        raise ApetError(f"{path}: can't be read ({_short(error)}); mend or replace it") from None
-    if not names:
-        raise ApetError(f"{path} is empty; it must have at least one row")
-    return names
-
-
-def _first_keys(path: Path) -> list[str]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.name.endswith(".gz") else path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError("its first line is no JSON object")
-                return list(row)
-    return []
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:120] if text else type(error).__name__

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trials import backbones, tasks
 from trials.errors import ApetError
+from trials.sources.checks import check_file
 from trials.sources.digests import folder_digest
 from trials.sources.folders import SUFFIXES, data_files, shape_of, weight_files
 from trials.sources.tensors import check_files
@@ -61,7 +62,8 @@ def find_data(task_name: str, data_dir: Path | None = None) -> tuple[Source, str
     Tried in turn: ``data_dir``, ``$APET_DATA/<task>``, the quickstart's package, the hub.
 
     Raises:
-        ApetError: an unknown task, a folder that lacks a file or a column, or ``APET_DATA`` is no folder.
+        ApetError: an unknown task, a folder that lacks a file or a column, a row without a text or with a wrong
+            answer, or ``APET_DATA`` is no folder.
     """
     task = tasks.get(task_name)
     shared = os.environ.get("APET_DATA", "")
@@ -73,6 +75,8 @@ def find_data(task_name: str, data_dir: Path | None = None) -> tuple[Source, str
         data_dir = Path(shared) / task_name
     if data_dir is not None:
         files = data_files(data_dir, task.needed, f"task {task_name}")
+        for split, path in files.items():
+            check_file(task, split, path)
         return Source("folder", SCHEME, folder_digest(files.values())), f"folder:{data_dir.resolve()}"
     if task_name in REVIEW_TASKS:
         version = package_version(REVIEWS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def match(ref: BackboneRef, stored: Mapping[str, Stored], where: str) -> dict[st
 def check_files(ref: BackboneRef, folder: Path, files: Sequence[Path]) -> None:
     """What can be said of a folder's weights with nothing loaded: whole files, every shard, names and shapes.
 
-    Of torch's own files, which only torch reads, that they are there and no pointers.
+    Of torch's own files, which only torch reads, that they are there, no pointers and not cut.
 
     Raises:
         ApetError: as :func:`check_index`, :func:`headers` and :func:`match`.
@@ -117,6 +118,8 @@ def check_files(ref: BackboneRef, folder: Path, files: Sequence[Path]) -> None:
         match(ref, headers(weights), str(folder))
     for path in weights:
         check_pointer(path)
+        if path.suffix == ".bin" and not _ends(path):
+            raise ApetError(f"{path}: its end is missing; copy it again")
 
 
 def headers(files: Iterable[Path]) -> dict[str, Stored]:
@@ -165,6 +168,12 @@ def check_index(folder: Path, files: tuple[Path, ...]) -> None:
         lacking = sorted(shards - have)
         if lacking and any(path.suffix == kind for path in files):
             raise ApetError(f"{index}: shard {lacking[0]} is not there ({len(lacking)} missing); copy the whole folder")
+
+
+def _ends(path: Path) -> bool:
+    """Whether a file of torch's, a zip archive, has the directory at its end; older ones are no archives."""
+    with path.open("rb") as file:
+        return file.read(2) != b"PK" or zipfile.is_zipfile(path)
 
 
 def _header(path: Path) -> dict[str, Sizes]:

@@ -16,6 +16,7 @@ from trials.sweep.rules import BROKEN
 from trials.sweep.schema import SweepFile
 from trials.sweep.yaml import Document, Path, dotted, shown
 
+MOST_SHOWN = 50  # problems: who has more begins with these
 _KINDS = {"list_type": "a list, such as [a, b]", "model_type": "a mapping of keys", "dict_type": "a mapping of keys"}
 
 
@@ -50,7 +51,10 @@ class Findings:
             Problems: there is some.
         """
         if self._found:
-            raise Problems(sorted(self._found, key=lambda line: self._found[line]), self.document.where)
+            lines = sorted(self._found, key=lambda line: self._found[line])
+            left = len(lines) - MOST_SHOWN
+            rest = [f"{self.document.where}: and {left:,} more; mend these first"] if left > 0 else []
+            raise Problems([*lines[:MOST_SHOWN], *rest], self.document.where)
 
 
 def structure(report: Findings) -> SweepFile | None:

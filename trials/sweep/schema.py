@@ -31,8 +31,11 @@ Positive = Annotated[int, Field(ge=1, le=LARGEST), Says("a whole number, 1 or mo
 Seed = Annotated[int, Field(ge=0, le=LARGEST), Says("a whole number, 0 or more")]
 RowLimit = Annotated[int | None, Field(ge=1, le=LARGEST), Says("a whole number, 1 or more; null takes all rows")]
 Text = Annotated[str, Field(min_length=1), Says("text")]
+LONGEST_NAME = 100  # characters: names become parts of file names, which hold 255 bytes
 Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), Says("a name of letters, digits, dots, dashes and underscores")
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME),
+    Says(f"a name of letters, digits, dots, dashes and underscores, {LONGEST_NAME} at most"),
 ]
 Rate = Annotated[
     float,

@@ -14,7 +14,7 @@ from trials.pack import Sources
 from trials.sweep import yaml as sweep_yaml
 from trials.sweep.check import Findings, structure
 from trials.sweep.enumeration import Enumerated, enumerate_trials
-from trials.sweep.schema import SweepFile
+from trials.sweep.schema import LONGEST_NAME, SweepFile
 from trials.trial import Trial
 
 Auto = Literal["auto"]
@@ -94,7 +94,9 @@ class Sweep:
         except OSError as error:
             raise ApetError(f"sweep {source}: {error.strerror or error}; give a YAML file") from None
         except UnicodeDecodeError as error:
-            raise ApetError(f"sweep {source}: not UTF-8 text (byte {error.start}); give a YAML file") from None
+            raise ApetError(
+                f"sweep {source}: not UTF-8 text (byte {error.start}); give a YAML file saved as UTF-8"
+            ) from None
         return Sweep.parse(text, where, folder)
 
     @staticmethod
@@ -237,9 +239,9 @@ def _resources(file: SweepFile | None) -> Resources:
 
 
 def _stem(where: str) -> str:
-    """A name from a file's: letters, digits, dots, dashes and underscores."""
+    """A name from a file's: letters, digits, dots, dashes and underscores, cut to the longest name."""
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in Path(where).stem)
-    return stem.strip(".-") or "sweep"
+    return stem.lstrip("._-").rstrip(".-")[:LONGEST_NAME] or "sweep"
 
 
 def _setting(setting: str) -> tuple[sweep_yaml.Path, Any]:

@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from trials.errors import ApetError, Problems
+from trials.sweep.scanner import MOST_LEVELS, parser
 
 Path = tuple[str | int, ...]
 
@@ -26,6 +27,8 @@ _NAMED = {
     "methods": "method",
 }  # lists of names or mappings
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
+MOST_CHARACTERS = 1_000_000  # of a sweep file: the parser takes seconds for as many
+MOST_VALUES = 50_000  # that aliases may stand for, keys included
 _TEXTS = {f"tag:yaml.org,2002:{name}" for name in ("timestamp", "value", "merge")}  # YAML 1.2 reads these as text
 
 
@@ -70,13 +73,20 @@ def read(text: str, where: str) -> Document:
     """Parse ``text``.
 
     Raises:
-        Problems: not YAML 1.2, a key twice, a tag, a merge key, or an empty file.
+        Problems: not YAML 1.2, a key twice, a tag, a merge key, an empty file, or far too large for a sweep.
     """
+    if len(text) > MOST_CHARACTERS:
+        said = f"{len(text):,} characters, and a sweep file has {MOST_CHARACTERS:,} at most"
+        raise Problems([f"{where}:1:1: {said}; is it the right file?"], where)
     document = Document(text, where)
     node, loader = _compose(text, where)
     if node is None:
         raise Problems([f"{where}:1:1: the file is empty; `apet sweeps quickstart` prints one to start from"], where)
     walk = _Walk(document, loader)
+    large = _Extent().too_large(node)
+    if large is not None:
+        found, why = large
+        raise Problems([f"{walk.mark(found)}: {why}"], where)
     document.data = walk.value(node, ())
     if walk.problems:
         raise Problems(walk.problems, where)
@@ -100,7 +110,7 @@ def edited(text: str, changes: Mapping[Path, Any]) -> str:
     Raises:
         ApetError: a path leads through a scalar, or past the end of a list.
     """
-    yaml = YAML(typ="rt", pure=True)
+    yaml = parser("rt")
     yaml.width = 1 << 16
     root = yaml.load(text)
     for path, value in changes.items():
@@ -139,7 +149,7 @@ def _compose(text: str, where: str) -> tuple[Node | None, YAML]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("%YAML") and line.split()[1:2] != ["1.2"]:
             raise Problems([f"{where}:{number}:1: {line.strip()}: sweep files are YAML 1.2; drop this line"], where)
-    yaml = YAML(typ="safe", pure=True)
+    yaml = parser("safe")
     try:
         return yaml.compose(text), yaml
     except MarkedYAMLError as error:
@@ -150,6 +160,37 @@ def _compose(text: str, where: str) -> tuple[Node | None, YAML]:
     except (YAMLError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         raise Problems([f"{where}:1:1: not YAML: {reason}; a sweep file is plain text"], where) from None
+
+
+class _Extent:
+    """How many values a node stands for with its aliases written out, and how deep they lie: each node is seen once."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, tuple[int, int]] = {}
+
+    def too_large(self, node: Node) -> tuple[Node, str] | None:
+        """The innermost node that stands for too much, and why; None where there is none."""
+        self.found[id(node)] = (1, 1)  # while it is open: an anchor that holds itself is refused elsewhere
+        values, levels = 1, 0
+        for child in _children(node):
+            if id(child) not in self.found:
+                inner = self.too_large(child)
+                if inner is not None:
+                    return inner
+            below = self.found[id(child)]
+            values, levels = values + below[0], max(levels, below[1])
+        self.found[id(node)] = (values, levels + 1)
+        if values > MOST_VALUES:
+            return node, f"{values:,} values with its aliases, and {MOST_VALUES:,} is the most; give a sweep fewer"
+        if levels + 1 > MOST_LEVELS:
+            return node, f"nested too deeply, in {MOST_LEVELS} levels or more; a sweep needs six"
+        return None
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
 
 
 class _Walk:
@@ -202,7 +243,10 @@ class _Walk:
             self.problems.append(f"{self.mark(node)}: {dotted(path)}: the tag {tag} means nothing here; drop it")
             return None
         try:
-            return self.loader.constructor.construct_object(node)
+            value = self.loader.constructor.construct_object(node)
+            if isinstance(value, str):
+                value.encode()  # half a pair of surrogates is no text, and no file can be named by it
+            return value
         except (YAMLError, ValueError):
             self.problems.append(f"{self.mark(node)}: {dotted(path)}: {shown(node.value)} can't be read as {tag[18:]}")
             return None
@@ -220,5 +264,6 @@ def shown(value: Any, limit: int = 60) -> str:
         return "nothing (null)"
     if isinstance(value, bool):
         return str(value).lower()
-    text = f"{value!r}" if isinstance(value, str) and (value == "" or value != value.strip()) else f"{value}"
+    odd = isinstance(value, str) and (value != value.strip() or not value.isprintable() or not value)
+    text = f"{value!r}" if odd else f"{value}"
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -9,6 +9,7 @@ so that at most one tensor is in memory twice. Tied names share one tensor; T5's
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from trials.errors import ApetError
 from trials.sources import tensors
 from trials.sources.folders import weight_files
+from trials.sources.ignored import ignored
 from trials.trial import BackboneRef
 
 ATTENTION = {"bert": "sdpa", "bloom": "eager", "t5": "sdpa"}  # BLOOM has no sdpa in transformers 5
@@ -30,7 +32,8 @@ NO_DROPOUT = {
     "bloom": {"hidden_dropout": 0.0, "attention_dropout": 0.0},
     "t5": {"dropout_rate": 0.0},
 }
-SETTLED = ("_from_model_config", "transformers_version", "bos_token_id", "eos_token_id", "pad_token_id")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,8 @@ def from_folder(ref: BackboneRef, folder: Path, dtype: torch.dtype) -> Found:
             another shape; a tensor with numbers that aren't finite.
     """
     files = weight_files(folder)
+    for line in ignored(folder):
+        _log.warning("%s: %s", ref.name, line)
     weights = [path for path in files if path.suffix in (".safetensors", ".bin")]
     tensors.check_index(folder, tuple(weights))
     stored, get = _opened(weights)

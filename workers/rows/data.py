@@ -1,4 +1,4 @@
-"""Rows of a task: read through ``datasets`` from a folder, a package or the hub, checked, and cut into splits.
+"""Rows of a task: read from a folder, a package or the hub, checked, and cut into splits.
 
 The rules of the splits are the study's (Evaluation, in the design): a source's own splits stay as they are, with a
 missing test replaced by validation, and a missing validation cut from train; a source of one file is cut 80/10/10.
@@ -17,6 +17,7 @@ from functools import cached_property
 from trials import streams
 from trials.canonical import canonical
 from trials.errors import ApetError
+from trials.sources.checks import Answer, checked
 from trials.tasks.spec import Task
 from trials.trial import TaskRef
 from workers.rows import readers
@@ -25,8 +26,6 @@ CUT_ROWS = 1000  # of train become validation, at most, where the source has non
 CUT_SHARE = 10  # one in so many rows, at most
 
 _log = logging.getLogger(__name__)
-
-Answer = int | tuple[str, ...]  # a class, an index into ``task.labels``; or the texts that are right, best first
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def load_rows(task: Task, ref: TaskRef, location: str) -> Splits:
     kept = {
         split: _with_text(task, table) if location.startswith("hub:") else table for split, (table, _) in tables.items()
     }
-    found = {split: _rows(task, kept[split], where) for split, (_, where) in tables.items()}
+    found = {split: _rows(task, split, kept[split], where) for split, (_, where) in tables.items()}
     empty = sum(len(table[task.answer_column]) - len(found[split]) for split, (table, _) in tables.items())
     if empty:
         _log.warning("task %s: left out %d rows of %s that have no text or no answer", task.name, empty, location)
@@ -127,7 +126,7 @@ def _with_text(task: Task, table: readers.Table) -> readers.Table:
     return {name: [column[i] for i in kept] for name, column in table.items()}
 
 
-def _rows(task: Task, table: readers.Table, where: str) -> Rows:
+def _rows(task: Task, split: str, table: readers.Table, where: str) -> Rows:
     """Check one table, row by row."""
     missing = [name for name in task.needed if name not in table]
     if missing:
@@ -135,37 +134,8 @@ def _rows(task: Task, table: readers.Table, where: str) -> Rows:
             f"{where}: no column {', '.join(missing)}, needed by task {task.name}; found: {', '.join(table)}; "
             "use the hub's column names (`apet tasks`)"
         )
-    texts = list(zip(*(table[name] for name in task.columns), strict=True))
-    for number, row in enumerate(texts, start=1):
-        for name, text in zip(task.columns, row, strict=True):
-            if not isinstance(text, str):
-                raise ApetError(f"{where}, row {number}, column {name}: {text!r} is no text; remove the row or fill it")
-        if not any(text.strip() for text in row):
-            raise ApetError(f"{where}, row {number}, column {task.columns[0]}: no text; remove the row or fill it")
-    check = _label if task.labels else _targets
-    return Rows(texts, [check(task, answer, where, i) for i, answer in enumerate(table[task.answer_column], start=1)])
-
-
-def _targets(task: Task, answer: object, where: str, number: int) -> tuple[str, ...]:
-    """The texts that are right: one, or a list of them."""
-    found = (answer,) if isinstance(answer, str) else tuple(answer) if isinstance(answer, list | tuple) else ()
-    for text in found or (answer,):
-        if not isinstance(text, str) or not text.strip():
-            raise ApetError(
-                f"{where}, row {number}, column {task.answer_column}: {answer!r} holds no answer; {task.name} needs a "
-                "text, or a list of texts: remove the row or fill it"
-            )
-    return found
-
-
-def _label(task: Task, label: object, where: str, number: int) -> int:
-    whole = isinstance(label, int | float) and not isinstance(label, bool) and float(label).is_integer()
-    if whole and 0 <= int(label) < len(task.labels):  # type: ignore[call-overload]  # whole says it is a number
-        return int(label)  # type: ignore[call-overload, no-any-return]
-    valid = ", ".join(f"{i} ({name})" for i, name in enumerate(task.labels))
-    raise ApetError(
-        f"{where}, row {number}, column {task.answer_column}: unknown label {label!r}; labels of {task.name}: {valid}"
-    )
+    found = list(checked(task, split, zip(*(table[name] for name in task.needed), strict=True), where))
+    return Rows([texts for texts, _ in found], [answer for _, answer in found])
 
 
 def _cut(found: Mapping[str, Rows]) -> dict[str, Rows]:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from trials.canonical import canonical
 from trials.errors import ApetError
+from trials.sources.checks import Answer
 from trials.tasks.spec import Task
 from trials.trial import TEXT_VERSION
 from workers.backbone import tokenizer as tokenizers
 from workers.backbone.heads import label_word_ids, label_words
-from workers.rows.data import Answer, Rows
+from workers.rows.data import Rows
 from workers.rows.encoded import Encoded, Ragged
 from workers.rows.texts import Template, target_tokens
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trials.canonical import canonical
-from workers.rows.data import Answer
+from trials.sources.checks import Answer
 
 
 @dataclass(frozen=True, eq=False)

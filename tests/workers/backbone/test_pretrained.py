@@ -179,3 +179,14 @@ def test_the_hub_s_snapshot_is_read_from_the_cache_with_no_network(
         logits("tiny-bloom", load(backbones.get("tiny-bloom"), "hub:bigscience/tiny@abc").model), expected
     )
     assert asked[-1] == ("bigscience/tiny", "abc", "pytorch_model*.bin")
+
+
+def test_a_worker_logs_what_it_ignores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = saved("tiny-t5", tmp_path)
+    load(backbones.get("tiny-t5"), f"folder:{folder}")
+    assert caplog.messages == []
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**config, "num_beams": 4}))
+    load(backbones.get("tiny-t5"), f"folder:{folder}")
+    assert len(caplog.messages) == 1
+    assert f"{folder / 'generation_config.json'} sets num_beams 4, which is ignored" in caplog.messages[0]

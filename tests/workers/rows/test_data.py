@@ -110,8 +110,8 @@ def test_a_text_in_a_csv_may_begin_with_a_bracket(tmp_path: Path) -> None:
     assert load(tmp_path, "samsum").test.answers == [("[sic] she goes",)]
 
 
-@pytest.mark.parametrize("label", ["²", "1.0", "-1", ""])
-def test_a_label_in_a_csv_that_is_no_whole_number_is_named(label: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", ["²", "1.5", "-1", "1e400", "0x1", "1_0", ""])
+def test_a_label_in_a_csv_that_is_none_is_named(label: str, tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(f"sentence,label\na film,1\nno film,{label}\n")
     with pytest.raises(ApetError, match=r"train\.csv, row 2, column label: unknown label .*0 \(negative\)"):
         load(tmp_path, "sst2")
