@@ -171,7 +171,7 @@ def evaluations(steps: int, eval_every: int | None) -> int:
 class Trial:
     """One point of a sweep.
 
-    ``spec_version`` is an older one for a trial that was rebuilt from a row of an older release: to look at, not to run.
+    ``spec_version`` is an older one where the trial was rebuilt from a row of an older release: to look at, not to run.
     """
 
     backbone: BackboneRef
@@ -248,8 +248,9 @@ class Trial:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ApetError(f"not a trial's spec ({error!r}): {spec[:80]!r}") from None
         if version not in READABLE or text != TEXT_VERSION:
+            readable = " and ".join(f"{each}.{TEXT_VERSION}" for each in READABLE)
             raise ApetError(
-                f"spec version {version}.{text}; this build reads {' and '.join(f'{v}.{TEXT_VERSION}' for v in READABLE)}: "
+                f"spec version {version}.{text}; this build reads {readable}: "
                 "use the release that wrote it, or run the sweep again"
             )
         try:
@@ -265,10 +266,12 @@ class Trial:
 
 
 def superseded(trial: Trial) -> str:
-    """Why a trial of an older release is only looked at, and what to do."""
+    """Why a trial of an older release is only looked at, and what to do; empty for one that runs."""
+    if trial.spec_version == SPEC_VERSION:
+        return ""
     return (
-        f"trial {trial.trial_id} is of spec version {trial.spec_version}, and this build runs version {SPEC_VERSION}: "
-        "its row stays as it is; `apet run SWEEP` makes the trial anew, under another id"
+        f"it is of spec version {trial.spec_version}, and this build runs version {SPEC_VERSION}: run its sweep again, "
+        "which makes the trial anew under another id"
     )
 
 
