@@ -44,7 +44,7 @@ def test_the_picture_has_every_scalar(placement: str) -> None:
     assert given == {"add": 512, "concat": 512, "plug": 512}
     assert sum(m.share < 1 for m in marks) == 2
     blocks = {m.site.block for m in marks}
-    assert blocks == (set(range(placements.BLOCKS)) if placement == "discrete" else {2, 3})
+    assert blocks == (set(range(placements.BLOCKS)) if placement == "discrete" else {3, 4, 5})
 
 
 def test_the_limits_are_the_codes() -> None:

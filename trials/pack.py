@@ -10,7 +10,7 @@ from pathlib import Path
 from trials.canonical import canonical
 from trials.errors import ApetError
 from trials.setup import Setup
-from trials.trial import Trial
+from trials.trial import Trial, superseded
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Pack:
     setup: Setup = field(default_factory=Setup)
 
     def __post_init__(self) -> None:
+        for trial in (member.trial for member in self.members):
+            if why := superseded(trial):
+                raise ApetError(f"trial {trial.trial_id} can't be trained: {why}")
         keys = {m.trial.pack_key for m in self.members}
         if len(keys) != 1:
             raise ApetError(

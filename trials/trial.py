@@ -11,13 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 from trials import keys
 from trials.canonical import canonical, digest, plain, scalar
 from trials.errors import ApetError
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+READABLE = (1, SPEC_VERSION)  # trials of an older version are shown and exported, and never run again
 TEXT_VERSION = 1  # version of the prompt texts in trials/tasks; a change of wording changes ids
 
 PLACEMENTS = ("discrete", "adjacent")
@@ -160,9 +162,17 @@ class Training(_Part):
     max_generated_length: int = 1
 
 
+def evaluations(steps: int, eval_every: int | None) -> int:
+    """How often validation is scored; always at the end."""
+    return max(1, ceil(steps / eval_every)) if eval_every else 1
+
+
 @dataclass(frozen=True)
 class Trial:
-    """One point of a sweep."""
+    """One point of a sweep.
+
+    ``spec_version`` is an older one where the trial was rebuilt from a row of an older release: to look at, not to run.
+    """
 
     backbone: BackboneRef
     task: TaskRef
@@ -174,6 +184,7 @@ class Trial:
     head: str | None = None  # verbalizer, frozen, trained; None for families that generate
     labels: str = "own"
     evaluate_on: tuple[TaskRef, ...] = field(default=())
+    spec_version: int = SPEC_VERSION
 
     @cached_property
     def spec(self) -> str:
@@ -215,7 +226,7 @@ class Trial:
             "learning_rate": scalar(self.learning_rate),
             "method": self.method.text,
             "position_seed": scalar(self.position_seed),
-            "spec_version": scalar(SPEC_VERSION),
+            "spec_version": scalar(self.spec_version),
             "task": self.task.text,
             "text_version": scalar(TEXT_VERSION),
             "train_seed": scalar(self.train_seed),
@@ -232,13 +243,14 @@ class Trial:
         """
         try:
             data = json.loads(spec)
-            version = data.pop("spec_version")
+            version = data["spec_version"]
             text = data.pop("text_version")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ApetError(f"not a trial's spec ({error!r}): {spec[:80]!r}") from None
-        if (version, text) != (SPEC_VERSION, TEXT_VERSION):
+        if version not in READABLE or text != TEXT_VERSION:
+            readable = " and ".join(f"{each}.{TEXT_VERSION}" for each in READABLE)
             raise ApetError(
-                f"spec version {version}.{text}; this build reads {SPEC_VERSION}.{TEXT_VERSION}: "
+                f"spec version {version}.{text}; this build reads {readable}: "
                 "use the release that wrote it, or run the sweep again"
             )
         try:
@@ -251,6 +263,16 @@ class Trial:
                 "Take the spec of a row as it is, or run the sweep again"
             )
         return trial
+
+
+def superseded(trial: Trial) -> str:
+    """Why a trial of an older release is only looked at, and what to do; empty for one that runs."""
+    if trial.spec_version == SPEC_VERSION:
+        return ""
+    return (
+        f"it is of spec version {trial.spec_version}, and this build runs version {SPEC_VERSION}: run its sweep again, "
+        "which makes the trial anew under another id"
+    )
 
 
 def _rebuild(data: dict[str, Any]) -> Trial:
@@ -269,7 +291,7 @@ def _rebuild(data: dict[str, Any]) -> Trial:
         method=Method(**_fields(method)),
         training=Training(**data["training"]),
         evaluate_on=tuple(_task(t) for t in data["evaluate_on"]),
-        **{k: data[k] for k in ("learning_rate", "train_seed", "position_seed", "head", "labels")},
+        **{k: data[k] for k in ("learning_rate", "train_seed", "position_seed", "head", "labels", "spec_version")},
     )
 
 

@@ -122,7 +122,7 @@ class Plan:
         skipped: what was left out and why (``over_capacity: skip``).
         backbones: one entry each, in the order of the sweep.
         settings: what the trials share, defaults resolved.
-        warnings: what may end trials that begin, and files that are ignored.
+        warnings: what may end trials that begin, or change what they start from, and files that are ignored.
         refused: groups that ``apet run`` refuses on these machines, each with the reason.
         machines: what is planned for, in words.
     """
@@ -166,7 +166,7 @@ def plan(sweep: Sweep, store: Store | None = None, machines: Sequence[Machine] |
     """
     from orchestrator.planning.devices import here
     from orchestrator.planning.fit import names
-    from orchestrator.planning.settings import model_folders, settings, too_long
+    from orchestrator.planning.settings import model_folders, settings, too_long, unpinned
     from orchestrator.planning.setups import Setups
     from orchestrator.planning.times import measured
 
@@ -185,7 +185,7 @@ def plan(sweep: Sweep, store: Store | None = None, machines: Sequence[Machine] |
         skipped=tuple(sweep.skipped),
         backbones=tuple(_backbone(ref, some, setups, states, known) for ref, some in backbones.items()),
         settings=settings(every),
-        warnings=tuple(dict.fromkeys([*model_folders(locations), *too_long(every)])),
+        warnings=tuple(dict.fromkeys([*model_folders(locations), *too_long(every), *unpinned(every)])),
         refused=tuple(setups.refusals()),
         machines=names(machines),
     )

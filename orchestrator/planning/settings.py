@@ -1,7 +1,8 @@
-"""What the trials of a sweep were resolved to, and what of it may end them."""
+"""What the trials of a sweep were resolved to, what of it may end them, and what of it may change."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.sources.ignored import head_unseen, ignored
-from trials.trial import BackboneRef, Training, Trial
+from trials.trial import BackboneRef, Source, Training, Trial
 
 
 def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
@@ -31,6 +32,29 @@ def settings(trials: Iterable[Trial]) -> dict[str, list[Any]]:
         for target in trial.evaluate_on:
             found["evaluate_on"][target.name] = None
     return {name: list(values) for name, values in found.items()}
+
+
+def unpinned(trials: Iterable[Trial]) -> Iterator[str]:
+    """What of the hub may change under a trial's id: a revision that is no commit."""
+    for trial in trials:
+        weights, name = trial.backbone.weights, trial.backbone.name
+        if _moves(weights):
+            yield (
+                f"backbone {name}: its weights are {weights.name} on the hub at {weights.version}, which is no commit: "
+                f"when they change there, trials keep their ids. To pin them, download them once and give the folder: "
+                f"{{name: {name}, model_dir: FOLDER}}"
+            )
+        for task in (trial.task, *trial.evaluate_on):
+            if _moves(task.data):
+                yield (
+                    f"task {task.name}: its data is {task.data.name} on the hub at {task.data.version}, which is no "
+                    "commit: when it changes there, trials keep their ids. To pin it, download it once and give the "
+                    f"folder: {{name: {task.name}, data_dir: FOLDER}}"
+                )
+
+
+def _moves(source: Source) -> bool:
+    return source.kind == "hub" and re.fullmatch("[0-9a-f]{40}", source.version) is None
 
 
 def too_long(trials: Iterable[Trial]) -> Iterator[str]:

@@ -15,7 +15,8 @@ from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.planning.work import UNKNOWN_ROWS, batches, blocks, evaluations, flops
+from orchestrator.planning.work import UNKNOWN_ROWS, batches, blocks, flops
+from trials.trial import evaluations
 
 if TYPE_CHECKING:
     from trials.setup import Setup

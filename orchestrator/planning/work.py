@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from math import ceil
 
 from trials import tasks
 from trials.modules.sites import sites_of
-from trials.trial import Shape, Trial
+from trials.trial import Shape, Trial, evaluations
 
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
 _MEMORY = ("cross_k", "cross_v")  # layers of a decoder that read the encoder's output
@@ -64,11 +63,6 @@ def batches(trial: Trial) -> tuple[float, float]:
     """Batches that are trained on, and batches that are scored."""
     settings = trial.training
     return settings.steps, sum(n for _, n in _scored(trial)) / settings.batch_size
-
-
-def evaluations(steps: int, eval_every: int | None) -> int:
-    """How often validation is scored; always at the end."""
-    return max(1, ceil(steps / eval_every)) if eval_every else 1
 
 
 def _scored(trial: Trial) -> Iterator[tuple[str, int]]:

@@ -21,7 +21,7 @@ from trials.pack import Sources
 from trials.sources.locations import verify
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
-from trials.trial import Source, Trial
+from trials.trial import SPEC_VERSION, Source, Trial, superseded
 
 COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")
 
@@ -81,6 +81,7 @@ def failed(store: Store, where: str | None = None, limit: int | None = None) -> 
         rows = choose(rows, where)
     highest = _highest_attempts(store.attempts())
     todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.slice(0, limit).select(COLUMNS).to_pylist()]
+    _check_versions(todo)
     _check(todo)
     return todo
 
@@ -123,6 +124,23 @@ def _todo(row: dict[str, Any], attempt: int) -> Todo:
         )
     sources = Sources(row["weights_source"], row["data_source"], dict(row["transfer_sources"] or ()))
     return Todo(trial, sources, attempt, row["sweep"] or "")
+
+
+def _check_versions(todo: Iterable[Todo]) -> None:
+    """Make sure that no trial is of an older release.
+
+    Raises:
+        ApetError: some are; it names them, and says how to leave them out.
+    """
+    older = [one.trial for one in todo if superseded(one.trial)]
+    if older:
+        named = ", ".join(trial.trial_id for trial in older[:8]) + (", …" if len(older) > 8 else "")
+        sweeps = ", ".join(sorted({one.sweep for one in todo if one.sweep and superseded(one.trial)}))
+        raise ApetError(
+            f"{len(older)} failed trials can't be made again ({named}): of them, {superseded(older[0])}"
+            f"{f' (sweep {sweeps})' if sweeps else ''}. To leave them out: "
+            f"""--where "spec LIKE '%\"spec_version\":{SPEC_VERSION},%'\""""
+        )
 
 
 def _check(todo: Iterable[Todo]) -> None:

@@ -15,6 +15,7 @@ from orchestrator.text import as_text, cut_rows, duration, number, size, table
 from trials.errors import ApetError
 from trials.failures import BAD_INPUT
 from trials.sources.folders import SPLITS
+from trials.trial import superseded
 
 if TYPE_CHECKING:
     from trials.modules.sites import Site
@@ -179,6 +180,8 @@ def text(shown: Shown) -> str:
 
 
 def _rerun_text(shown: Shown) -> list[str]:
+    if why := superseded(shown.trial):
+        return [f"to run it again ({why})", *(f"  {command}" for command in shown.rerun)]
     if not _by_input(shown.row):
         return ["to run it alone", *(f"  {command}" for command in shown.rerun)]
     mended, restored = shown.rerun
@@ -264,6 +267,8 @@ def _rerun(
     uri = shlex.quote(store.uri) if store else "URI"
     failed = row is not None and row["state"] == "failed"
     by_input = _by_input(row)
+    if superseded(trial):
+        return (f"apet run SWEEP --store {uri}",)
     source, settings = ("SWEEP", "") if failed and not by_input else _holder(trial, store, sweep, name)
     look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
     alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"

@@ -13,7 +13,8 @@ from trials.backbones import BACKBONES
 from trials.canonical import canonical, digest, plain, without
 from trials.errors import ApetError
 from trials.modules import methods
-from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial
+from trials.pack import Member, Pack, Sources
+from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial, superseded
 
 
 def trial(method: Method | None = None, **fields: object) -> Trial:
@@ -31,13 +32,24 @@ def trial(method: Method | None = None, **fields: object) -> Trial:
 
 def test_an_id_never_changes_by_itself() -> None:
     """If this fails, every stored trial has lost its identity: raise SPEC_VERSION, don't edit the number."""
-    assert SPEC_VERSION == 1
-    assert trial().trial_id == "0e9efe6e19200451232b"
+    assert SPEC_VERSION == 2
+    assert trial().trial_id == "0ff7e2a79a3750197124"
+
+
+def test_the_ids_of_version_1_stay_too() -> None:
+    """Rows of then are looked at: each still hashes to its id, and is the trial that it was."""
+    one = trial(spec_version=1)
+    assert one.trial_id == "0e9efe6e19200451232b"
+    assert Trial.from_spec(one.spec) == one != trial()
+    assert "of spec version 1, and this build runs version 2: run its sweep again" in superseded(one)
+    assert superseded(trial()) == ""
+    with pytest.raises(ApetError, match=r"trial 0e9efe6e19200451232b can't be trained: it is of spec version 1"):
+        Pack("p", (Member(one),), Sources("random:tiny-bert", "hub:nyu-mll/glue@1"))
 
 
 def test_the_spec_is_canonical_json_of_every_field() -> None:
     for one in (trial(), trial(evaluate_on=(trial().task, TaskRef("sst2", Source("package", "p", "1"), 5)))):
-        expected = {"spec_version": 1, "text_version": 1, **plain(one)}
+        expected = {"text_version": 1, **plain(one)}
         assert expected["method"].pop("further") == {}
         assert one.spec == canonical(expected)
         assert one.trial_id == digest(one.spec)
@@ -133,7 +145,7 @@ def test_what_is_no_spec(text: str) -> None:
 
 def test_specs_of_another_version() -> None:
     data = {**json.loads(trial().spec), "spec_version": 99}
-    with pytest.raises(ApetError, match=r"spec version 99\.1; this build reads 1\.1"):
+    with pytest.raises(ApetError, match=r"spec version 99\.1; this build reads 1\.1 and 2\.1"):
         Trial.from_spec(canonical(data))
 
 

@@ -7,7 +7,7 @@ are among those of a larger one, with the same initial values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from trials.modules import counts, methods
 from trials.modules import operations as ops
-from trials.modules.sequences import sequence, starts
+from trials.modules.sequences import adjacent, adjacent_start, adjacent_start_1, discrete, starts
 from trials.modules.sites import Site, sites
 from trials.streams import Key, permutation, uniform, words
-from trials.trial import BackboneRef, Method, Trial
+from trials.trial import Method, Trial
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -110,9 +110,9 @@ class Layout:
 def layout(trial: Trial, *, values: bool = True) -> Layout:
     """Where the scalars of a trial sit and what they start as, for every method but ``full``.
 
-    Positions are a function of the position seed, the operation and the backbone's sites; initial
-    values of the train seed and the position seed too. Time and memory are in proportion to the
-    count and to the number of units of the backbone.
+    Positions are a function of the position seed, the operation and the backbone's sites, adjacent ones of its name and
+    of the other operations' sites too; initial values of the train seed and the position seed. Time and memory are in
+    proportion to the count and to the number of units of the backbone.
 
     Args:
         trial: of any method but ``full``.
@@ -125,14 +125,15 @@ def layout(trial: Trial, *, values: bool = True) -> Layout:
     assert method.name != "full", "full trains the backbone itself"
     seeds = (trial.train_seed, trial.position_seed or 0)
     if method.name == "apet":
-        return Layout(_apet(ref, method, seeds, values))
+        return Layout(_apet(trial, method, seeds, values))
     vocab = ref.shape.vocab
     placed = methods.place(method, ref)
     laid = (_op_layout(p.op, p.sites, _fixed(p), p.count, seeds, vocab, values, p.scale) for p in placed)
     return Layout(tuple(laid))
 
 
-def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int], values: bool) -> tuple[OpLayout, ...]:
+def _apet(trial: Trial, method: Method, seeds: tuple[int, int], values: bool) -> tuple[OpLayout, ...]:
+    ref = trial.backbone
     assert method.operations is not None
     assert method.count is not None
     assert method.placement is not None
@@ -142,11 +143,12 @@ def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int], values: bool
     counts.check_count(method.count, capacities, ref.name)
     given = counts.deal(method.count, method.operations, capacities)
     tokens = method.tokens or 0
+    sequence = _sequences(trial, kinds, tokens)
     return tuple(
         _op_layout(
             op,
             tuple(site for site in sites(ref, tokens) if site.kind in kinds[op]),
-            sequence(ref.family, ref.shape, op, kinds[op], method.placement, seeds[1], tokens),
+            sequence(op),
             count,
             seeds,
             ref.shape.vocab,
@@ -154,6 +156,18 @@ def _apet(ref: BackboneRef, method: Method, seeds: tuple[int, int], values: bool
         )
         for op, count in given.items()
     )
+
+
+def _sequences(trial: Trial, kinds: Mapping[str, tuple[str, ...]], tokens: int) -> Callable[[str], NDArray[np.int32]]:
+    """Each operation's units in the order in which a growing count takes them."""
+    ref, seed = trial.backbone, trial.position_seed or 0
+    if trial.method.placement == "discrete":
+        return lambda op: discrete(ref.family, ref.shape, op, kinds[op], seed, tokens)
+    if trial.spec_version == 1:
+        first = adjacent_start_1(ref, seed)
+    else:
+        first = adjacent_start(ref, {kind for some in kinds.values() for kind in some}, seed, tokens)
+    return lambda op: adjacent(ref.family, ref.shape, op, kinds[op], first, tokens)
 
 
 def _fixed(placed: methods.Placed) -> Ints:

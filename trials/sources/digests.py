@@ -1,4 +1,7 @@
-"""Digests of files and folders: sha256 over names, sizes and contents, cached by path, size and time of change."""
+"""Digests of files and folders: sha256 over names, sizes and contents, cached by path, size and time of change.
+
+Other facts of a file are remembered likewise.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from trials.canonical import canonical
@@ -34,23 +37,36 @@ def file_digest(path: Path) -> str:
     Raises:
         ApetError: the file can't be read.
     """
+    return str(remembered(path, "sha256", _sha256))
+
+
+def remembered(path: Path, what: str, find: Callable[[Path], str | int]) -> str | int:
+    """What follows from a file's content, from the cache when path, size and time of change are known.
+
+    Args:
+        path: the file.
+        what: names the fact; another rule needs another name.
+        find: reads it from the file.
+
+    Raises:
+        ApetError: the file can't be read, or changes meanwhile; and what ``find`` raises.
+    """
     try:
         path = path.resolve()
         before = path.stat()
         identity = [str(path), before.st_size, before.st_mtime_ns]
-        entry = _entry(path)
-        known = _read(entry, identity)
+        entry = _entry(path, what)
+        known = _read(entry, identity, what)
         if known is not None:
             return known
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = find(path)
         after = path.stat()
     except OSError as error:
         raise ApetError(f"{path}: {error.strerror or error}; it must be readable") from None
     if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
         if abs(time.time() - before.st_mtime) > _SETTLED_S:
-            _write(entry, identity, digest)
-        return digest
+            _write(entry, identity, what, found)
+        return found
     raise ApetError(f"{path}: it changed while it was read; wait until it is written, then try again")
 
 
@@ -65,33 +81,38 @@ def cache_folder() -> Path | None:
         return None
 
 
-def _entry(path: Path) -> Path | None:
-    """Where the cache keeps a file's digest."""
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entry(path: Path, what: str) -> Path | None:
+    """Where the cache keeps a fact of a file."""
     root = cache_folder()
-    return root and root / "digests" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    return root and root / "digests" / hashlib.sha256(f"{what} {path}".encode()).hexdigest()[:32]
 
 
-def _read(entry: Path | None, identity: list[object]) -> str | None:
-    """The cached digest, None when there is none or the entry can't be used."""
+def _read(entry: Path | None, identity: list[object], what: str) -> str | int | None:
+    """The cached fact, None when there is none or the entry can't be used."""
     if entry is None:
         return None
     try:
         stored = json.loads(entry.read_text())
-        digest = stored["sha256"]
-        usable = stored["file"] == identity and isinstance(digest, str) and len(digest) == 64
+        found = stored[what]
+        usable = stored["file"] == identity and (len(found) == 64 if what == "sha256" else isinstance(found, int))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return digest if usable else None
+    return found if usable else None
 
 
-def _write(entry: Path | None, identity: list[object], digest: str) -> None:
+def _write(entry: Path | None, identity: list[object], what: str, found: str | int) -> None:
     """Write an entry whole or not at all; a cache that can't be written only costs time."""
     if entry is None:
         return
     partial = entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(canonical({"file": identity, "sha256": digest}))
+        partial.write_text(canonical({"file": identity, what: found}))
         partial.replace(entry)
     except OSError:
         with contextlib.suppress(OSError):

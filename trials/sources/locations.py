@@ -124,6 +124,16 @@ def package_version(name: str) -> str | None:
 
 
 def _check_package(source: Source) -> None:
+    """The installed version is the source's, and that of the package whose tokenizer it takes the pinned one.
+
+    Raises:
+        ApetError: missing, or another version.
+    """
+    for needed in filter(None, (source, backbones.TOKENIZERS.get(source.name))):
+        _check_version(needed)
+
+
+def _check_version(source: Source) -> None:
     version = package_version(source.name)
     if version is None:
         raise ApetError(f"package {source.name} is not installed; `pip install 'apet[quickstart]'`")

@@ -10,6 +10,7 @@ from typing import Any
 from trials import backbones, tasks
 from trials.errors import ApetError
 from trials.sources import locations as sources
+from trials.sweep import acting
 from trials.sweep.check import Findings
 from trials.sweep.rules import BROKEN
 from trials.sweep.schema import Block, SweepFile
@@ -72,7 +73,7 @@ class Finder:
         found = task and self._once(where, ("data", name, data_dir), sources.find_data, name, data_dir)
         if not found:
             return None
-        ref = TaskRef(name, found[0], **given)
+        ref = TaskRef(name, found[0], **acting.limits(name, found[1], given))
         self.data.setdefault(ref, found[1])
         return Data(task, ref, path)
 
@@ -155,7 +156,8 @@ class Merged:
 
 def training_of(settings: Mapping[str, Any], task: Task) -> Training:
     """Training settings of a trial on ``task``, which decides the lengths."""
-    return Training(**settings, max_input_length=task.max_input_length, max_generated_length=task.max_generated_length)
+    given = {**settings, "max_input_length": task.max_input_length, "max_generated_length": task.max_generated_length}
+    return acting.training(Training(**given))
 
 
 def resolve_head(ref: BackboneRef, head: str, path: Path, finder: Finder) -> tuple[BackboneRef, str | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from trials.sweep import acting
 from trials.sweep.axes import Variant, known, rates, seeds, variants
 from trials.sweep.blocks import Data, Finder, Merged, resolve_head, training_of
 from trials.sweep.check import Findings
@@ -159,7 +160,7 @@ def _grids(
             "training": training_of(settings or {}, each.task),
             "head": head,
             "labels": labels,
-            "evaluate_on": tuple(target.ref for target in targets if target.ref.name != each.ref.name),
+            "evaluate_on": acting.targets(target.ref for target in targets if target.ref.name != each.ref.name),
         }
         for method in methods:
             yield _Grid(common, *method)
@@ -204,6 +205,7 @@ def _targets(block: Merged, data: Sequence[Data], finder: Finder) -> list[Data]:
             )
         elif target:
             found[target.ref.name] = target
+            finder.data.setdefault(acting.target(target.ref), finder.data[target.ref])
     return list(found.values())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trials import streams
+from trials import backbones, streams
 from trials.errors import ApetError, choices
 from trials.trial import BackboneRef, Shape
 from workers.backbone.pretrained import ATTENTION, NO_DROPOUT, Found, from_folder, from_hub, tokenizer_of
@@ -164,7 +164,7 @@ def _package(ref: BackboneRef, package: str, dtype: torch.dtype) -> Found:
         return from_folder(ref, package_folder(package, "model/config.json"), dtype)
     if name == MINILM_L3:
         model = _onnx(ref, next(package_folder(package, ".onnx").glob("*.onnx")))
-        return Found(model, tokenizer_of(package_folder(MINILM, "model/tokenizer.json")))
+        return Found(model, tokenizer_of(package_folder(backbones.TOKENIZERS[MINILM_L3].name, "model/tokenizer.json")))
     raise ApetError(f"package:{package} holds no backbone that is known here; {choices(name, (MINILM, MINILM_L3))}")
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from trials.canonical import canonical
+from trials.sources import counts
 from trials.sources.digests import cache_folder, folder_digest
 from trials.sources.folders import data_files
 from trials.sources.locations import package_version
 from trials.tasks.spec import Task
 from trials.trial import TaskRef
-from workers.rows import data
 from workers.rows.encode import Encoding
 from workers.rows.encoded import Encoded
 
@@ -32,7 +32,7 @@ def key(ref: TaskRef, task: Task, location: str, split: str, how: Encoding) -> s
         ApetError: a folder that isn't there or lacks a file.
     """
     limits = (ref.train_rows, ref.validation_rows, ref.test_rows)
-    rules = (data.CUT_ROWS, data.CUT_SHARE)
+    rules = (counts.CUT_ROWS, counts.CUT_SHARE)
     content = [_content(task, location), limits, rules, split, how.key]
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 

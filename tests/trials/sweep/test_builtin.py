@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from paths import DOCS, ROOT
 
+from trials.sweep import acting
 from trials.sweep.sweep import Sweep, builtin_names, builtin_text
 from trials.trial import Trial
 
@@ -99,7 +100,7 @@ def test_every_source_of_transfer_is_scored_on_every_other_task(name: str) -> No
         assert t.labels == "unified"
     assert {t.method.placement for t in every} == {"discrete", "adjacent"}
     assert {t.method.operations is not None and len(t.method.operations) for t in every} == {3}
-    known = {t.task for t in every}  # the entries of `tasks`, their limits included
+    known = {acting.target(t.task) for t in every}  # the entries of `tasks`, limits of test rows included
     assert all(target in known for t in every for target in t.evaluate_on)
 
 

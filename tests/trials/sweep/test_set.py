@@ -37,9 +37,9 @@ def test_nothing_set_is_the_same_sweep() -> None:
 
 
 def test_scalars_lists_and_new_keys() -> None:
-    found = base().with_(["training.steps=5", "learning_rates=[1e-2, 1e-1]", "training.early_stop=2", "train_seeds=2"])
+    found = base().with_(["training.steps=90", "learning_rates=[1e-2, 1e-1]", "training.early_stop=2", "train_seeds=2"])
     (first, *rest) = found.trials()
-    assert (first.training.steps, first.training.eval_every, first.training.early_stop) == (5, 20, 2)
+    assert (first.training.steps, first.training.eval_every, first.training.early_stop) == (90, 20, 2)
     assert len(rest) == 3 * 2 * 2 - 1
     assert {t.learning_rate for t in found.trials()} == {1e-2, 1e-1}
     assert base().trials()[0].training.steps == 60

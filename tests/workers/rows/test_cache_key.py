@@ -13,9 +13,10 @@ from tokenizers import normalizers
 from transformers import AddedToken
 
 from trials import tasks
+from trials.sources import counts
 from trials.trial import Source, TaskRef
 from workers.backbone import tokenizer as tokenizers
-from workers.rows import cache, data, encode
+from workers.rows import cache, encode
 from workers.rows.encode import Encoding
 
 ROWS = "train_rows", "validation_rows", "test_rows"
@@ -164,7 +165,7 @@ def test_how_splits_are_cut_is_in_the_name(
     folder: Path, rule: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = entry(folder)
-    monkeypatch.setattr(data, rule, value)
+    monkeypatch.setattr(counts, rule, value)
     assert entry(folder) != one
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from trials import tasks
 from trials.errors import ApetError
+from trials.sources import counts
 from trials.trial import Source, TaskRef
 from workers.rows import data, readers
 from workers.rows.data import Splits, load_rows, text_key
@@ -167,7 +168,7 @@ def test_no_text_of_real_data_stands_in_two_splits_that_we_cut(task: str) -> Non
     train, validation = ({text_key(texts) for texts in part.texts} for part in (found.train, found.validation))
     assert train.isdisjoint(validation)
     total = len(found.train) + len(found.validation)
-    room = min(data.CUT_ROWS, total // data.CUT_SHARE)
+    room = min(counts.CUT_ROWS, total // counts.CUT_SHARE)
     assert 0.9 * room <= len(found.validation) <= room
 
 
