@@ -77,7 +77,7 @@ def rewritten(data: bytes, tensors: dict[str, torch.Tensor] | None = None, **hea
     import json
 
     parsed = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    entries = {key: value for key, value in {**parsed, **header}.items() if value is not None}
+    entries = {key: value for key, value in {**parsed, "crc32": None, **header}.items() if value is not None}
     return save(load(data) if tensors is None else tensors, metadata=entries)
 
 
