@@ -195,7 +195,7 @@ class Store:
         found = [entry for entry in self._files.listing("sweeps") if ours.fullmatch(entry.path)]
         for entry in sorted(found, key=lambda entry: (entry.modified, entry.path), reverse=True):
             text = self._load(entry.path).decode(errors="replace")
-            if entry.path != _sweep_path(name, text):
+            if entry.path not in (_sweep_path(name, text), _older_sweep_path(name, text)):
                 raise ApetError(
                     f"store {self.uri}: {entry.path} is damaged: it isn't the sweep that its name is made "
                     "of; copy it again, or move it away"
@@ -267,6 +267,11 @@ def _path(folder: str, name: str, ending: str) -> str:
 def _sweep_path(name: str, text: str) -> str:
     digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:8]  # `A` and `a` may be one name to a disk
     return f"sweeps/{_escaped(name)}-{digest}.yaml"
+
+
+def _older_sweep_path(name: str, text: str) -> str:
+    """Where releases before names were escaped kept a sweep."""
+    return f"sweeps/{_escaped(name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
 
 
 def _escaped(name: str) -> str:
