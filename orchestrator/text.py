@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def as_text(value: object) -> str:
-    """One value as text: thousands grouped, fractions to four digits, None as a dash."""
+    """One value as text: thousands grouped, fractions to four digits and decimals with all, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -44,6 +45,8 @@ def as_text(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
     return str(value)
 
 
@@ -123,4 +126,4 @@ def _default_sites(family: str, op: str) -> tuple[str, ...]:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)

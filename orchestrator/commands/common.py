@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,8 +32,17 @@ Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; values that JSON lacks become text."""
-    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+    """One JSON document on stdout; values that JSON lacks become text, and numbers that it lacks null."""
+    typer.echo(json.dumps(_finite(value), indent=1, default=str, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """A value with None for every NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: str) -> None:

@@ -85,11 +85,14 @@ def query(
 ) -> None:
     """Read the store with SQL."""
     from orchestrator.commands.rows import write
-    from orchestrator.results.query import query as ask
+    from orchestrator.results.query import ask
     from trials.store.store import Store
 
     one_of({f"--format {form.value}": form in (Format.csv, Format.parquet), "--json": as_json})
-    write(ask(Store(store), sql), "json" if as_json else form.value)
+    found = ask(Store(store), sql)
+    for note in found.notes:
+        say(note)
+    write(found.table, "json" if as_json else form.value)
 
 
 Alpha = Annotated[float, typer.Option(help="Level of each one-sided test.")]

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from orchestrator.results.columns import Answer, answer
 from trials.errors import ApetError, choices
 from trials.store.record import IDENTITY, MEASURED, identity
 from trials.store.store import Store
@@ -34,8 +35,19 @@ _TOO_DEEP = "it is nested too deeply to be checked; write WITH parts beside each
 def query(store: Store, sql: str) -> pa.Table:
     """The result of one SELECT over the views of a store; only those that it names are read.
 
+    Columns of one name get numbers, and types that Arrow lacks are text: ``orchestrator.results.columns``.
+
     Raises:
         ApetError: no store; the SQL is wrong, more than one statement, writes, or reads anything but the views.
+    """
+    return ask(store, sql).table
+
+
+def ask(store: Store, sql: str) -> Answer:
+    """What :func:`query` gives, and notes on what is not as the SELECT says it.
+
+    Raises:
+        ApetError: as :func:`query`.
     """
     store.check()
     with _connection() as connection:
@@ -45,7 +57,7 @@ def query(store: Store, sql: str) -> pa.Table:
             tables = {name: getattr(store, name)() for name in VIEWS if name in named}
             for name, table in tables.items():
                 connection.register(name, table)
-            return connection.sql(sql).to_arrow_table()
+            return answer(connection.sql(_unterminated(sql)))
         except (duckdb.Error, RecursionError) as error:
             raise ApetError(f"SQL: {_short(error)}{_known(error, tables)}") from None
 
@@ -131,6 +143,15 @@ def _parse(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
     if tree["error"]:
         raise ApetError(f"SQL: {tree['error_message']}; give one SELECT over {', '.join(VIEWS)}")
     return tree
+
+
+def _unterminated(sql: str) -> str:
+    """One statement less its semicolon, which DuckDB takes at the end of a statement and not inside of another."""
+    text = bytearray(sql.encode())
+    for start, kind in duckdb.tokenize(sql):
+        if kind == duckdb.token_type.operator and text[start : start + 1] == b";":
+            text[start : start + 1] = b" "
+    return text.decode()
 
 
 def _names(node: Any, scope: Iterable[str]) -> Iterator[str]:

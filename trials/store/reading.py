@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trials.canonical import digest
 from trials.errors import ApetError
 from trials.store import views
 from trials.store.files import Entry, Files
-from trials.store.record import SCHEMA_VERSION
+from trials.store.record import SCHEMA_VERSION, STATES
+from trials.store.seal import parquet_is_whole
 
 FOLDERS = ("attempts", "curves", "modules", "logs", "checkpoints", "sweeps", "runs")
 _LOCAL_READERS, _REMOTE_READERS = 2, 16  # threads: decoding fills two, waiting for an object store many
@@ -82,14 +84,45 @@ class Reader:
             data = self._files.read(path)
         except FileNotFoundError:
             return None
+        where = f"store {self._files.uri}: {path}"
+        if not parquet_is_whole(data):
+            raise _damaged(where, "a byte of it has changed since it was written")
         try:
             table = pq.ParquetFile(pa.BufferReader(data)).read(schema.names, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise ApetError(
-                f"store {self._files.uri}: {path} is no valid Parquet file ({str(error).splitlines()[0]}); "
-                "move it away: its trial then counts as not run"
+            table.validate(full=True)
+        except (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException) as error:
+            raise _damaged(
+                where, f"no valid Parquet: {next(iter(str(error).splitlines()), type(error).__name__)}"
             ) from None
-        return _conform(table, schema, f"store {self._files.uri}: {path}")
+        table = _conform(table, schema, where)
+        _check_identity(table, where)
+        return table
+
+
+def _check_identity(table: pa.Table, where: str) -> None:
+    """Make sure that rows say which attempt they are, what became of it, and of which trial; a seal may be missing.
+
+    Raises:
+        ApetError: they don't.
+    """
+    names = [name for name in ("attempt_id", "trial_id", "state", "spec") if name in table.column_names]
+    for name in names:
+        if table[name].null_count:
+            raise _damaged(where, f"a row without {name}")
+    if "state" in names:
+        unknown = set(table["state"].to_pylist()) - set(STATES)
+        if unknown:
+            raise _damaged(where, f"state {min(unknown)!r} is none of {', '.join(STATES)}")
+    if "spec" in names:
+        for trial_id, spec in zip(table["trial_id"].to_pylist(), table["spec"].to_pylist(), strict=True):
+            if digest(spec) != trial_id:
+                raise _damaged(where, f"the spec of trial {trial_id} has another id, {digest(spec)}")
+
+
+def _damaged(where: str, why: str) -> ApetError:
+    return ApetError(
+        f"{where} is damaged ({why}); copy it again from elsewhere, or move it away: its trial then counts as not run"
+    )
 
 
 def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:

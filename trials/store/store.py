@@ -33,6 +33,7 @@ from trials.store import liveness, views
 from trials.store.files import Files
 from trials.store.reading import Reader
 from trials.store.record import CURVES, SCHEMA, Record, attempt_table, curve_table
+from trials.store.seal import seal_parquet
 
 _STATES = pa.schema([SCHEMA.field(n) for n in ("trial_id", "attempt_id", "attempt", "state", "schema_version")])
 
@@ -182,15 +183,24 @@ class Store:
             name: the sweep's.
             text: means the same anywhere, see ``trials.sweep.sweep.Sweep.standalone``.
         """
-        digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:8]  # `A` and `a` may be one name to a disk
-        return self._save(f"sweeps/{_escaped(name)}-{digest}.yaml", text.encode())
+        return self._save(_sweep_path(name, text), text.encode())
 
     def sweeps(self, name: str) -> Iterator[tuple[str, str]]:
-        """Every sweep of a name as it was run, the last first: its path or URI, as commands take it, and its text."""
+        """Every sweep of a name as it was run, the last first: its path or URI, as commands take it, and its text.
+
+        Raises:
+            ApetError: one is damaged.
+        """
         ours = re.compile(rf"sweeps/{re.escape(_escaped(name))}-[0-9a-f]{{8}}\.yaml")
         found = [entry for entry in self._files.listing("sweeps") if ours.fullmatch(entry.path)]
         for entry in sorted(found, key=lambda entry: (entry.modified, entry.path), reverse=True):
-            yield self._files.address(entry.path), self._load(entry.path).decode()
+            text = self._load(entry.path).decode(errors="replace")
+            if entry.path not in (_sweep_path(name, text), _older_sweep_path(name, text)):
+                raise ApetError(
+                    f"store {self.uri}: {entry.path} is damaged: it isn't the sweep that its name is made "
+                    "of; copy it again, or move it away"
+                )
+            yield self._files.address(entry.path), text
 
     def load_sweep(self, name: str) -> str | None:
         """The text of a sweep as it was run last, None where there is none of this name."""
@@ -254,6 +264,16 @@ def _path(folder: str, name: str, ending: str) -> str:
     return f"{folder}/{name[:2]}/{name}.{ending}"
 
 
+def _sweep_path(name: str, text: str) -> str:
+    digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:8]  # `A` and `a` may be one name to a disk
+    return f"sweeps/{_escaped(name)}-{digest}.yaml"
+
+
+def _older_sweep_path(name: str, text: str) -> str:
+    """Where releases before names were escaped kept a sweep."""
+    return f"sweeps/{_escaped(name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
+
+
 def _escaped(name: str) -> str:
     """A sweep's name as the beginning of a file's: no two become one, and none is hidden."""
     safe = quote(name, safe="")
@@ -261,11 +281,11 @@ def _escaped(name: str) -> str:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """A table as a Parquet file; a small one needs no statistics, and is read faster without."""
+    """A table as a sealed Parquet file; a small one needs no statistics, and is read faster without."""
     sink = io.BytesIO()
     if len(table) > 100:
         pq.write_table(table, sink)
     else:
         plain = {"write_statistics": False, "use_dictionary": False, "store_schema": False, "compression": "none"}
         pq.write_table(table, sink, **plain)
-    return sink.getvalue()
+    return seal_parquet(sink.getvalue())

@@ -1,7 +1,7 @@
 """A trained module as a file: what a store keeps below ``modules/`` and what ``apet export`` gives (docs/store.md).
 
 Safetensors: the tensors ``theta`` and, of a trained head, ``head``; plain text beside them in the header, so that a
-file says by itself which trial it is, and on which weights it was trained.
+file says by itself which trial it is, and on which weights it was trained. Equal modules are equal bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from trials.errors import ApetError
 from trials.modules.methods import count_of
 from trials.modules.positions import layout
+from trials.store.seal import NO_CRC, header_is_whole, seal_header
 from trials.trial import BackboneRef, Trial
 from workers.backbone.load import Backbone
 from workers.modules.modules import Modules
@@ -56,8 +57,10 @@ class ModuleFile:
             "best_step": str(self.best_step),
             "weights_digest": self.weights_digest,
             "precision": self.precision,
+            "crc32": NO_CRC,
         }
-        return save({k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}, metadata=header)
+        plain = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+        return seal_header(_in_order(save(plain, metadata=header)))
 
     @staticmethod
     def from_bytes(data: bytes, where: str = "module file") -> ModuleFile:
@@ -111,6 +114,16 @@ class ModuleFile:
         return modules
 
 
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its header's text in order of its keys: ``save`` has it in another in every process."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as safetensors has them
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
 def _header(data: bytes, where: str) -> dict[str, str]:
     """The text in the header of a module file of this version."""
     try:
@@ -125,6 +138,8 @@ def _header(data: bytes, where: str) -> dict[str, str]:
             f"{where}: version {header.get('version')} of {FORMAT}; this build reads {VERSION}: "
             "use the release that wrote it, or run the trial again"
         )
+    if not header_is_whole(data, header.get("crc32")):
+        raise _damaged(where, "a byte of it has changed since it was written")
     missing = [key for key in _HEADER if key not in header]
     if missing:
         raise _damaged(where, f"its header lacks {', '.join(missing)}")

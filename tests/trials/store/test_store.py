@@ -125,7 +125,7 @@ def test_a_file_that_is_no_parquet_is_named(store: Store) -> None:
     store.append(row())
     for content in (b"", b"PAR1 but no more", files(store, "attempts")[0].read_bytes()[:-9]):
         Path(store.uri, "attempts", "ab.parquet").write_bytes(content)
-        with pytest.raises(ApetError, match=r"attempts/ab\.parquet is no valid Parquet file \(.*\); move it away"):
+        with pytest.raises(ApetError, match=r"attempts/ab\.parquet is damaged \(.*\); copy it again"):
             Store(store.uri).attempts()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
 from folders_for_tests import write_rows
 
+from trials.errors import ApetError
 from trials.store.store import Store
 from trials.sweep.sweep import Resources, Sweep
 
@@ -50,10 +53,19 @@ def test_the_last_run_of_a_sweep_comes_first(store: Store) -> None:
 
 
 def test_sweeps_of_stores_before_names_were_escaped(store: Store) -> None:
-    path = Path(store.uri, "sweeps", "mine-0f1e2d3c.yaml")
+    path = Path(store.uri, "sweeps", f"mine-{hashlib.sha256(b'x: 1').hexdigest()[:8]}.yaml")
     path.parent.mkdir()
     path.write_text("x: 1")
     assert store.load_sweep("mine") == "x: 1"
+
+
+def test_a_damaged_sweep_is_named(store: Store) -> None:
+    path = store.save_sweep("mine", "x: ä")
+    whole = Path(store.uri, path).read_bytes()
+    for at in range(len(whole)):
+        Path(store.uri, path).write_bytes(whole[:at] + bytes([whole[at] ^ 0x81]) + whole[at + 1 :])
+        with pytest.raises(ApetError, match=rf"{re.escape(path)} is damaged"):
+            store.load_sweep("mine")
 
 
 def test_a_text_that_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

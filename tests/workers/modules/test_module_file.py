@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -74,10 +77,8 @@ def test_a_backbone_of_another_shape_or_with_other_weights_is_refused(trial: Any
 
 def rewritten(data: bytes, tensors: dict[str, torch.Tensor] | None = None, **header: str | None) -> bytes:
     """The file with other header entries (None: without one) or tensors."""
-    import json
-
-    parsed = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    entries = {key: value for key, value in {**parsed, **header}.items() if value is not None}
+    parsed = header_text(data)
+    entries = {key: value for key, value in {**parsed, "crc32": None, **header}.items() if value is not None}
     return save(load(data) if tensors is None else tensors, metadata=entries)
 
 
@@ -102,3 +103,51 @@ def test_files_of_another_version_or_damaged_ones_are_refused(trial: Any) -> Non
     ):
         with pytest.raises(ApetError, match=says):
             ModuleFile.from_bytes(wrong, "mine")
+
+
+def test_equal_modules_are_equal_bytes_in_every_process(trial: Any) -> None:
+    one = trial("tiny-bert", count=50)
+    code = (
+        "import sys, torch\n"
+        "from trials.trial import Trial\n"
+        "from workers.modules.file import ModuleFile\n"
+        "module = ModuleFile(Trial.from_spec(sys.argv[1]), 2, 'd', 'fp32', torch.arange(50).float())\n"
+        "sys.stdout.buffer.write(module.to_bytes())"
+    )
+    written = {subprocess.run([sys.executable, "-c", code, one.spec], check=True, stdout=-1).stdout for _ in range(3)}
+    written.add(ModuleFile(one, 2, "d", "fp32", torch.arange(50).float()).to_bytes())
+    assert len(written) == 1
+    [data] = written
+    assert list(header_text(data)) == sorted(header_text(data))
+    assert torch.equal(load(data)["theta"], torch.arange(50).float())
+
+
+def header_text(data: bytes) -> dict[str, str]:
+    """The text of a file's header, in its order."""
+    found: dict[str, str] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    return found
+
+
+def test_a_changed_byte_is_harmless_or_named(trial: Any) -> None:
+    saved = ModuleFile(trial("tiny-bert", count=50), 2, "d", "fp32", torch.arange(50).float())
+    whole, harmless = saved.to_bytes(), 0
+    for at in range(len(whole)):
+        for mask in (0x01, 0x80, 0xFF):
+            damaged = whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :]
+            try:
+                again = ModuleFile.from_bytes(damaged, "mine")
+            except ApetError as error:
+                if not str(error).startswith("mine: "):
+                    raise
+                continue
+            assert (again.trial, again.best_step, again.weights_digest) == (saved.trial, 2, "d")
+            assert torch.equal(again.theta, saved.theta)
+            harmless += 1
+    assert harmless <= len("crc32") * 3, "all but the word by which a seal is known"
+
+
+def test_files_of_older_releases_have_no_seal(trial: Any) -> None:
+    saved = ModuleFile(trial("tiny-bert", count=50), 2, "d", "fp32", torch.arange(50).float())
+    older = rewritten(saved.to_bytes())
+    assert b"crc32" not in older
+    assert torch.equal(ModuleFile.from_bytes(older).theta, saved.theta)
