@@ -10,7 +10,7 @@ from pathlib import Path
 from trials.canonical import canonical
 from trials.errors import ApetError
 from trials.setup import Setup
-from trials.trial import Trial, superseded
+from trials.trial import SPEC_VERSION, Trial
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,13 @@ class Pack:
             return Pack.from_json(path.read_text())
         except OSError as error:
             raise ApetError(f"{path}: {error.strerror or error}; give a pack's JSON file") from None
+
+
+def superseded(trial: Trial) -> str:
+    """Why a trial of an older release is only looked at, and what to do; empty for one that runs."""
+    if trial.spec_version == SPEC_VERSION:
+        return ""
+    return (
+        f"it is of spec version {trial.spec_version}, and this build runs version {SPEC_VERSION}: run its sweep again, "
+        "which makes the trial anew under another id"
+    )

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from math import ceil
 from typing import Any
 
 from trials import keys
@@ -162,11 +161,6 @@ class Training(_Part):
     max_generated_length: int = 1
 
 
-def evaluations(steps: int, eval_every: int | None) -> int:
-    """How often validation is scored; always at the end."""
-    return max(1, ceil(steps / eval_every)) if eval_every else 1
-
-
 @dataclass(frozen=True)
 class Trial:
     """One point of a sweep.
@@ -263,16 +257,6 @@ class Trial:
                 "Take the spec of a row as it is, or run the sweep again"
             )
         return trial
-
-
-def superseded(trial: Trial) -> str:
-    """Why a trial of an older release is only looked at, and what to do; empty for one that runs."""
-    if trial.spec_version == SPEC_VERSION:
-        return ""
-    return (
-        f"it is of spec version {trial.spec_version}, and this build runs version {SPEC_VERSION}: run its sweep again, "
-        "which makes the trial anew under another id"
-    )
 
 
 def _rebuild(data: dict[str, Any]) -> Trial:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.planning.work import UNKNOWN_ROWS, batches, blocks, flops
-from trials.trial import evaluations
+from trials.sweep.acting import evaluations
 
 if TYPE_CHECKING:
     from trials.setup import Setup

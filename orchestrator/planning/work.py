@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from trials import tasks
 from trials.modules.sites import sites_of
-from trials.trial import Shape, Trial, evaluations
+from trials.sweep.acting import evaluations
+from trials.trial import Shape, Trial
 
 UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is known once the data is read
 _MEMORY = ("cross_k", "cross_v")  # layers of a decoder that read the encoder's output

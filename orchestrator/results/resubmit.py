@@ -17,11 +17,11 @@ from orchestrator.driver.run import Summary, check, check_limit, execute, make
 from orchestrator.planning import reachable
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError, Problems
-from trials.pack import Sources
+from trials.pack import Sources, superseded
 from trials.sources.locations import verify
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
-from trials.trial import SPEC_VERSION, Source, Trial, superseded
+from trials.trial import SPEC_VERSION, Source, Trial
 
 COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.text import as_text, cut_rows, duration, number, size, table
 from trials.errors import ApetError
 from trials.failures import BAD_INPUT
+from trials.pack import superseded
 from trials.sources.folders import SPLITS
-from trials.trial import superseded
 
 if TYPE_CHECKING:
     from trials.modules.sites import Site
@@ -180,10 +180,8 @@ def text(shown: Shown) -> str:
 
 
 def _rerun_text(shown: Shown) -> list[str]:
-    if why := superseded(shown.trial):
-        return [f"to run it again ({why})", *(f"  {command}" for command in shown.rerun)]
-    if not _by_input(shown.row):
-        return ["to run it alone", *(f"  {command}" for command in shown.rerun)]
+    if (why := superseded(shown.trial)) or not _by_input(shown.row):
+        return [f"to run it {f'again: {why}' if why else 'alone'}", *(f"  {command}" for command in shown.rerun)]
     mended, restored = shown.rerun
     made = ["with its weights or data mended, which makes new trials", f"  {mended}"]
     return [*made, "with what it was given back in its place", f"  {restored}"]
@@ -275,9 +273,8 @@ def _rerun(
     resubmit = f"apet resubmit --store {uri} {condition}"
     if by_input:
         return (f"apet run {source}{settings} --store {uri}", resubmit)
-    if failed:
-        return (resubmit, alone)
-    return (f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}", alone)
+    again = f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}"
+    return (resubmit if failed else again, alone)
 
 
 def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from trials.backbones import BACKBONES
 from trials.canonical import canonical, digest, plain, without
 from trials.errors import ApetError
 from trials.modules import methods
-from trials.pack import Member, Pack, Sources
-from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial, superseded
+from trials.pack import Member, Pack, Sources, superseded
+from trials.trial import SPEC_VERSION, Method, Source, TaskRef, Training, Trial
 
 
 def trial(method: Method | None = None, **fields: object) -> Trial:

