@@ -30,7 +30,7 @@ class Exported:
 
 
 def export(trial: str, store: Store, form: str, out: str | Path) -> Exported:
-    """Write the trained module of a trial into a new or empty folder.
+    """Write the trained module of a trial, and a card that says what it is, into a new or empty folder.
 
     Args:
         trial: its id, or the beginning of it.
@@ -62,15 +62,22 @@ def export(trial: str, store: Store, form: str, out: str | Path) -> Exported:
 def _files(data: bytes, row: Mapping[str, Any], form: str) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """The files by name, and notes."""
     from orchestrator.results import peft as peft_files
+    from orchestrator.results.card import CARD, base_of, card
     from workers.modules.file import ModuleFile
 
     module = ModuleFile.from_bytes(data, row["module_uri"])
+    files: dict[str, bytes]
+    notes: tuple[str, ...]
     if module.trial.trial_id != row["trial_id"]:
         raise ApetError(
             f"{row['module_uri']} is the module of trial {module.trial.trial_id}, and the row's is {row['trial_id']}; "
             "copy the store's modules again, or run the trial again"
         )
-    return ({MODULE: data}, ()) if form == "safetensors" else peft_files.files(module)
+    if form == "safetensors":
+        files, notes = {MODULE: data}, ()
+    else:
+        files, notes = peft_files.files(module, base_of(module, row))
+    return {**files, CARD: card(module, row, form, notes).encode()}, notes
 
 
 def _row(trial_id: str, store: Store) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.results.card import model_class
 from trials.errors import ApetError
 from trials.modules.counts import unit_size
 from trials.modules.positions import layout
@@ -51,8 +52,12 @@ class Adapter:
     notes: tuple[str, ...] = field(default=())
 
 
-def files(module: ModuleFile) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def files(module: ModuleFile, base: str | None) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """The files of an adapter, by name, and notes for whoever uses them.
+
+    Args:
+        module: the trained module.
+        base: what PEFT calls the model it belongs to, ``orchestrator.results.card.base_of``.
 
     Raises:
         ApetError: a method that PEFT has no adapter for.
@@ -66,7 +71,7 @@ def files(module: ModuleFile) -> tuple[dict[str, bytes], tuple[str, ...]]:
             f"{trial.method.name}; --format safetensors holds every method"
         )
     adapter = _ADAPTERS[trial.method.name](module)
-    config = {**_common(trial.backbone), **adapter.config}
+    config = {**_common(module, base), **adapter.config}
     found = {
         CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode(),
         WEIGHTS: save({k: np.ascontiguousarray(v) for k, v in adapter.tensors.items()}, {"format": "pt"}),
@@ -79,14 +84,13 @@ def files(module: ModuleFile) -> tuple[dict[str, bytes], tuple[str, ...]]:
     return found, (*adapter.notes, f"{note} hidden states times its transpose")
 
 
-def _common(ref: BackboneRef) -> dict[str, Any]:
+def _common(module: ModuleFile, base: str | None) -> dict[str, Any]:
     """Entries of every config: which model the adapter belongs to."""
-    hub = ref.weights.kind == "hub"
-    bert = "BertForMaskedLM" if ref.shape.lm_head else "BertModel"
-    mapping = {"base_model_class": bert, "parent_library": "transformers.models.bert.modeling_bert"}
+    ref = module.trial.backbone
+    mapping = {"base_model_class": model_class(module), "parent_library": "transformers.models.bert.modeling_bert"}
     return {
-        "base_model_name_or_path": ref.weights.name if hub else None,
-        "revision": ref.weights.version if hub else None,
+        "base_model_name_or_path": base,
+        "revision": ref.weights.version if ref.weights.kind == "hub" else None,
         "task_type": _TASK_TYPES[ref.family],
         "auto_mapping": mapping if ref.family == "bert" else None,
         "inference_mode": True,

@@ -18,6 +18,10 @@ from trials.store.seal import parquet_is_whole
 
 FOLDERS = ("attempts", "curves", "modules", "logs", "checkpoints", "sweeps", "runs")
 _LOCAL_READERS, _REMOTE_READERS = 2, 16  # threads: decoding fills two, waiting for an object store many
+_NEVER_NULL = (  # in rows of attempts and in curves
+    *("trial_id", "attempt_id", "attempt", "state", "spec", "family", "backbone", "task", "method", "train_seed"),
+    *("learning_rate", "step", "split"),
+)
 _LISTINGS = 20  # how often files may vanish under a reader before it gives up
 
 
@@ -105,9 +109,9 @@ def _check_identity(table: pa.Table, where: str) -> None:
     Raises:
         ApetError: they don't.
     """
-    names = [name for name in ("attempt_id", "trial_id", "state", "spec") if name in table.column_names]
-    for name in names:
-        if table[name].null_count:
+    names = table.column_names
+    for name in _NEVER_NULL:
+        if name in names and table[name].null_count:
             raise _damaged(where, f"a row without {name}")
     if "state" in names:
         unknown = set(table["state"].to_pylist()) - set(STATES)
