@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.driver.display.sentences import cut_line, ended_line
-from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.display.streams import tolerant
+from orchestrator.driver.display.tally import Tally
 from orchestrator.text import duration, trial_name
 from trials.trial import Trial
 from workers.pack.progress import Ended, Progress
