@@ -1,8 +1,8 @@
 """The command line: a thin layer over typed functions.
 
 Results go to stdout, progress and logs to stderr. Exit codes: 0 success, 1 the sweep has failed trials,
-2 wrong usage or input, 130 interrupted. Commands import what they need when they run, so that
-``apet --help`` answers at once.
+2 wrong usage or input, 128 and a signal's number where one ended it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+Commands import what they need when they run, so that ``apet --help`` answers at once.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,10 +21,11 @@ from orchestrator.commands.common import (
     print_json,
     say,
 )
+from orchestrator.driver.display.streams import tolerant
 from trials.errors import ApetError
 
 if TYPE_CHECKING:
-    from orchestrator.driver.run import Summary
+    from orchestrator.driver.summary import Summary
     from trials.store.store import Store
     from trials.sweep.sweep import Sweep
     from trials.trial import Trial
@@ -96,8 +98,8 @@ def run(
 ) -> None:
     """Run what the store lacks of a sweep.
 
-    Failed and diverged trials are left alone. Ctrl-C stops at the next batch, with checkpoints; run the same
-    command again to go on.
+    Failed and diverged trials are left alone. Ctrl-C, and a SIGTERM or SIGHUP too, stops at the next batch, with
+    checkpoints; run the same command again to go on.
     """
     from orchestrator.driver.run import check, missing
     from orchestrator.driver.run import run as drive
@@ -233,14 +235,15 @@ def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool
 
 
 def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
-    """What to do next, and the exit code: 130 stopped, 1 when any of the trials failed, now or before."""
-    say(f"{summary}; store {store.uri}")
+    """What to do next, and the exit code: 128 and the signal that stopped it, or 1 when any trial has failed."""
+    with tolerant(sys.stderr):
+        say(f"{summary}; store {store.uri}")
     visible = store.visible() if store.exists() else {}
     failed = sum(state == "failed" for trial_id, (state, _) in visible.items() if trial_id in trial_ids)
     if failed:
         _advise(store, trial_ids)
     if summary.stopped:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + summary.stopped)
     if failed:
         raise typer.Exit(1)
 

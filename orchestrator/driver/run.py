@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.driver.dispatch import Dispatch
+from orchestrator.driver.dispatch import Counts, Dispatch
 from orchestrator.driver.display.display import Display, display
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.signals import Stop
+from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.devices import Machine, here
 from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.setups import Setups
-from orchestrator.text import duration
 from trials.errors import ApetError
 from trials.failures import InfrastructureError
 from trials.store.retry import patiently
@@ -33,46 +32,11 @@ if TYPE_CHECKING:
     from trials.sweep.sweep import Sweep
 
 WORKER = "workers.worker:Worker"
+GONE = (
+    "Ray's processes on this machine ended, killed from outside or for lack of memory; what is finished "
+    "has its rows: run the same command again"
+)
 RESTARTS = 2  # of Tune's loop in one run, after an error of its own
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Args:
-        asked: trials that were asked for.
-        before: of those, had a row before, whatever its state.
-        completed, diverged, failed: ended in this run.
-        wall_s: seconds, Ray's start included.
-        workers_started: worker processes, those that took the place of lost ones included.
-        stopped: whether it was asked to stop before the end.
-    """
-
-    asked: int
-    before: int
-    completed: int = 0
-    diverged: int = 0
-    failed: int = 0
-    wall_s: float = 0.0
-    workers_started: int = 0
-    stopped: bool = False
-
-    @property
-    def remaining(self) -> int:
-        """Trials that are still to be done; those that were interrupted go on from their checkpoint."""
-        return self.asked - self.before - self.completed - self.diverged - self.failed
-
-    def __str__(self) -> str:
-        if not self.asked:
-            return "nothing to do: no trial was asked for"
-        if self.asked == self.before:
-            one = self.asked == 1
-            return f"nothing to do: {'the trial has its row' if one else f'all {self.asked} trials have their rows'}"
-        done = f"{self.completed} completed, {self.diverged} diverged, {self.failed} failed in {duration(self.wall_s)}"
-        before = f"; {self.before} done before" if self.before else ""
-        left = f"; {self.remaining} remain: run the same command again to go on" if self.remaining else ""
-        return f"{'stopped: ' if self.stopped else ''}{done}{before}{left}"
 
 
 def run(
@@ -209,24 +173,26 @@ def execute(
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
     resources = resources or Resources()
+    counts, started = Counts(), 0
     try:
-        with cluster(address, max_concurrent) as place, stop:
+        with stop, _summed_up(stop), cluster(address, max_concurrent) as place:
             if address is not None:
                 probe(store, run_id)
+            with suppress(ApetError):  # what killed runs left is in nobody's way
+                store.clear_runs()
             todo = ledger.lacking(todo)
             before = asked - len(todo)
             groups = packs(todo, _setups(todo, place.machines, resources).setup)
             retries = resources.retries
             dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
+            counts = dispatch.counts
             at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
             _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
-            launch = Launch(ledger.uri, run_id, worker)
-            started = _tune(dispatch, launch, place, stop, store, show)
+            started = _tune(dispatch, Launch(ledger.uri, run_id, worker), place, stop, store, show)
     finally:
         show.close()
         with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
             store.end_run(run_id)  # after the workers' last heartbeats
-    counts = dispatch.counts
     return Summary(
         asked=asked,
         before=before,
@@ -235,8 +201,18 @@ def execute(
         failed=counts.failed,
         wall_s=time.monotonic() - began,
         workers_started=started,
-        stopped=stop.asked,
+        stopped=stop.signal,
     )
+
+
+@contextmanager
+def _summed_up(stop: Stop) -> Iterator[None]:
+    """A signal that cuts a run short, wherever it met it, is no reason to go without a summary."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not stop.asked:
+            raise
 
 
 def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
@@ -270,7 +246,12 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
     look = lookout(place.private)
 
     def on_step() -> None:
-        look()
+        if stop.overdue:
+            raise KeyboardInterrupt
+        if not look():
+            if stop.asked:  # the signal was for Ray's processes too
+                raise KeyboardInterrupt
+            raise ApetError(GONE)
         if stop.asked and not dispatch.stopping:
             dispatch.stopping = True
             show.note("stopping: what trains ends at its next batch and keeps a checkpoint; once more ends it at once")
@@ -279,11 +260,11 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
 
     workers: set[tuple[str, int]] = set()
     errors = 0
-    while dispatch.waiting:
+    while dispatch.waiting and not stop.asked:
         try:
             loop.once(dispatch, launch, place, on_step, workers)
         except KeyboardInterrupt:
-            dispatch.stopping = True
+            dispatch.stopping = stop.ending = True
         except loop.WorkersDontStart as error:
             raise ApetError(f"no worker starts, {loop.STARTS} in a row died; the last said:\n{error}") from None
         except loop.RAY_ERRORS as error:
@@ -293,4 +274,5 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
             show.note(f"Ray Tune stopped ({error!r}); going on with what is left")
         for pack_id in list(dispatch.running):
             dispatch.lost(pack_id, explain("Ray Tune ended before the pack"))
+    stop.ending = True
     return len(workers)

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.driver.run import Summary, check, check_limit, execute, make
+from orchestrator.driver.run import check, check_limit, execute, make
+from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError, Problems
@@ -102,7 +103,7 @@ def _sum(done: Sequence[Summary], asked: int) -> Summary:
     """Several runs as one."""
     names = ("before", "completed", "diverged", "failed", "wall_s", "workers_started")
     totals = {name: sum(getattr(summary, name) for summary in done) for name in names}
-    return Summary(asked, **totals, stopped=any(summary.stopped for summary in done))
+    return Summary(asked, **totals, stopped=done[-1].stopped)
 
 
 def _highest_attempts(attempts: pa.Table) -> dict[str, int]:

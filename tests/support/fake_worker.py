@@ -2,8 +2,9 @@
 
 It does what a file ``behaviour.json`` in the store says of a trial: ``die`` (the process exits), ``die-once``,
 ``raise``, ``fail``, ``fail-first`` (before the others of its pack train), ``diverge``, ``lie`` (says completed, writes
-nothing) or ``sleep:SECONDS`` (so many a step). ``start: die`` is of the worker, ``sick: NODE``, or ``any``, of a node
-where every pack meets a broken card; on other nodes packs wait until that one gets nothing more.
+nothing), ``sleep:SECONDS`` (so many a step) or ``deaf:SECONDS`` (and never looks whether it should stop). ``start: die``
+is of the worker, ``sick: NODE``, or ``any``, of a node where every pack meets a broken card; on other nodes packs wait
+until that one gets nothing more.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class FakeWorker:
         for step in range(steps):
             for _ in range(10 * max(self.seconds(m.trial.trial_id) for m in rest)):
                 time.sleep(0.1)
-                if should_stop():
+                if should_stop() and not any(self.deaf(m.trial.trial_id) for m in rest):
                     stopped = [Ended(m.trial.trial_id, "interrupted") for m in rest]
                     yield Progress(pack.pack_id, step, steps, {}, tuple(stopped))
                     return
@@ -104,7 +105,11 @@ class FakeWorker:
 
     def seconds(self, trial_id: str) -> int:
         what = self.behaviour.get(trial_id, "")
-        return int(what.removeprefix("sleep:")) if what.startswith("sleep:") else 0
+        kind, _, seconds = what.partition(":")
+        return int(seconds) if kind in ("sleep", "deaf") else 0
+
+    def deaf(self, trial_id: str) -> bool:
+        return self.behaviour.get(trial_id, "").startswith("deaf:")
 
     def end(self, pack: Pack, trial: Trial, attempt: int, wall_s: float, load_s: float) -> Ended:
         what = self.behaviour.get(trial.trial_id, "")

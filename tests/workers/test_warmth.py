@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -18,7 +20,9 @@ from trials.errors import ApetError
 from trials.setup import Setup
 from trials.store.store import Store
 from trials.trial import Training
+from workers import allocator
 from workers.backbone import load as loading
+from workers.backbone.full import fingerprint
 from workers.environment import peak_memory_bytes, reset_peak_memory
 from workers.modules.model import PackModel
 from workers.worker import Worker
@@ -179,3 +183,26 @@ def test_peak_memory_is_some_where_it_cannot_be_reset(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "read_text", none)
     reset_peak_memory("cpu")
     assert peak_memory_bytes("cpu") > 2**20
+
+
+@families
+def test_twenty_packs_leave_memory_and_backbone_as_they_were(
+    name: str, folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    """Resident memory behind every pack, once all that stays has come; a kept module or graph would add up."""
+    worker = Worker(Store(tmp_path / "store", create=True))
+    resident, bits = [], set()
+    for n in range(20):
+        kinds: dict[str, Any] = {"bitfit": {}, "lora": {}, "apet": {"count": 300 + n}}
+        method = list(kinds)[n % 3]
+        one = trial(name, method, trial={"train_seed": n}, **kinds[method])
+        assert [e.state for e in run(worker, pack_of(folder, one))] == ["completed"]
+        assert worker._warm is not None
+        bits.add(fingerprint(worker._warm.backbone.model))
+        allocator.give_back()
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    assert len(bits) == 1
+    early, late = sorted(resident[5:10])[2], sorted(resident[15:])[2]
+    assert late - early < 4.0, f"MiB behind each pack: {[round(x) for x in resident]}"

@@ -101,6 +101,17 @@ class Files:
         """The names of the folders right below the root; none where the root isn't there."""
         return {info.base_name for info in self._infos("", False) if info.type == pafs.FileType.Directory}
 
+    def touched(self, folder: str) -> dict[str, float]:
+        """What is right below a folder: its name → when something of it was last written, in seconds (Unix).
+
+        Hidden and temporary files count too. An object store knows no time of a folder without files: it is 0 there.
+        """
+        start, newest = len(self._full(folder)), dict[str, float]()
+        for info in self._infos(folder, True):
+            name = info.path[start:].strip("/").partition("/")[0]
+            newest[name] = max(newest.get(name, 0.0), (info.mtime_ns or 0) / 1e9)
+        return newest
+
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
         with self._reporting("read", path):
@@ -111,6 +122,14 @@ class Files:
         with self._reporting("delete", path):
             try:
                 self.filesystem.delete_file(self._full(path))
+            except FileNotFoundError:
+                return
+
+    def delete_folder(self, path: str) -> None:
+        """Delete a folder and all that is in it; nothing happens where there is none."""
+        with self._reporting("delete", path):
+            try:
+                self.filesystem.delete_dir(self._full(path))
             except FileNotFoundError:
                 return
 

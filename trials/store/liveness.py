@@ -13,6 +13,7 @@ from typing import Any
 from trials.errors import ApetError
 from trials.store.files import Files
 
+OLD_S = 86400.0  # a live run writes several times a minute; clocks don't differ by a day
 FRESH_S = 60.0  # a heartbeat older than this is of a worker that is gone
 
 
@@ -52,8 +53,15 @@ def stop_requested(files: Files, run_id: str) -> bool:
 
 def end_run(files: Files, run_id: str) -> None:
     """Delete everything of a run that is over."""
-    for entry in files.listing(f"runs/{_name(run_id)}"):
-        files.delete(entry.path)
+    files.delete_folder(f"runs/{_name(run_id)}")
+
+
+def clear_runs(files: Files, max_age_s: float = OLD_S) -> None:
+    """Delete what runs left that were killed, or whose machine went away: nobody wrote there for so long."""
+    now = time.time()
+    for name, touched in files.touched("runs").items():
+        if now - touched > max_age_s:
+            files.delete_folder(f"runs/{name}")
 
 
 def _beats(files: Files, max_age_s: float) -> Iterator[tuple[str, str, float, dict[str, Any]]]:

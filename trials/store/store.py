@@ -217,6 +217,10 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def checkpoint_file(self, trial_id: str) -> str:
+        """Where a trial's checkpoint is, or would be: a path, or a URI."""
+        return self._files.address(_path("checkpoints", trial_id, "safetensors"))
+
     def drop_checkpoint(self, trial_id: str) -> None:
         """Forget a trial's checkpoint, if there is one."""
         self._files.delete(_path("checkpoints", trial_id, "safetensors"))
@@ -246,6 +250,10 @@ class Store:
     def end_run(self, run_id: str) -> None:
         """Delete heartbeats and stop request of a run that is over."""
         liveness.end_run(self._files, run_id)
+
+    def clear_runs(self) -> None:
+        """Delete what killed runs left, a day after their last heartbeat."""
+        liveness.clear_runs(self._files)
 
     # Helpers.
 

@@ -109,6 +109,10 @@ class Recorder:
         """A trial's last checkpoint, None where there is none."""
         return patiently(self._store.load_checkpoint, trial_id)
 
+    def checkpoint_file(self, trial_id: str) -> str:
+        """Where a trial's checkpoint is, for people."""
+        return self._store.checkpoint_file(trial_id)
+
     def _ended(self, member: Member, columns: Record, curve: list[dict[str, Any]]) -> Ended:
         """Write the row, and only then say that the trial has ended."""
         trial_id, wall_s = member.trial.trial_id, self._taken_s()

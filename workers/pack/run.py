@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
-from safetensors import SafetensorError
 from torch import nn
 
 from trials.failures import BAD_TRIAL
@@ -29,6 +29,23 @@ from workers.pack.state import TrialState
 from workers.rows.warm import PackData
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class Slice:
+    """One trial of those that train together: where its scalars sit (None for ``full``), and where it goes on."""
+
+    state: TrialState
+    layout: Layout | None
+    saved: Checkpoint | None
+
+    def resume(self, engine: Engine) -> None:
+        """Take up what was saved, once the engine has what the trial trains."""
+        if self.saved is not None:
+            self.state.resume(self.saved)
+            engine.set_values(self.state.slot, self.saved.tensors)
+            engine.load_state(self.state.slot, self.saved.optimizer)
+            self.saved = None  # it is as large as what trains
 
 
 class PackRun:
@@ -72,9 +89,9 @@ class PackRun:
         layouts, failed = self._layouts()
         if failed:
             yield self._progress(failed)
-        if layouts:
+        for part in self._parts(layouts):
             with ExitStack() as stack:
-                yield from self._train(self._job(layouts, stack, should_stop))
+                yield from self._train(self._job(part, stack, should_stop))
 
     def failed(self, error: Exception, failure_class: str) -> Progress:
         """Every trial that is open fails for the same reason."""
@@ -90,6 +107,19 @@ class PackRun:
         facts = self.recorder.facts
         cut, rows = facts["truncated_rows"], sum(facts[f"{split}_rows"] for split in SPLITS)
         return Progress(self.pack.pack_id, self.step, self.trial.training.steps, scores, tuple(ended), cut, rows)
+
+    def _parts(self, layouts: Sequence[Layout | None]) -> list[list[Slice]]:
+        """The trials that go on together, for they are at one step: all of them, unless a checkpoint is lost.
+
+        Those that are furthest come first; a trial whose checkpoint can't be read begins anew, without the others.
+        """
+        parts: dict[int, list[Slice]] = {}
+        for state, placed in zip(self.states, layouts, strict=True):
+            saved = self._saved(state.trial_id, placed)
+            part = parts.setdefault(saved.step if saved else 0, [])
+            state.slot = len(part)
+            part.append(Slice(state, placed, saved))
+        return [parts[step] for step in sorted(parts, reverse=True)]
 
     def _layouts(self) -> tuple[list[Layout | None], list[Ended]]:
         """Where each trial's scalars sit (None for ``full``); one that can't be placed fails alone."""
@@ -109,23 +139,23 @@ class PackRun:
                 failed.append(self.recorder.failed(member, error, BAD_TRIAL))
         return layouts, failed
 
-    def _job(self, layouts: Sequence[Layout | None], stack: ExitStack, should_stop: Callable[[], bool]) -> Job:
+    def _job(self, part: Sequence[Slice], stack: ExitStack, should_stop: Callable[[], bool]) -> Job:
         """Build what each trial trains, and the engine that trains it; ``stack`` undoes it all."""
-        placed = [x for x in layouts if x is not None]
+        states, placed = [x.state for x in part], [x.layout for x in part if x.layout is not None]
         modules = Modules(self.backbone, placed) if placed else None
         if modules is None:
             trained = [stack.enter_context(trainable_backbone(self.backbone.model))]
         else:
             stack.callback(modules.close)
             trained = [[theta] for theta in modules.thetas]
-        read = readout.make(self.trial, self.data.task, self.backbone, len(self.states))
-        for state, params, weight in zip(self.states, trained, read.weights, strict=False):
+        read = readout.make(self.trial, self.data.task, self.backbone, len(states))
+        for state, params, weight in zip(states, trained, read.weights, strict=False):
             if isinstance(weight, nn.Parameter):
                 params.append(weight)
                 state.head_parameters = weight.numel()
         mixed = modules is None and self._precision == "bf16"
         model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed)
-        rates = [c.member.trial.learning_rate for c in self.states]
+        rates = [c.member.trial.learning_rate for c in states]
         engine = self._make_engine(model, [Group(*pair) for pair in zip(trained, rates, strict=True)])
         stack.callback(engine.close)
         self.recorder.facts |= {
@@ -134,11 +164,12 @@ class PackRun:
             "zero_stage": engine.zero_stage,
             "offload": engine.offload,
         }
-        self._resume(engine)
+        for slot in part:
+            slot.resume(engine)
         return Job(
             model=model,
             engine=engine,
-            states=self.states,
+            states=states,
             training=self.trial.training,
             train_seed=self.trial.train_seed,
             train=self.data.train,
@@ -171,22 +202,15 @@ class PackRun:
                 checkpoint = state.checkpoint(engine.values(state.slot), engine.state(state.slot))
                 self.recorder.save(state.trial_id, checkpoint.to_bytes())
 
-    def _resume(self, engine: Engine) -> None:
-        """Go on where an interrupted pack was, if all its trials were at the same step."""
-        saved = [self._saved(c.trial_id) for c in self.states]
-        checkpoints = [checkpoint for checkpoint in saved if checkpoint is not None]
-        if len(checkpoints) < len(saved) or len({c.step for c in checkpoints}) > 1:
-            return
-        for state, checkpoint in zip(self.states, checkpoints, strict=True):
-            state.resume(checkpoint)
-            engine.set_values(state.slot, checkpoint.tensors)
-            engine.load_state(state.slot, checkpoint.optimizer)
-
-    def _saved(self, trial_id: str) -> Checkpoint | None:
-        """A trial's checkpoint; one that can't be read is none: the trial begins anew."""
+    def _saved(self, trial_id: str, placed: Layout | None) -> Checkpoint | None:
+        """A trial's checkpoint; one that can't be used is none: the trial begins anew."""
         data = self.recorder.saved(trial_id)
         try:
-            return Checkpoint.from_bytes(data) if data else None
-        except (SafetensorError, ValueError, KeyError) as error:
-            _log.warning("trial %s begins anew, for its checkpoint is damaged: %s", trial_id, error)
+            found = Checkpoint.from_bytes(data) if data else None
+            if found is not None:
+                found.check(trial_id, None if placed is None else placed.count)
+            return found
+        except ValueError as error:
+            file = self.recorder.checkpoint_file(trial_id)
+            _log.warning("trial %s begins anew, for its checkpoint %s can't be used: %s", trial_id, file, error)
             return None

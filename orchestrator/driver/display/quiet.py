@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import IO
 
 from orchestrator.driver.display.sentences import ended_line
+from orchestrator.driver.display.streams import tolerant
 from orchestrator.driver.display.tally import Tally
 from trials.trial import Trial
 from workers.pack.progress import Ended, Progress
@@ -29,7 +30,8 @@ class Quiet:
 
     def note(self, text: str) -> None:
         """One plain line."""
-        print(text, file=self.stream, flush=True)
+        with tolerant(self.stream):
+            print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
         """Nothing."""

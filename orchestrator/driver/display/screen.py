@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.driver.display.sentences import cut_line, ended_line
+from orchestrator.driver.display.streams import tolerant
 from orchestrator.driver.display.tally import Tally
 from orchestrator.text import duration, trial_name
 from trials.trial import Trial
@@ -50,13 +51,15 @@ class Screen:
 
     def note(self, text: str) -> None:
         """One line above the display."""
-        self.console.print(Text(text))
+        with tolerant(self.console.file):
+            self.console.print(Text(text))
 
     def close(self) -> None:
         """Leave the last state on the screen."""
-        if self.live:
-            self.live.stop()
-            self.live = None
+        live, self.live = self.live, None
+        if live:
+            with tolerant(self.console.file):
+                live.stop()
 
     def render(self) -> RenderableType:
         """The display as it is now."""

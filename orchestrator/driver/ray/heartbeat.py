@@ -55,6 +55,10 @@ class Heartbeat:
         """Whether the run was asked to stop; costs nothing, so it may be called at every batch."""
         return self._stop.is_set()
 
+    def stop(self) -> None:
+        """Stop this worker, whatever becomes of the run."""
+        self._stop.set()
+
     def close(self) -> None:
         """End the thread and take the heartbeat back."""
         self._closed.set()

@@ -6,7 +6,7 @@ import socket
 import time
 
 from orchestrator.driver.ray import autoscaler
-from orchestrator.driver.ray.local import SILENT
+from orchestrator.driver.ray.local import SILENT, apart
 from orchestrator.driver.ray.nodes import alive, of_resources
 from orchestrator.planning.devices import Machine
 from trials.errors import ApetError
@@ -26,7 +26,8 @@ def join(address: str) -> None:
 
     try:
         _knock(address)
-        ray.init(address=address, **SILENT)
+        with apart():
+            ray.init(address=address, **SILENT)
     except (OSError, RuntimeError, ValueError) as error:
         raise ApetError(
             f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -55,6 +57,10 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()
         self.worker = getattr(importlib.import_module(module), name)(store)
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(
+                signal.SIGTERM, lambda number, frame: self.heartbeat.stop()
+            )  # Ray's would leave no checkpoint
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from shell import SMALL, apet, refused, row, small, stored
 
 import orchestrator.driver.run as driver
-from orchestrator.driver.run import Summary
+from orchestrator.driver.summary import Summary
 from trials.sweep.sweep import Sweep
 
 COMMANDS = [
@@ -162,7 +162,7 @@ def test_failed_trials_are_exit_1_and_name_resubmit(tmp_path: Path, monkeypatch:
     assert f"apet resubmit --store '{store.uri}'" in result.stderr
     store.append(row(trials[1], attempt=1))
     assert apet("run", small(tmp_path), "--store", store.uri).exit_code == 0  # diverged is a result
-    monkeypatch.setattr(driver, "run", Driver(Summary(12, 3, completed=1, stopped=True)))
+    monkeypatch.setattr(driver, "run", Driver(Summary(12, 3, completed=1, stopped=2)))
     assert apet("run", small(tmp_path), "--store", store.uri).exit_code == 130
 
 

@@ -13,7 +13,7 @@ from orchestrator.driver.display.quiet import Quiet
 from orchestrator.driver.display.screen import Screen
 from orchestrator.driver.display.sentences import ended_line
 from orchestrator.driver.display.tally import Tally
-from orchestrator.driver.run import Summary
+from orchestrator.driver.summary import Summary
 from orchestrator.planning.packing import PlannedPack, Todo, packs
 from orchestrator.text import duration, trial_name
 from trials.trial import Method
@@ -186,7 +186,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_a_summary_says_what_is_left() -> None:
     assert str(Summary(4, 4)) == "nothing to do: all 4 trials have their rows"
     assert str(Summary(0, 0)).startswith("nothing to do")
-    stopped = Summary(10, 3, completed=2, diverged=1, failed=0, wall_s=100.0, stopped=True)
+    stopped = Summary(10, 3, completed=2, diverged=1, failed=0, wall_s=100.0, stopped=2)
     assert stopped.remaining == 4
     assert str(stopped) == (
         "stopped: 2 completed, 1 diverged, 0 failed in 100 s; 3 done before; "

@@ -13,7 +13,8 @@ import pytest
 from fake_worker import WORKER, behave, todo
 from paths import SUPPORT
 
-from orchestrator.driver.run import Summary, execute
+from orchestrator.driver.run import execute
+from orchestrator.driver.summary import Summary
 from orchestrator.planning.packing import Todo
 from trials.errors import ApetError
 from trials.setup import Setup

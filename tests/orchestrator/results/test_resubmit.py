@@ -13,7 +13,7 @@ import shell
 from fake_worker import trial
 
 from orchestrator import resubmit as exported
-from orchestrator.driver.run import Summary
+from orchestrator.driver.summary import Summary
 from orchestrator.planning.packing import Todo
 from orchestrator.results.resubmit import failed, resubmit
 from trials.errors import ApetError
@@ -148,9 +148,9 @@ def test_a_stop_leaves_the_other_sweeps_for_later(
     store: Store, reviews: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module("orchestrator.results.resubmit")
-    monkeypatch.setattr(module, "execute", lambda todo, store, resources, **_: Summary(len(todo), 0, stopped=True))
+    monkeypatch.setattr(module, "execute", lambda todo, store, resources, **_: Summary(len(todo), 0, stopped=2))
     for seed, sweep in enumerate(("mine", "other")):
         add(store, trial(seed, task=reviews), "failed", tmp_path, sweep=sweep)
     store.save_sweep("other", "resources: {micro_batch: 8}\n")
     summary = resubmit(store)
-    assert (summary.asked, summary.remaining, summary.stopped) == (2, 2, True)
+    assert (summary.asked, summary.remaining, summary.stopped) == (2, 2, 2)

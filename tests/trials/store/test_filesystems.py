@@ -122,6 +122,34 @@ def test_heartbeats_and_stops(store: Store) -> None:
     assert len(store.trials()) == 0
 
 
+def test_what_killed_runs_left_goes_a_day_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.beat("dead", "host-7", {"trials": ["ab"]})
+    store.request_stop("dead")
+    now = time.time()
+    monkeypatch.setattr("trials.store.liveness.time.time", lambda: now + 86_000)
+    store.clear_runs()
+    assert store.stop_requested("dead"), "a day isn't over"
+    monkeypatch.setattr("trials.store.liveness.time.time", lambda: now + 86_500)
+    store.clear_runs()
+    assert not store.stop_requested("dead")
+    assert store._files.listing("runs") == []
+    store.clear_runs()
+
+
+def test_a_run_that_lives_keeps_its_files(tmp_path: Path) -> None:
+    """One fresh heartbeat keeps the old request to stop beside it."""
+    store = Store(tmp_path, create=True)
+    store.request_stop("live")
+    store.request_stop("dead")
+    (tmp_path / "runs" / "dead" / ".vm-1.json.0a.tmp").write_bytes(b"")  # a writer that was killed
+    for path in [*tmp_path.glob("runs/*/*"), *tmp_path.glob("runs/*/.*"), *tmp_path.glob("runs/*")]:
+        os.utime(path, (1.0, 1.0))
+    store.beat("live", "host-1", {"trials": ["ab"]})
+    store.clear_runs()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["live"]
+    assert store.stop_requested("live")
+
+
 def test_an_old_heartbeat_is_of_a_worker_that_is_gone(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     for worker, age in (("a", 50), ("b", 70)):

@@ -1,0 +1,187 @@
+"""What goes on from a checkpoint ends at the same bits, and what can't begins anew without the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load
+from trials_for_tests import FAMILIES, OPERATIONS
+from worker_for_tests import pack_of, rows_of, scores
+
+from trials.pack import Pack
+from trials.store.store import Store
+from trials.trial import Training, Trial
+from workers.pack import checkpoint
+from workers.worker import Worker
+
+STOPS_AT, STEPS = 5, 12
+
+
+def steps_of(store: Store, pack: Pack, stops_at: int | None = None) -> list[int]:
+    """The steps of a worker's reports; asked to stop before the step behind ``stops_at``."""
+    calls = iter(range(1000))
+    return [p.step for p in Worker(store).run(pack, lambda: next(calls) == stops_at)]
+
+
+def module(store: Store, trial: Trial) -> dict[str, torch.Tensor]:
+    return load(store.load_module(rows_of(store)[trial.trial_id]["module_uri"]))
+
+
+def same(one: Store, other: Store, trial: Trial) -> bool:
+    """Whether a trial has the same scores and, to the bit, the same module in both."""
+    left, right = module(one, trial), module(other, trial)
+    equal = left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    return equal and scores(one, trial) == scores(other, trial)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    """One bit of the last tensor."""
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 4
+    file.write_bytes(data)
+
+
+def change_version(file: Path) -> None:
+    data = file.read_bytes()
+    assert b'\\"version\\": 1' in data
+    file.write_bytes(data.replace(b'\\"version\\": 1', b'\\"version\\": 0'))
+
+
+def leave_alone(file: Path) -> None:
+    """Nothing."""
+
+
+def interrupted(folder: Path, tmp_path: Path, trial: Any) -> tuple[Pack, Store, Store, list[Path]]:
+    """A pack of four that was stopped between two evaluations, the same undisturbed, and its checkpoints' files."""
+    training = Training(steps=STEPS, batch_size=4, eval_every=2)
+    pack = pack_of(folder, *(trial("tiny-bert", count=n, trial={"training": training}) for n in (50, 300, 310, 320)))
+    store, whole = Store(tmp_path / "store", create=True), Store(tmp_path / "whole", create=True)
+    steps_of(whole, pack)
+    steps_of(store, pack, STOPS_AT)
+    files = [Path(store.checkpoint_file(member.trial.trial_id)) for member in pack.members]
+    assert all(file.exists() for file in files)
+    return pack, store, whole, files
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink, change_version, leave_alone], ids=lambda f: f.__name__)
+def test_one_lost_checkpoint_of_four_is_one_trial_s(
+    damage: Callable[[Path], None], folder: Path, tmp_path: Path, trial: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pack, store, whole, files = interrupted(folder, tmp_path, trial)
+    damage(files[1])
+    goes_on, anew = [6, 8, 10, 12], [2, 4, 6, 8, 10, 12]
+    assert steps_of(store, pack) == (goes_on if damage is leave_alone else goes_on + anew)
+    assert {row["state"] for row in rows_of(store).values()} == {"completed"}
+    assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
+    named = [str(file) for file in files if str(file) in caplog.text]
+    assert named == ([str(files[1])] if damage in (cut, flip, change_version) else []), "and no other"
+    assert not any(file.exists() for file in files)
+
+
+def test_three_lost_checkpoints_of_four_cost_the_fourth_nothing(folder: Path, tmp_path: Path, trial: Any) -> None:
+    pack, store, whole, files = interrupted(folder, tmp_path, trial)
+    for damage, file in zip((cut, Path.unlink, change_version), files, strict=False):
+        damage(file)
+    assert steps_of(store, pack) == [6, 8, 10, 12, 2, 4, 6, 8, 10, 12]
+    assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
+
+
+def test_a_stop_in_the_first_part_leaves_the_second_for_later(folder: Path, tmp_path: Path, trial: Any) -> None:
+    pack, store, whole, files = interrupted(folder, tmp_path, trial)
+    cut(files[0])
+    steps_of(store, pack, stops_at=2)
+    assert steps_of(store, pack) == [8, 10, 12, 2, 4, 6, 8, 10, 12]
+    assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
+
+
+def test_a_checkpoint_of_another_trial_is_none(folder: Path, tmp_path: Path, trial: Any, caplog: Any) -> None:
+    pack, store, _, files = interrupted(folder, tmp_path, trial)
+    files[1].write_bytes(files[2].read_bytes())
+    assert steps_of(store, pack)[:4] == [6, 8, 10, 12]
+    assert f"{files[1]} can't be used: it is of trial {pack.members[2].trial.trial_id}" in caplog.text
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 100])
+def test_garbage_is_no_checkpoint(size: int) -> None:
+    data = json.dumps({"a": 1}).ljust(size).encode()[:size]
+    with pytest.raises(ValueError, match=r"."):
+        checkpoint.Checkpoint.from_bytes(data)
+
+
+# Killed with -9, in processes of their own: one thread, a checkpoint there, no goodbye.
+
+
+def child(work: Callable[[], None]) -> int:
+    """Do it in a process of its own: the number of the signal that ended it, 0 if it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(70)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) != 70, "it raised"
+    return os.WTERMSIG(status)
+
+
+def kill_and_resume(folder: Path, place: Path) -> None:
+    """Every operation on every family: undisturbed, and killed in the middle of a step and taken up again."""
+    from trials_for_tests import make_trial
+    from worker_for_tests import given
+
+    torch.set_num_threads(1)
+    for family in FAMILIES:
+        for op in OPERATIONS:
+            training = Training(steps=6, batch_size=4, eval_every=2)
+            one = given(make_trial(family, operations={op: 1}, count=150, trial={"training": training}), folder)
+            whole, store = (Store(place / f"{family}-{op}-{name}", create=True) for name in ("whole", "killed"))
+            pack, calls = pack_of(folder, one), iter(range(100))
+
+            def killed(store: Store = store, pack: Pack = pack, calls: Any = calls) -> None:
+                def stop() -> bool:
+                    if next(calls) == 3:  # the first step behind an evaluation is done, and lost
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return False
+
+                list(Worker(store).run(pack, stop))
+
+            assert child(lambda store=whole, pack=pack: list(Worker(store).run(pack))) == 0  # type: ignore[misc]
+            assert child(killed) == signal.SIGKILL
+            saved = store.load_checkpoint(one.trial_id)
+            assert saved is not None
+            assert checkpoint.Checkpoint.from_bytes(saved).step == 2, "there is something to go on from"
+            assert child(lambda store=store, pack=pack: steps_of(store, pack)) == 0  # type: ignore[misc]
+            assert same(whole, store, one), f"{op} on {family} is another one after a kill"
+            print(f"{op} on {family} is the same", flush=True)
+
+
+def test_killed_with_minus_9_every_operation_on_every_family_ends_at_the_same_bits(
+    folder: Path, tmp_path: Path
+) -> None:
+    """In a process that has done nothing before: what is forked from it has no threads to lose."""
+    code = "import sys; from pathlib import Path; from test_resume import *; kill_and_resume(*map(Path, sys.argv[1:]))"
+    paths = [str(Path(__file__).parent), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("is the same") == len(FAMILIES) * len(OPERATIONS)
