@@ -117,8 +117,7 @@ class FakeWorker:
             "node_type": node(),
             "started_at": self.started_at,
             "finished_at": datetime.now(UTC),
-            "weights_source": pack.sources.weights,
-            "data_source": pack.sources.data,
+            **pack.sources.columns(),
         }
         if what != "lie":
             self.store.append(record(trial, **columns, device=pack.setup.device, threads=pack.setup.threads), [])
