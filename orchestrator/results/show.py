@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.text import as_text, cut_rows, duration, number, size, table
-from trials.errors import ApetError
+from trials.errors import ApetError, Problems
 from trials.failures import BAD_INPUT
 from trials.sources.folders import SPLITS
+from trials.sources.locations import plainly
 
 if TYPE_CHECKING:
+    from orchestrator.results.places import Given
     from trials.modules.sites import Site
     from trials.pack import Pack, Sources
     from trials.store.store import Store
@@ -52,12 +54,13 @@ class Shown:
 
     Args:
         trial: itself.
-        sources: where its weights and data were found.
+        sources: where its weights and data are; of what isn't found, what its row says.
         trains: what it trains and where.
         row: its visible row, None where none is.
         attempts: every attempt's row, first to last.
         log: the last lines of the visible attempt's log.
         rerun: commands that run it alone.
+        lost: what is wrong with its weights and data, where they aren't found.
     """
 
     trial: Trial
@@ -67,6 +70,7 @@ class Shown:
     attempts: tuple[Mapping[str, Any], ...]
     log: tuple[str, ...]
     rerun: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -74,6 +78,7 @@ class Shown:
             "trial_id": self.trial.trial_id,
             "spec": json.loads(self.trial.spec),
             "sources": vars(self.sources),
+            "lost": self.lost,
             "trains": vars(self.trains),
             "row": self.row and {k: v for k, v in self.row.items() if k != "spec"},
             "attempts": len(self.attempts),
@@ -82,8 +87,14 @@ class Shown:
         }
 
 
-def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) -> Shown:
+def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None, given: Given | None = None) -> Shown:
     """Look a trial up by its id or the beginning of it, in ``sweep`` where given, else in ``store``.
+
+    Args:
+        prefix: of its id.
+        store: with its rows.
+        sweep: that it is of.
+        given: where to look first for the weights and data of a trial from the store.
 
     Raises:
         ApetError: no such trial, or several.
@@ -91,11 +102,12 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) ->
     if sweep is not None:
         trial = _in_sweep(prefix, sweep)
         rows = _attempts(trial.trial_id, store) if store is not None and store.exists() else []
-        sources = sweep.sources(trial)
+        sources, lost = sweep.sources(trial), list[str]()
         name = sweep.name
     elif store is not None:
         rows = _attempts(store.resolve(prefix), store)
-        trial, sources, name = _from_row(rows[-1])
+        trial, sources, lost = _from_row(rows[-1], store, given)
+        name = rows[-1]["sweep"] or ""
     else:
         raise ApetError("say where the trial is: --store URI (or APET_STORE), or --sweep SWEEP")
     row = _visible(trial, rows, store)
@@ -108,6 +120,7 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) ->
         attempts=tuple(rows),
         log=tuple(log[-LOG_LINES:]),
         rerun=_rerun(trial, row, store, sweep, name),
+        lost=tuple(lost),
     )
 
 
@@ -147,12 +160,18 @@ def _block(site: Site) -> str:
 
 
 def pack_of(shown: Shown) -> Pack:
-    """A pack of this one trial, as its next attempt, set up for this machine, for ``python -m workers.run``."""
+    """A pack of this one trial, as its next attempt, set up for this machine, for ``python -m workers.run``.
+
+    Raises:
+        ApetError: its weights or data aren't found, or it can't run here.
+    """
     from orchestrator.planning.devices import here
     from orchestrator.planning.fit import fit
     from trials.pack import Member, Pack
     from trials.sweep.sweep import Resources
 
+    if shown.lost:
+        raise Problems([f"trial {shown.trial.trial_id}: {what}" for what in shown.lost])
     attempt = 1 + max((row["attempt"] for row in shown.attempts), default=-1)
     sweep = (shown.row or {}).get("sweep") or ""
     setup = fit([shown.trial], (here(),), Resources()).setup
@@ -172,7 +191,8 @@ def text(shown: Shown) -> str:
     if shown.log:
         parts += ["", f"last lines of its log ({row and row['log_uri']}):", *(f"  {line}" for line in shown.log)]
     found = [("weights", shown.sources.weights), ("data", shown.sources.data), *shown.sources.targets.items()]
-    parts += ["", "found at", *(f"  {what}: {where}" for what, where in found)]
+    parts += ["", "found at", *(f"  {what}: {plainly(where)}" for what, where in found)]
+    parts += [f"  not there now: {what}" for what in shown.lost]
     parts += ["", *_rerun_text(shown)]
     spec = json.dumps(json.loads(trial.spec), indent=2, ensure_ascii=False)
     return "\n".join([*parts, "", f"spec {spec}"])
@@ -248,12 +268,12 @@ def _visible(trial: Trial, rows: Sequence[dict[str, Any]], store: Store | None) 
     return next(row for row in rows if row["attempt_id"] == chosen)
 
 
-def _from_row(row: Mapping[str, Any]) -> tuple[Trial, Sources, str]:
-    from trials.pack import Sources
+def _from_row(row: Mapping[str, Any], store: Store, given: Given | None) -> tuple[Trial, Sources, list[str]]:
+    from orchestrator.results.places import Places
     from trials.trial import Trial
 
-    sources = Sources(row["weights_source"], row["data_source"], row["transfer_sources"] or {})
-    return Trial.from_spec(row["spec"]), sources, row["sweep"] or ""
+    trial = Trial.from_spec(row["spec"])
+    return trial, *Places(store, given).sources(trial, row)
 
 
 def _rerun(

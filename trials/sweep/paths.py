@@ -32,13 +32,17 @@ def standalone(document: sweep_yaml.Document, folder: Path, name: str) -> str:
     return sweep_yaml.edited(document.text, changes) if changes else document.text
 
 
-def folders_of(text: str) -> list[str]:
+def folders_of(text: str, key: str) -> list[str]:
     """Every folder that a sweep's text names, whether anything is there or not.
+
+    Args:
+        text: YAML.
+        key: one of :data:`KEYS`: those of weights, or of data.
 
     Raises:
         Problems: the text is no YAML.
     """
-    return [path for _, path in _paths(sweep_yaml.read(text, "sweep.yaml"))]
+    return [path for place, path in _paths(sweep_yaml.read(text, "sweep.yaml")) if place[-1] == key]
 
 
 def _paths(document: sweep_yaml.Document) -> Iterator[tuple[sweep_yaml.Path, str]]:
