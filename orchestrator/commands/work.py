@@ -179,7 +179,7 @@ def resubmit(
     from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
-    known = Store(store)
+    known, quiet = Store(store), context.obj.quiet
     given = Given(maybe_sweep(sweep, None), folders("--data", data), folders("--weights", weights))
     if dry_run:
         to_do = failed(known, where, limit, given)
@@ -187,23 +187,13 @@ def resubmit(
         say(f"{number(len(to_do), 'failed trial')} would run again; nothing was run")
         return
     summary = again(
-        known,
-        where=where,
-        limit=limit,
-        given=given,
-        address=address,
-        max_concurrent=max_concurrent,
-        quiet=context.obj.quiet,
+        known, where=where, limit=limit, given=given, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
     if summary.asked == 0:
         say(f"nothing to do: no failed trial in {store}{' fulfils the condition' if where else ''}")
         return
-    places = [
-        ("--sweep", sweep),
-        *(("--data", one) for one in data or ()),
-        *(("--weights", one) for one in weights or ()),
-    ]
-    _finish(summary, known, known.visible(), places)
+    by_name = [(option, one) for option, some in (("--data", data), ("--weights", weights)) for one in some or ()]
+    _finish(summary, known, known.visible(), [("--sweep", sweep), *by_name])
 
 
 def _at_hand(sweep: Sweep, name: str) -> str | None:

@@ -86,14 +86,17 @@ class Places:
         self._read: dict[tuple[str, str], list[str]] = {}  # folders of the store's own sweeps
 
     def sources(self, trial: Trial, row: Mapping[str, Any]) -> tuple[Sources, list[str]]:
-        """Where a trial's weights and data are, and what is wrong with them: then the row's word stands for a place."""
+        """Where a trial's weights and data are, and which folders aren't found: for those stands what the row says.
+
+        What comes as a package or from the hub may be here or where the trial runs: only :meth:`check` minds.
+        """
         weights, data, *targets = wanted(trial, row)
         places, problems = [], []
         for one in (weights, data, *targets):
             self._first.setdefault(one, trial.trial_id)
             found = self._find(one)
             places.append(found if isinstance(found, str) else one.location)
-            if isinstance(found, ApetError):
+            if isinstance(found, ApetError) and one.content.kind == "folder":
                 problems.append(str(found))
         by_task = dict(zip((one.name for one in targets), places[2:], strict=True))
         return Sources(places[0], places[1], by_task), problems

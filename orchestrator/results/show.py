@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.results.rerun import by_input, commands
 from orchestrator.text import as_text, cut_rows, duration, number, size, table
 from trials.errors import ApetError, Problems
-from trials.failures import BAD_INPUT
 from trials.sources.folders import SPLITS
 from trials.sources.locations import plainly
 
@@ -119,7 +116,7 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None, gi
         row=row,
         attempts=tuple(rows),
         log=tuple(log[-LOG_LINES:]),
-        rerun=_rerun(trial, row, store, sweep, name),
+        rerun=commands(trial, row, store, sweep, name),
         lost=tuple(lost),
     )
 
@@ -199,16 +196,11 @@ def text(shown: Shown) -> str:
 
 
 def _rerun_text(shown: Shown) -> list[str]:
-    if not _by_input(shown.row):
+    if not by_input(shown.row):
         return ["to run it alone", *(f"  {command}" for command in shown.rerun)]
     mended, restored = shown.rerun
     made = ["with its weights or data mended, which makes new trials", f"  {mended}"]
     return [*made, "with what it was given back in its place", f"  {restored}"]
-
-
-def _by_input(row: Mapping[str, Any] | None) -> bool:
-    """Whether a trial failed by its weights or data."""
-    return row is not None and row["state"] == "failed" and row["failure_class"] == BAD_INPUT
 
 
 def _trains_text(shown: Shown) -> str:
@@ -274,45 +266,3 @@ def _from_row(row: Mapping[str, Any], store: Store, given: Given | None) -> tupl
 
     trial = Trial.from_spec(row["spec"])
     return trial, *Places(store, given).sources(trial, row)
-
-
-def _rerun(
-    trial: Trial, row: Mapping[str, Any] | None, store: Store | None, sweep: Sweep | None, name: str
-) -> tuple[str, ...]:
-    """Commands, ready for a shell: through the driver, and without it."""
-    condition = f"--where \"trial_id = '{trial.trial_id}'\""
-    uri = shlex.quote(store.uri) if store else "URI"
-    failed = row is not None and row["state"] == "failed"
-    by_input = _by_input(row)
-    source, settings = ("SWEEP", "") if failed and not by_input else _holder(trial, store, sweep, name)
-    look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
-    alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"
-    resubmit = f"apet resubmit --store {uri} {condition}"
-    if by_input:
-        return (f"apet run {source}{settings} --store {uri}", resubmit)
-    if failed:
-        return (resubmit, alone)
-    return (f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}", alone)
-
-
-def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -> tuple[str, str]:
-    """A sweep that holds the trial, and its ``--set`` options: built in, else the file given, else the store's copy.
-
-    A name alone is no proof: a copy of a built-in sweep that was edited may have kept it.
-    """
-    from trials.sweep.sweep import Sweep, builtin_names
-
-    settings = sweep.settings if sweep is not None else ()
-    found = [(name, partial(Sweep.load, name))] if name in builtin_names() else []
-    if sweep is not None:
-        found.append((sweep.where, partial(Sweep.load, sweep.where)))
-    elif store is not None:
-        found += [(where, partial(Sweep.parse, text, where, Path(where).parent)) for where, text in store.sweeps(name)]
-    for source, load in found:
-        try:
-            held = trial in load().with_(settings).trials()
-        except ApetError:  # its weights or data are elsewhere now
-            continue
-        if held:
-            return shlex.quote(source), "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-    return "SWEEP", ""
