@@ -146,12 +146,9 @@ class Places:
             yield place
         path = relative(one.location)
         if path is not None:
-            yield from (below(base, path) for base in self._bases())
+            yield from (below(base, path) for base in (*self._bases(), *self._as_run(one, path)))
         elif one.location:
             yield one.location
-        for text in self._as_run(one):
-            base = text.removesuffix(f"/{path}")
-            yield below(Path(base), path) if path is not None and base != text else _whole(Path(text))
         shared = os.environ.get("APET_DATA", "")
         if shared and one.what == DATA:
             yield _whole(Path(shared) / one.name)
@@ -164,8 +161,8 @@ class Places:
             yield from (self._store.folder, *self._store.folder.parents)
         yield Path.cwd()
 
-    def _as_run(self, one: Wanted) -> list[str]:
-        """Folders that the store's copies of a sweep name: they are where they were, if only the store moved."""
+    def _as_run(self, one: Wanted, path: str) -> Iterator[Path]:
+        """Folders that the sweep lay in when it was run, by the store's copies of it, which have whole paths."""
         key = _KEYS[one.what]
         if (one.sweep, key) not in self._read:
             folders: list[str] = []
@@ -173,7 +170,8 @@ class Places:
                 with suppress(ApetError):  # a damaged copy names none
                     folders += folders_of(text, key)
             self._read[one.sweep, key] = list(dict.fromkeys(folders))
-        return self._read[one.sweep, key]
+        end = "" if path == "." else f"/{path}"
+        yield from (Path(whole.removesuffix(end)) for whole in self._read[one.sweep, key] if whole.endswith(end))
 
     def _useless(self, what: str, name: str, folder: Path) -> str | None:
         """Why a folder that is given by name is of no use, None where it is what some trial was given."""
@@ -243,7 +241,7 @@ def _held(folder: Path, one: Wanted) -> str:
                 return ", ".join(f"{name} is {getattr(have, name)}, not {getattr(shape, name)}" for name in differ)
             files = list(weight_files(folder))
         listed = ", ".join(f"{file.name} of {file.stat().st_size} bytes" for file in files)
-        return f"{_named(Source('folder', '', folder_digest(files)))} ({listed})"
+        return f"it holds {_named(Source('folder', '', folder_digest(files)))} ({listed})"
     except ApetError as error:
         return str(error)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trials.trial import Trial
 
 
-def by_input(row: Mapping[str, Any] | None) -> bool:
+def failed_by_input(row: Mapping[str, Any] | None) -> bool:
     """Whether a trial failed by its weights or data."""
     return row is not None and row["state"] == "failed" and row["failure_class"] == BAD_INPUT
 
@@ -37,7 +37,7 @@ def commands(
     condition = f"--where \"trial_id = '{trial.trial_id}'\""
     uri = shlex.quote(store.uri) if store else "URI"
     failed = row is not None and row["state"] == "failed"
-    by_input = by_input(row)
+    by_input = failed_by_input(row)
     source, settings = ("SWEEP", "") if failed and not by_input else _holder(trial, store, sweep, name)
     look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
     alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"

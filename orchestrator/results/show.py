@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.results.rerun import by_input, commands
+from orchestrator.results.rerun import commands, failed_by_input
 from orchestrator.text import as_text, cut_rows, duration, number, size, table
 from trials.errors import ApetError, Problems
 from trials.sources.folders import SPLITS
@@ -196,7 +196,7 @@ def text(shown: Shown) -> str:
 
 
 def _rerun_text(shown: Shown) -> list[str]:
-    if not by_input(shown.row):
+    if not failed_by_input(shown.row):
         return ["to run it alone", *(f"  {command}" for command in shown.rerun)]
     mended, restored = shown.rerun
     made = ["with its weights or data mended, which makes new trials", f"  {mended}"]
