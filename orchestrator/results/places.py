@@ -178,7 +178,7 @@ class Places:
         option, asked = f"--{what} {name}={folder}", [one for one in self._first if one.what == what]
         mine = [one for one in asked if one.name == name]
         if not mine:
-            names = dict.fromkeys(one.name for one in asked)
+            names = sorted({one.name for one in asked})
             return f"{option}: no trial that would run again needs it; {choices(name, names)}"
         if any(_fault(one.content, _whole(folder)) is None for one in mine):
             return None

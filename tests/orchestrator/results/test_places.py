@@ -193,7 +193,7 @@ def test_a_folder_of_another_content_is_refused(study: Study, tmp_path: Path) ->
         (["--data", f"rte={tmp_path}/rte"], ["not what trial", "train.jsonl of 49 bytes", "sha256"]),
         (["--data", f"rte={data}/reviews"], ["it holds what trials were given as rotten_tomatoes"]),
         (["--data", f"rte={tmp_path}/nothing"], ["nothing: not found"]),
-        (["--data", f"mnli={data}/rte"], ["--data mnli=", "no trial", "rotten_tomatoes, rte, sst2"]),
+        (["--data", f"mnli={data}/rte"], ["--data mnli=", "no trial", "Choices: rotten_tomatoes, rte, sst2"]),
         (["--weights", f"mine={other}"], ["d_model is 32, not 64"]),
         (["--weights", f"mine={changed}"], ["tokenizer.json of 8 bytes"]),
         (["--weights", "mine"], ["give a name and a folder"]),
