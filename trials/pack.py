@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from trials.canonical import canonical
 from trials.errors import ApetError
 from trials.setup import Setup
+from trials.sources.locations import recorded
 from trials.trial import SPEC_VERSION, Trial
 
 
@@ -17,13 +19,21 @@ from trials.trial import SPEC_VERSION, Trial
 class Sources:
     """Where weights and data were found; no part of a trial's identity.
 
-    Each is a location string: ``package:NAME``, ``hub:ID@REVISION``, ``random:RECIPE`` or
-    ``folder:/absolute/path``. ``targets`` maps every task of ``evaluate_on`` to its location.
+    Each is a location string of :mod:`trials.sources.locations`, whole, so that any process of any folder finds it.
+    ``targets`` maps every task of ``evaluate_on`` to its location.
     """
 
     weights: str
     data: str
     targets: Mapping[str, str] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """What a row says of them: a folder that the sweep names relatively stays relative."""
+        return {
+            "weights_source": recorded(self.weights),
+            "data_source": recorded(self.data),
+            "transfer_sources": {task: recorded(place) for task, place in self.targets.items()},
+        }
 
 
 @dataclass(frozen=True)

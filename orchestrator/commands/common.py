@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,14 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a key of the sweep file: training.steps=30. May be repeated."
     ),
 ]
+DataGiven = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="TASK=DIR", help="Where the data of a task is now, checked by content."),
+]
+WeightsGiven = Annotated[
+    list[str] | None,
+    typer.Option("--weights", metavar="NAME=DIR", help="Where the weights of a backbone are now, likewise."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
@@ -48,6 +57,22 @@ def _finite(value: Any) -> Any:
 def say(text: str) -> None:
     """One line for the person at the terminal, on stderr."""
     typer.echo(text, err=True)
+
+
+def folders(option: str, values: list[str] | None) -> dict[str, list[Path]]:
+    """Folders by name, as ``NAME=DIR`` gives them.
+
+    Raises:
+        ApetError: a value that is no such pair.
+    """
+    found: dict[str, list[Path]] = {}
+    for value in values or ():
+        name, equals, folder = value.partition("=")
+        if not (name and equals and folder):
+            example = "rte=data/rte" if option == "--data" else "t5-xl=models/t5-xl"
+            raise ApetError(f"{option} {value}: give a name and a folder, as in {option} {example}")
+        found.setdefault(name, []).append(Path(folder))
+    return found
 
 
 def one_of(options: Mapping[str, object]) -> None:

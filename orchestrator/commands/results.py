@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.common import Json, MaybeStoreUri, Set, StoreUri, Where, maybe_sweep, one_of, print_json, say
+from orchestrator.commands.common import (
+    DataGiven,
+    Json,
+    MaybeStoreUri,
+    Set,
+    StoreUri,
+    WeightsGiven,
+    Where,
+    folders,
+    maybe_sweep,
+    one_of,
+    print_json,
+    say,
+)
 
 
 class Format(StrEnum):
@@ -50,6 +63,8 @@ def show(
         str | None, typer.Option(metavar="SWEEP", help="Look in a sweep: a file, or a built-in one.")
     ] = None,
     settings: Set = None,
+    data: DataGiven = None,
+    weights: WeightsGiven = None,
     pack: Annotated[
         bool, typer.Option("--pack", help="Print the pack of this trial alone, for `python -m workers.run`.")
     ] = False,
@@ -59,12 +74,15 @@ def show(
 
     Also the error and log of a failed one, and the command that runs it alone.
     """
+    from orchestrator.results.places import Given
     from orchestrator.results.show import pack_of, text
     from orchestrator.results.show import show as look
     from trials.store.store import Store
 
     one_of({"--pack": pack, "--json": as_json})
-    found = look(trial, Store(store) if store is not None else None, maybe_sweep(sweep, settings))
+    one_of({"--sweep": sweep is not None, "--data or --weights": data or weights})
+    given = Given(None, folders("--data", data), folders("--weights", weights))
+    found = look(trial, Store(store) if store is not None else None, maybe_sweep(sweep, settings), given)
     if pack:
         typer.echo(pack_of(found).to_json())
     elif as_json:

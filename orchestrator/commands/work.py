@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.common import (
+    DataGiven,
     Json,
     MaybeStoreUri,
     Set,
     StoreUri,
     SweepName,
+    WeightsGiven,
     Where,
+    folders,
     load_sweep,
     maybe_sweep,
     print_json,
@@ -127,7 +130,7 @@ def run(
         max_concurrent=max_concurrent,
         quiet=context.obj.quiet,
     )
-    _finish(summary, known, {trial.trial_id for trial in loaded.trials()})
+    _finish(summary, known, {trial.trial_id for trial in loaded.trials()}, [("--sweep", _at_hand(loaded, sweep))])
 
 
 def status(
@@ -156,6 +159,11 @@ def resubmit(
     store: StoreUri,
     where: Where = None,
     limit: Limit = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="SWEEP", help="Take weights and data from where this sweep has them now.")
+    ] = None,
+    data: DataGiven = None,
+    weights: WeightsGiven = None,
     address: Address = None,
     max_concurrent: MaxConcurrent = None,
     dry_run: DryRun = False,
@@ -163,27 +171,39 @@ def resubmit(
 ) -> None:
     """Make new attempts at failed trials.
 
-    Straight from the store: the sweep file isn't needed.
+    Straight from the store: the sweep file isn't needed. Weights and data that have moved are looked for from the store
+    and the current folder; elsewhere, --sweep, --data and --weights say where they are.
     """
+    from orchestrator.results.places import Given
     from orchestrator.results.resubmit import failed
     from orchestrator.results.resubmit import resubmit as again
     from orchestrator.text import number
     from trials.store.store import Store
 
     _only_with_dry_run(dry_run, as_json)
-    known = Store(store)
+    known, quiet = Store(store), context.obj.quiet
+    given = Given(maybe_sweep(sweep, None), folders("--data", data), folders("--weights", weights))
     if dry_run:
-        to_do = failed(known, where, limit)
+        to_do = failed(known, where, limit, given)
         _print_trials([todo.trial for todo in to_do], {todo.trial.trial_id: "failed" for todo in to_do}, as_json)
         say(f"{number(len(to_do), 'failed trial')} would run again; nothing was run")
         return
     summary = again(
-        known, where=where, limit=limit, address=address, max_concurrent=max_concurrent, quiet=context.obj.quiet
+        known, where=where, limit=limit, given=given, address=address, max_concurrent=max_concurrent, quiet=quiet
     )
     if summary.asked == 0:
         say(f"nothing to do: no failed trial in {store}{' fulfils the condition' if where else ''}")
         return
-    _finish(summary, known, known.visible())
+    by_name = [(option, one) for option, some in (("--data", data), ("--weights", weights)) for one in some or ()]
+    _finish(summary, known, known.visible(), [("--sweep", sweep), *by_name])
+
+
+def _at_hand(sweep: Sweep, name: str) -> str | None:
+    """What `resubmit` is to be told of a sweep that finds folders: wherever it and the store are, they are there."""
+    folder = any(
+        trial.backbone.weights.kind == "folder" or trial.task.data.kind == "folder" for trial in sweep.trials()
+    )
+    return name if folder and not sweep.settings else None
 
 
 def _say_skipped(sweep: Sweep) -> None:
@@ -234,28 +254,37 @@ def _print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool
         typer.echo(table(list(rows[0]), [list(row.values()) for row in rows]))
 
 
-def _finish(summary: Summary, store: Store, trial_ids: Collection[str]) -> None:
-    """What to do next, and the exit code: 128 and the signal that stopped it, or 1 when any trial has failed."""
+def _finish(
+    summary: Summary, store: Store, trial_ids: Collection[str], places: Sequence[tuple[str, str | None]]
+) -> None:
+    """What to do next, and the exit code: 128 and the signal that stopped it, or 1 when any trial has failed.
+
+    Args:
+        summary: what was done.
+        store: where.
+        trial_ids: that were asked for.
+        places: options of `resubmit` that say where weights and data are.
+    """
     with tolerant(sys.stderr):
         say(f"{summary}; store {store.uri}")
     visible = store.visible() if store.exists() else {}
     failed = sum(state == "failed" for trial_id, (state, _) in visible.items() if trial_id in trial_ids)
     if failed:
-        _advise(store, trial_ids)
+        told = [f"{option} {shlex.quote(value)}" for option, value in places if value is not None]
+        _advise(store, trial_ids, " ".join(["apet resubmit --store", shlex.quote(store.uri), *told]))
     if summary.stopped:
         raise typer.Exit(128 + summary.stopped)
     if failed:
         raise typer.Exit(1)
 
 
-def _advise(store: Store, trial_ids: Collection[str]) -> None:
+def _advise(store: Store, trial_ids: Collection[str], command: str) -> None:
     """What to do about failed trials, those by their input apart: `apet resubmit` refuses data that was mended."""
     from trials.failures import BAD_INPUT
 
     rows = store.trials().select(["trial_id", "state", "failure_class"]).to_pylist()
     classes = [row["failure_class"] for row in rows if row["state"] == "failed" and row["trial_id"] in trial_ids]
     mend, again = classes.count(BAD_INPUT), len(classes) - classes.count(BAD_INPUT)
-    command = f"apet resubmit --store {shlex.quote(store.uri)}"
     if mend:
         say(
             f"{mend} failed by their weights or data: `apet show TRIAL` says why; mend them and run the sweep again, "

@@ -57,9 +57,7 @@ class Ledger:
             failure_class=why.failure_class,
             error_class=why.error_class,
             error_message=why.reason,
-            weights_source=todo.sources.weights,
-            data_source=todo.sources.data,
-            transfer_sources=dict(todo.sources.targets),
+            **todo.sources.columns(),
             sweep=todo.sweep,
             finished_at=datetime.now(UTC),
         )

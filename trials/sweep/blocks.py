@@ -12,6 +12,7 @@ from trials.errors import ApetError
 from trials.sources import locations as sources
 from trials.sweep import acting
 from trials.sweep.check import Findings
+from trials.sweep.paths import is_whole
 from trials.sweep.rules import BROKEN
 from trials.sweep.schema import Block, SweepFile
 from trials.sweep.yaml import Path
@@ -59,7 +60,7 @@ class Finder:
         found: tuple[BackboneRef, str] | None = self._once(where, asked, sources.find_weights, name, model_dir, **given)
         if found is None:
             return None
-        self.weights.setdefault(*found)
+        self.weights.setdefault(found[0], self._location(folder, found[1]))
         return found[0]
 
     def task(self, entry: Any, path: Path) -> Data | None:
@@ -74,12 +75,18 @@ class Finder:
         if not found:
             return None
         ref = TaskRef(name, found[0], **acting.limits(name, found[1], given))
-        self.data.setdefault(ref, found[1])
+        self.data.setdefault(ref, self._location(folder, found[1]))
         return Data(task, ref, path)
 
     def _path(self, text: str) -> pathlib.Path:
         path = pathlib.Path(text)
         return self.folder / (path.expanduser() if text.startswith("~/") else path)
+
+    def _location(self, text: str | None, found: str) -> str:
+        """Where something was found, relative to the sweep's folder where the sweep says it so."""
+        if text is None or is_whole(text):
+            return found
+        return sources.below(self.folder, str(pathlib.Path(text)))
 
     def _once(self, path: Path, key: Any, find: Any, *args: Any, **named: Any) -> Any:
         """The result of ``find``, remembered; its error is reported at every place that asks."""

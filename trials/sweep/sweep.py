@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from trials.errors import ApetError, choices
 from trials.pack import Sources
+from trials.sweep import paths
 from trials.sweep import yaml as sweep_yaml
 from trials.sweep.check import Findings, structure
 from trials.sweep.enumeration import Enumerated, enumerate_trials
 from trials.sweep.schema import LONGEST_NAME, SweepFile
-from trials.trial import Trial
+from trials.trial import Source, Trial
 
 Auto = Literal["auto"]
 
@@ -144,16 +144,15 @@ class Sweep:
                 f"trial {trial.trial_id} is not of sweep {self.name}; `apet plan` lists its trials"
             ) from None
 
+    def place_of(self, content: Source) -> str | None:
+        """Where the sweep found weights or data of some content, whatever it names them; None: it has none of it."""
+        places = [(ref.weights, place) for ref, place in self._found.weights.items()]
+        places += [(ref.data, place) for ref, place in self._found.data.items()]
+        return next((place for source, place in places if source == content), None)
+
     def standalone(self) -> str:
         """The text so that it means the same wherever it lies on this machine: its name and whole paths stand in it."""
-        document = sweep_yaml.read(self.text, self.where)
-        changes: dict[sweep_yaml.Path, Any] = {} if "name" in document.data else {("name",): self.name}
-        for path in document.values:
-            if path and path[-1] in ("model_dir", "data_dir"):
-                folder = reduce(lambda value, part: value[part], path, document.data)
-                if not folder.startswith(("/", "~/")):
-                    changes[path] = str((self.folder / folder).absolute())
-        return sweep_yaml.edited(self.text, changes) if changes else self.text
+        return paths.standalone(sweep_yaml.read(self.text, self.where), self.folder, self.name)
 
     def with_(self, settings: Sequence[str]) -> Sweep:
         """The sweep with some values replaced, validated like the file.

@@ -161,9 +161,7 @@ class Recorder:
 
     def _row(self, member: Member, columns: Record) -> Record:
         shared: Record = {
-            "weights_source": self.pack.sources.weights,
-            "data_source": self.pack.sources.data,
-            "transfer_sources": dict(self.pack.sources.targets),
+            **self.pack.sources.columns(),
             "attempt": member.attempt,
             "attempt_id": self._attempts[member.trial.trial_id],
             "sweep": self.pack.sweep,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -110,7 +111,7 @@ def apart() -> Iterator[None]:
 def folder() -> Iterator[Path]:
     """A temporary directory, removed at the end, whether we or our guardian live to see it."""
     base = Path(tempfile.gettempdir())
-    if len(str(base)) > 30:  # Ray puts sockets below, whose paths have at most 107 bytes
+    if len(os.fsencode(base)) > 30:  # Ray puts sockets below, whose paths have at most 107 bytes
         base = Path("/tmp")
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     with guarded(directory):

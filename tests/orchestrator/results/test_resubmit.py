@@ -98,7 +98,7 @@ def test_the_targets_of_a_transfer_are_checked_too(store: Store, reviews: TaskRe
 
 
 def test_a_row_without_sources_is_refused(store: Store, reviews: TaskRef, tmp_path: Path) -> None:
-    add(store, trial(0, task=reviews), "failed", tmp_path, weights_source=None)
+    add(store, trial(0, task=reviews), "failed", tmp_path, data_source=None)
     with pytest.raises(ApetError, match="doesn't say where"):
         resubmit(store)
 

@@ -116,7 +116,7 @@ def test_folders_are_relative_to_the_file_and_no_part_of_an_id(tmp_path: Path) -
         (trial,) = found.trials()
         ids.add(trial.trial_id)
         where = found.sources(trial)
-        assert (where.weights, where.data) == (f"folder:{tmp_path / name / 'm'}", f"folder:{tmp_path / name / 'd'}")
+        assert (where.weights, where.data) == (f"folder:{tmp_path / name}/./m", f"folder:{tmp_path / name}/./d")
         assert found.name == "my-sweep"
         assert trial.task.train_rows == 2
     assert len(ids) == 1
