@@ -2,9 +2,9 @@
 
 It does what a file ``behaviour.json`` in the store says of a trial: ``die`` (the process exits), ``die-once``,
 ``raise``, ``fail``, ``fail-first`` (before the others of its pack train), ``diverge``, ``lie`` (says completed, writes
-nothing), ``sleep:SECONDS`` (so many a step) or ``deaf:SECONDS`` (and never looks whether it should stop). ``start:
-die`` is of the worker, ``sick: NODE``, or ``any``, of a node where every pack meets a broken card; on other nodes packs wait
-until that one gets nothing more.
+nothing), ``sleep:SECONDS`` (so many a step) or ``deaf:SECONDS`` (and never looks whether it should stop).
+``start: die`` is of the worker, ``sick: NODE``, or ``any``, of a node where every pack meets a broken card; on other
+nodes packs wait until that one gets nothing more.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ readers list, workers add, merging two stores is copying files. Layout, below th
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -27,14 +26,13 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trials.errors import ApetError
 from trials.store import liveness, views
 from trials.store.files import Files
 from trials.store.reading import Reader
 from trials.store.record import CURVES, SCHEMA, Record, attempt_table, curve_table
-from trials.store.seal import seal_parquet
+from trials.store.seal import parquet
 
 _STATES = pa.schema([SCHEMA.field(n) for n in ("trial_id", "attempt_id", "attempt", "state", "schema_version")])
 
@@ -94,12 +92,12 @@ class Store:
             ApetError: the store can't be written.
         """
         path = _path("attempts", row["attempt_id"], "parquet")
-        data = _parquet(attempt_table(row))
+        data = parquet(attempt_table(row))
         if self._files.exists(path):  # written by a try that was told it had failed
             assert self._files.read(path) == data, f"{path} is there with another content: an attempt is written once"
             return
         if curve:
-            self._files.write(_path("curves", row["attempt_id"], "parquet"), _parquet(curve_table(row, curve)))
+            self._files.write(_path("curves", row["attempt_id"], "parquet"), parquet(curve_table(row, curve)))
         self._files.write(path, data)
 
     def has(self, attempt_id: str) -> bool:
@@ -292,14 +290,3 @@ def _escaped(name: str) -> str:
     """A sweep's name as the beginning of a file's: no two become one, and none is hidden."""
     safe = quote(name, safe="")
     return f"%{ord(safe[0]):02X}{safe[1:]}" if safe.startswith((".", "_")) else safe
-
-
-def _parquet(table: pa.Table) -> bytes:
-    """A table as a sealed Parquet file; a small one needs no statistics, and is read faster without."""
-    sink = io.BytesIO()
-    if len(table) > 100:
-        pq.write_table(table, sink)
-    else:
-        plain = {"write_statistics": False, "use_dictionary": False, "store_schema": False, "compression": "none"}
-        pq.write_table(table, sink, **plain)
-    return seal_parquet(sink.getvalue())
