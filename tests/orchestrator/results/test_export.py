@@ -3,98 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import yaml
+from exports_for_tests import FAMILIES, LORA, batch, headless, in_peft, kept, outputs, trained, trial_of
 from safetensors.torch import load_file
 from shell import SMALL, apet, refused, row, small, stored
-from weights_for_tests import on_weights, write_weights
 
 import orchestrator
-from trials import backbones
 from trials.errors import ApetError
 from trials.modules.methods import count_of
-from trials.store.record import new_attempt_id, record
-from trials.store.store import Store
 from trials.sweep.sweep import Sweep
-from trials.trial import Method, Trial
-from workers.backbone import load as loading
-from workers.backbone.load import Backbone
+from trials.trial import Method
 from workers.modules import soft_tokens
 from workers.modules.file import ModuleFile
-
-FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
-
-
-def trial_of(name: str, method: Method, **fields: Any) -> Trial:
-    text = SMALL.replace("[tiny-bert, tiny-t5]", f"[{name}]")
-    return replace(Sweep.parse(text).trials()[0], method=method, **fields)
-
-
-def headless(head: str) -> dict[str, Any]:
-    """An encoder without a language-model head."""
-    ref = backbones.get("tiny-bert")
-    return {"backbone": replace(ref, shape=replace(ref.shape, lm_head=False), head_scale=0.3), "head": head}
-
-
-def trained(trial: Trial, location: str | None = None) -> tuple[ModuleFile, Backbone]:
-    """A module with every scalar drawn, and the backbone it belongs to."""
-    backbone = loading.load(trial.backbone, location or f"random:{trial.backbone.name}")
-    count = count_of(trial.method, trial.backbone)
-    assert count is not None
-    theta = torch.from_numpy(np.random.RandomState(7).randn(count).astype(np.float32)) * 0.2
-    head = torch.randn(2, trial.backbone.shape.d_model) if trial.head == "trained" else None
-    return ModuleFile(trial, 2, backbone.weights_digest, "fp32", theta, head), backbone
-
-
-def kept(folder: Path, module: ModuleFile, **columns: Any) -> Store:
-    """A store that holds one module."""
-    store = Store(folder / "store", create=True)
-    attempt_id = new_attempt_id(module.trial.trial_id, 0)
-    uri = store.save_module(module.trial.trial_id, attempt_id, module.to_bytes())
-    columns = {"attempt_id": attempt_id, "module_uri": uri, **columns}
-    store.append(record(module.trial, state="completed", **columns))
-    return store
-
-
-def batch(family: str, padding: str = "right") -> dict[str, torch.Tensor]:
-    """Three rows, the second one padded; BERT has two texts in each, T5 a start of its answer."""
-    ids = torch.arange(3 * 7).view(3, 7) * 31 % 2000 + 10
-    mask = torch.ones_like(ids)
-    mask[1, slice(5, 7) if padding == "right" else slice(0, 2)] = 0
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    if family == "bert":
-        inputs["token_type_ids"] = (torch.arange(7) > 3).long().expand(3, 7)
-    if family == "t5":
-        inputs["decoder_input_ids"] = ids[:, :4]
-    return inputs
-
-
-@torch.no_grad()
-def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits; hidden states of a BERT without a language-model head."""
-    out = model(**inputs)
-    found: torch.Tensor = out.logits if hasattr(out, "logits") else out.last_hidden_state
-    return found
-
-
-def in_peft(model: Any, folder: Path) -> Any:
-    """The model with the adapter of a folder."""
-    from peft import PeftModel
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*(missing|unexpected|ignoring)")
-        return PeftModel.from_pretrained(model, str(folder)).eval()
-
-
-LORA = Method("lora", rank=3, alpha=7.0)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -232,76 +156,3 @@ def test_folders_that_hold_something_and_damaged_modules(tmp_path: Path) -> None
         file.write_bytes(wrong)
         refused(*words, tmp_path / "empty", says=[says, str(file.relative_to(store.uri))])
     assert not any((tmp_path / "empty").iterdir())
-
-
-def code_of(card: str) -> list[str]:
-    """The Python blocks of a card."""
-    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-
-
-@pytest.mark.parametrize("where", ["folder", "random"])
-@pytest.mark.parametrize("method", [LORA, Method("prompt", tokens=3)], ids=lambda m: m.name)
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_code_of_a_card_loads_what_was_trained(
-    name: str, method: Method, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By PEFT's own classes where it can: of a folder, by nothing but what is in the export."""
-    one, location = trial_of(name, method), f"random:{name}"
-    if where == "folder":
-        folder = write_weights(name, tmp_path / "my model's")
-        one, location = on_weights(one, folder), f"folder:{folder}"
-    module, backbone = trained(one, location)
-    found = {"weights_source": location, "sweep": "small", "test_score": 0.25, "metrics": {"f1": 0.125}}
-    orchestrator.export(one.trial_id, kept(tmp_path, module, **found), "peft", tmp_path / "out")
-    inputs = batch(backbone.ref.family)
-    expected = outputs(in_peft(backbone.model, tmp_path / "out"), inputs)
-    codes = code_of((tmp_path / "out" / "README.md").read_text())
-    automatic = where == "folder" and (name, method.name) != ("tiny-bert", "prompt")
-    assert ["AutoPeftModel" in code for code in codes] == ([True, False] if automatic else [False])
-    monkeypatch.chdir(tmp_path / "out")
-    for code in codes:
-        names: dict[str, Any] = {}
-        exec(code, names)
-        torch.testing.assert_close(outputs(names["model"].eval(), inputs), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_the_card_of_a_module_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, backbone = trained(trial_of("tiny-bert", Method("adapter", bottleneck=2)))
-    modules = module.onto(backbone)
-    ours = outputs(backbone.model, batch("bert"))
-    modules.close()
-    orchestrator.export(module.trial.trial_id, kept(tmp_path, module), "safetensors", tmp_path / "out")
-    monkeypatch.chdir(tmp_path / "out")
-    [code] = code_of(Path("README.md").read_text())
-    names: dict[str, Any] = {}
-    exec(code, names)
-    assert torch.equal(outputs(names["backbone"].model, batch("bert")), ours)
-
-
-def test_what_a_card_says(tmp_path: Path) -> None:
-    module, _ = trained(trial_of("tiny-bloom", LORA))
-    module = replace(module, trial=replace(module.trial, backbone=backbones.get("bloom-560m")), weights_digest="d1ge5t")
-    count = count_of(LORA, module.trial.backbone)
-    assert count is not None
-    module = replace(module, theta=torch.zeros(count), precision="bf16")
-    found = {"sweep": "a|b `c`", "test_score": 0.25, "metric": "accuracy", "metrics": {"f1": 0.125}, "test_rows": 1638}
-    store = kept(tmp_path, module, **found, data_source="folder:data/rte", versions={"torch": "2.13.0"})
-    orchestrator.export(module.trial.trial_id, store, "peft", tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    _, header, text = card.split("---\n", 2)
-    hub = module.trial.backbone.weights
-    assert yaml.safe_load(header) == {"tags": ["apet"], "library_name": "peft", "base_model": hub.name}
-    assert f"revision={hub.version!r}, dtype=torch.bfloat16" in text
-    for line in (
-        f"Trial `{module.trial.trial_id}` of sweep `` a|b `c` ``",
-        "rank 6, zero where a branch doesn't reach",
-        "| test_score | 0.25 |",
-        "| f1 | 0.125 |",
-        "| digest of the weights as loaded | `d1ge5t` |",
-        "| precision | `bf16` |",
-        "| data found at | `folder:data/rte` |",
-        "| rows (train/validation/test) | `-/-/1,638` |",
-        "| version of torch | `2.13.0` |",
-    ):
-        assert line in text
-    assert json.dumps(json.loads(module.trial.spec), indent=1, ensure_ascii=False) in text
