@@ -1,4 +1,4 @@
-"""Trained modules in a store, and PEFT's own outputs, for tests of what leaves the store."""
+"""Trained modules, stores that hold one, and what models with them give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card of an export: what it says is so, and the code in it runs."""
+"""The card beside an export: its code loads what was trained, and it says on what and how well."""
 
 from __future__ import annotations
 
