@@ -185,6 +185,7 @@ def test_peak_memory_is_some_where_it_cannot_be_reset(monkeypatch: pytest.Monkey
     assert peak_memory_bytes("cpu") > 2**20
 
 
+@pytest.mark.slow
 @families
 def test_twenty_packs_leave_memory_and_backbone_as_they_were(
     name: str, folder: Path, tmp_path: Path, trial: Any

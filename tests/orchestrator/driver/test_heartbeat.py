@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.driver.ray.heartbeat import Heartbeat
-from orchestrator.driver.signals import Stop
+from orchestrator.driver.signals import SAME_S, Stop
 from trials.errors import ApetError
 from trials.store.store import Store
 
@@ -120,6 +120,7 @@ def test_the_first_signal_asks_and_the_second_stops() -> None:
         assert not stop.asked
         os.kill(os.getpid(), signal.SIGINT)
         assert eventually(lambda: stop.asked)
+        time.sleep(SAME_S * 1.2)  # sooner, it is the same wish
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
