@@ -8,9 +8,11 @@ from typing import Any
 
 from trials.pack import Member, Pack, Sources
 from trials.setup import Setup
-from trials.sources.locations import find_data
+from trials.sources.digests import folder_digest
+from trials.sources.folders import data_files
+from trials.sources.locations import SCHEME
 from trials.store.store import Store
-from trials.trial import Trial
+from trials.trial import Source, Trial
 from workers.worker import Worker
 
 GOOD = ("a fine film", "a warm and funny story", "great acting", "it is a joy to watch")
@@ -19,8 +21,9 @@ BAD = ("a dull film", "a cold and boring story", "bad acting", "it is a pain to 
 
 
 def given(one: Trial, folder: Path) -> Trial:
-    """The trial with what the folder holds now as its data: a worker compares."""
-    return replace(one, task=replace(one.task, data=find_data(one.task.name, folder)[0]))
+    """The trial with what the folder holds now as its data, whether it can be read or not: a worker compares."""
+    data = Source("folder", SCHEME, folder_digest(data_files(folder).values()))
+    return replace(one, task=replace(one.task, data=data))
 
 
 def pack_of(folder: Path, *trials: Trial, attempt: int = 0) -> Pack:
