@@ -79,7 +79,7 @@ def grid(panels: int, height: float = 3.7, share_x: bool = True) -> tuple[Figure
     axes = figure.subplots(down, across, sharex=share_x, sharey=True, squeeze=False).flatten().tolist()
     for unused in axes[panels:]:
         unused.remove()
-    for ax in axes[: across * down]:
+    for ax in axes[:panels]:
         ax.tick_params(labelbottom=True, length=3, width=0.8)
     return figure, axes[:panels]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from study_rows import curve, study, write
 
+from orchestrator.reporting import draw
 from orchestrator.reporting.report import report
 from trials.store.store import Store
 
@@ -48,3 +50,11 @@ def test_steps_are_whole_numbers(tmp_path: Path) -> None:
     ticks = re.findall(r'<g id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', drawing, re.DOTALL)
     assert {"2", "3", "4"} <= set(ticks)
     assert not [tick for tick in ticks if not tick.isdigit()]
+
+
+@pytest.mark.parametrize("panels", range(1, 8))
+def test_any_number_of_panels_is_drawn(panels: int) -> None:
+    """A row that isn't full has places without a panel."""
+    figure, axes = draw.grid(panels)
+    assert len(axes) == panels
+    assert draw.svg(figure).count('<g id="axes_') == panels
