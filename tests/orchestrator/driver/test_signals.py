@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,25 @@ def test_a_signal_ends_a_run_soon_with_checkpoints_and_a_summary(way: str, folde
         assert all(file.stat().st_mtime_ns > m for file, m in zip(checkpoints(store), before, strict=True))
     assert len(checkpoints(store)) == 2
     assert list((store / "runs").iterdir()) == []
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+def test_a_job_that_ray_stops_keeps_its_checkpoints(folder: Path) -> None:
+    """``ray job stop``: SIGTERM to the driver's group, and SIGKILL to what is left three seconds later."""
+    driver, store = apet_run(folder, "store", sweep="long.yaml"), folder / "store"
+    driver.wait_until(lambda: len(checkpoints(store)) == 2, seconds=300)
+    before, start = [file.stat().st_mtime_ns for file in checkpoints(store)], time.monotonic()
+    os.killpg(driver.process.pid, signal.SIGTERM)
+    time.sleep(3.0)
+    with suppress(ProcessLookupError):
+        os.killpg(driver.process.pid, signal.SIGKILL)
+    driver.process.wait(timeout=60)
+    driver.gone_after()
+    assert time.monotonic() - start < ENDS_S, driver.said()
+    assert "stopping" in driver.said()
+    assert len(checkpoints(store)) == 2
+    assert all(file.stat().st_mtime_ns > m for file, m in zip(checkpoints(store), before, strict=True))
 
 
 @pytest.mark.cluster
