@@ -1,7 +1,7 @@
 """What our modules are measured against: the same function in PEFT, on real biases, or in torch's own layers.
 
-``tests/workers/test_references.py`` holds each of them equal to ours (outputs, gradients, steps of AdamW), so that
-``benchmarks/modules.py`` compares the speed of equal things.
+``tests/workers/modules/test_references.py`` holds each of them equal to ours (outputs, gradients, steps of AdamW), so
+that ``benchmarks/modules.py`` compares the speed of equal things.
 """
 
 from __future__ import annotations

@@ -30,12 +30,14 @@ class Running:
 
     Args:
         open: those of its trials that have not ended, by trial_id.
+        since: when it got it, by the dispatch's clock.
         node, host: where it runs, see :class:`Death`; empty until it is known.
         unseen: of a row that the worker says it wrote, and that the driver doesn't see.
     """
 
     planned: PlannedPack
     open: dict[str, Todo]
+    since: float
     node: str = ""
     host: str = ""
     unseen: Death | None = None
@@ -140,7 +142,9 @@ class Dispatch:
         if not queue:
             del self._queues[warmth]
         pack = planned.pack(f"{self.run_id}-{next(self._numbers)}")
-        self.running[pack.pack_id] = Running(planned, {todo.trial.trial_id: todo for todo in planned.members})
+        self.running[pack.pack_id] = Running(
+            planned, {todo.trial.trial_id: todo for todo in planned.members}, self.now()
+        )
         self.on_start(pack)
         return pack
 
@@ -163,7 +167,9 @@ class Dispatch:
             todo = running.open.pop(ended.trial_id, None)
             if todo is None:
                 continue
-            if ended.state == INTERRUPTED or ended.attempt_id is None or self._seen(ended.attempt_id):
+            if ended.state == INTERRUPTED and not self.stopping:
+                self._back(todo, running.planned.setup, _stopped(running))
+            elif ended.state == INTERRUPTED or ended.attempt_id is None or self._seen(ended.attempt_id):
                 self._ended(todo, ended)
             else:
                 why = f"the worker wrote the row of attempt {ended.attempt_id} where the driver doesn't see it"
@@ -183,7 +189,7 @@ class Dispatch:
                 running.unseen = _no_row(running, "the worker ended its pack without a row for this trial")
                 self._back(todo, running.planned.setup, running.unseen)
         if running.unseen is not None:
-            self._blame(running.unseen)
+            self._blame(running.unseen, running.since)
         else:
             self.nodes.worked(running.node)
 
@@ -203,7 +209,7 @@ class Dispatch:
             else:
                 self._back(todo, running.planned.setup, why)
         if not self.stopping:
-            self._blame(why)
+            self._blame(why, running.since)
 
     def refused(self, pack_id: str) -> None:
         """A worker didn't begin its pack, for its node gets no more: the pack is the next one again."""
@@ -218,11 +224,11 @@ class Dispatch:
         self.on_over(pack_id)
         return running
 
-    def _blame(self, why: Death) -> None:
+    def _blame(self, why: Death, since: float) -> None:
         """Count a failure of a node; one that fails whatever it gets, gets nothing more."""
         if why.failure_class == PREEMPTED:
             return
-        note = self.nodes.failed(why.node, why)
+        note = self.nodes.failed(why.node, why, since, self.now())
         if note:
             self.on_note(note)
             if not self.others(self.nodes.excluded):
@@ -277,6 +283,12 @@ class Dispatch:
             return self.row_state(todo)
         except InfrastructureError:
             return None
+
+
+def _stopped(running: Running) -> Death:
+    """A worker that was told to stop while the run goes on, by a machine that is short of memory, say."""
+    why = "its worker was told to stop"
+    return Death("Stopped", why, why, PREEMPTED, running.node, running.host)
 
 
 def _no_row(running: Running, why: str) -> Death:

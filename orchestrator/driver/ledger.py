@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import pyarrow.compute as pc
 
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.planning.packing import Todo
+from trials.errors import ApetError
+from trials.failures import InfrastructureError
 from trials.store.record import Record, record
 from trials.store.retry import patiently
 from trials.store.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Ledger:
     """The attempts in one store, as the driver needs them. A store that hiccups is asked again, for some minutes;
     who asks gets an InfrastructureError when it can't be reached for longer than that.
+
+    Attributes:
+        patient: False while a run is being stopped: then the store is asked once.
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.store, self.patient = store, True
 
     @property
     def uri(self) -> str:
@@ -31,7 +40,7 @@ class Ledger:
 
     def state(self, todo: Todo) -> str | None:
         """The state of an attempt's row, None when there is none. Lists the store: for rare cases only."""
-        attempts = patiently(self.store.attempts)
+        attempts = self._ask(self.store.attempts)
         ours = pc.and_(pc.equal(attempts["trial_id"], todo.trial.trial_id), pc.equal(attempts["attempt"], todo.attempt))
         states = attempts.filter(ours)["state"].to_pylist()
         return str(states[0]) if states else None
@@ -46,7 +55,7 @@ class Ledger:
 
     def stored(self, attempt_id: str) -> bool:
         """Whether an attempt's row is there; looks at one file."""
-        return patiently(self.store.has, attempt_id)
+        return self._ask(self.store.has, attempt_id)
 
     def give_up(self, todo: Todo, why: Death) -> None:
         """Write the failed row of an attempt whose worker can't: it is gone, and retries are spent."""
@@ -61,8 +70,16 @@ class Ledger:
             sweep=todo.sweep,
             finished_at=datetime.now(UTC),
         )
-        row["log_uri"] = patiently(self.store.save_log, row["attempt_id"], why.log)
-        patiently(self._append, row)
+        row["log_uri"] = self._ask(self.store.save_log, row["attempt_id"], why.log)
+        self._ask(self._append, row)
+
+    def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self.patient:
+            return patiently(call, *args, **kwargs)
+        try:
+            return call(*args, **kwargs)
+        except (ApetError, OSError) as error:
+            raise InfrastructureError(str(error)) from error
 
     def _append(self, row: Record) -> None:
         """Write a row once: an attempt to write that failed may have left it."""

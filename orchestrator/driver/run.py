@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Counts, Dispatch
@@ -21,8 +22,7 @@ from orchestrator.planning.devices import Machine, here
 from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.setups import Setups
 from trials.errors import ApetError
-from trials.failures import InfrastructureError
-from trials.store.retry import patiently
+from trials.failures import PREEMPTED
 from trials.store.store import Store
 from trials.sweep.sweep import Resources
 from workers.pack.progress import Ended, Progress
@@ -158,7 +158,7 @@ def execute(
         store: where rows go; it is there and can be written.
         resources: of every pack, and new attempts at a trial whose worker was lost; None: the defaults.
         before: trials that were asked for and are done, for the display.
-        worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.messages.Launch`.
+        worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.launch.Launch`.
 
     Raises:
         ApetError: what is to run is more than there is, no worker starts, no cluster, a store that not every node sees,
@@ -188,7 +188,7 @@ def execute(
             counts = dispatch.counts
             at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
             _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
-            started = _tune(dispatch, Launch(ledger.uri, run_id, worker), place, stop, store, show)
+            started = _tune(dispatch, Launch(ledger.uri, run_id, worker), place, stop, ledger, show)
     finally:
         show.close()
         with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
@@ -238,7 +238,7 @@ def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
     show.start(tally)
 
 
-def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store: Store, show: Display) -> int:
+def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, ledger: Ledger, show: Display) -> int:
     """Run Tune until nothing waits; the number of workers that it started."""
     from orchestrator.driver.ray import loop
     from orchestrator.driver.ray.local import lookout
@@ -255,8 +255,9 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
         if stop.asked and not dispatch.stopping:
             dispatch.stopping = True
             show.note("stopping: what trains ends at its next batch and keeps a checkpoint; once more ends it at once")
-            with suppress(InfrastructureError):  # then packs end by themselves, or at the second Ctrl-C
-                patiently(store.request_stop, launch.run_id)
+            ledger.patient = False
+            with suppress(ApetError, OSError):  # then packs end by themselves, or when their time is up
+                ledger.store.request_stop(launch.run_id)
 
     workers: set[tuple[str, int]] = set()
     errors = 0
@@ -264,7 +265,7 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
         try:
             loop.once(dispatch, launch, place, on_step, workers)
         except KeyboardInterrupt:
-            dispatch.stopping = stop.ending = True
+            dispatch.stopping, stop.ending, ledger.patient = True, True, False
         except loop.WorkersDontStart as error:
             raise ApetError(f"no worker starts, {loop.STARTS} in a row died; the last said:\n{error}") from None
         except loop.RAY_ERRORS as error:
@@ -273,6 +274,6 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, store:
                 raise
             show.note(f"Ray Tune stopped ({error!r}); going on with what is left")
         for pack_id in list(dispatch.running):
-            dispatch.lost(pack_id, explain("Ray Tune ended before the pack"))
+            dispatch.lost(pack_id, replace(explain("Ray Tune ended before the pack"), failure_class=PREEMPTED))
     stop.ending = True
     return len(workers)

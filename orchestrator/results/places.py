@@ -166,8 +166,8 @@ class Places:
         key = _KEYS[one.what]
         if (one.sweep, key) not in self._read:
             folders: list[str] = []
-            for _, text in self._store.sweeps(one.sweep):
-                with suppress(ApetError):  # a damaged copy names none
+            with suppress(ApetError):  # a damaged copy names none
+                for _, text in self._store.sweeps(one.sweep):
                     folders += folders_of(text, key)
             self._read[one.sweep, key] = list(dict.fromkeys(folders))
         end = "" if path == "." else f"/{path}"

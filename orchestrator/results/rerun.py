@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,9 @@ def _holder(trial: Trial, store: Store | None, sweep: Sweep | None, name: str) -
     if sweep is not None:
         found.append((sweep.where, partial(Sweep.load, sweep.where)))
     elif store is not None:
-        found += [(where, partial(Sweep.parse, text, where, Path(where).parent)) for where, text in store.sweeps(name)]
+        with suppress(ApetError):  # a damaged copy holds nothing
+            for where, text in store.sweeps(name):
+                found.append((where, partial(Sweep.parse, text, where, Path(where).parent)))
     for source, load in found:
         try:
             held = trial in load().with_(settings).trials()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trials.failures import FAILURE_CLASSES
 from trials.trial import Trial
 
 SCHEMA_VERSION = 2  # 2: failure_class, ranks, micro_batch, threads
@@ -189,6 +190,7 @@ def attempt_table(row: Record) -> pa.Table:
     """
     assert row.keys() == set(SCHEMA.names), f"not a whole row: {sorted(row.keys() ^ set(SCHEMA.names))}"
     assert row["state"] in STATES, f"state {row['state']!r} is none of {STATES}"
+    assert row["failure_class"] in (None, *FAILURE_CLASSES), f"failure_class {row['failure_class']!r}"
     assert str(row["attempt_id"]).startswith(f"{row['trial_id']}-{row['attempt']}-"), row["attempt_id"]
     return pa.Table.from_pylist([{name: _missing(value) for name, value in row.items()}], schema=SCHEMA)
 

@@ -27,7 +27,7 @@ class Task:
         words: per family one word a class, in class order; BLOOM's with the leading space it needs.
         prompt: per family that takes the task a template with ``{column}`` per text column; BERT's also holds
             ``{mask}`` (verbalizer), and its other heads read the columns alone.
-        metric: what a score is, a name in ``workers/metrics.py``.
+        metric: what a score is, a name in ``workers/pack/metrics.py``.
         secondary: further metrics of a row, by name (``f1``).
         max_input_length: tokens, the prompt and special tokens included.
         max_generated_length: tokens of an answer, EOS excluded.

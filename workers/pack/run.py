@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from trials.failures import BAD_TRIAL
+from trials.failures import BAD_TRIAL, InfrastructureError
 from trials.modules.positions import Layout, layout
 from trials.pack import Pack
 from trials.sources.folders import SPLITS
@@ -135,6 +135,8 @@ class PackRun:
                     soft_tokens.check_room(placed, member.trial.backbone, longest)
                 layouts.append(placed)
                 self.states.append(TrialState(member, len(self.states)))
+            except (MemoryError, InfrastructureError):  # the machine's or the store's, not this trial's
+                raise
             except Exception as error:
                 failed.append(self.recorder.failed(member, error, BAD_TRIAL))
         return layouts, failed

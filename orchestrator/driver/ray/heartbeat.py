@@ -39,6 +39,7 @@ class Heartbeat:
         self._store, self._run_id, self._worker_id = store, run_id, worker_id
         self._beat_s, self._check_s = beat_s, check_s
         self._payload: dict[str, Any] = {}
+        self.told = False  # this worker alone was told to stop
         self._stop, self._closed, self._news = threading.Event(), threading.Event(), threading.Event()
         self._parent = os.getppid()
         self._look()
@@ -57,6 +58,7 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Stop this worker, whatever becomes of the run."""
+        self.told = True
         self._stop.set()
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ def probe(store: Store, run_id: str) -> None:
         ApetError: with the nodes that don't see it.
     """
     import ray
+    from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     uri, name = Ledger(store).uri, f"{run_id}-probe"
@@ -31,7 +32,11 @@ def probe(store: Store, run_id: str) -> None:
         blind = []
         for node in (node for node in ray.nodes() if node["Alive"]):
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            if not ray.get(sees.options(scheduling_strategy=there).remote(), timeout=PROBE_S):
+            try:
+                seen = ray.get(sees.options(scheduling_strategy=there).remote(), timeout=PROBE_S)
+            except RayError:  # it doesn't answer, or is gone meanwhile
+                seen = False
+            if not seen:
                 blind.append(node["NodeManagerAddress"])
     finally:
         store.end_run(name)

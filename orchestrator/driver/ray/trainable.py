@@ -20,7 +20,7 @@ import ray
 from ray import tune
 
 from orchestrator.driver.launch import Launch
-from orchestrator.driver.ray.deaths import broken
+from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded
 from orchestrator.driver.ray.resources import request
@@ -78,6 +78,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             time.sleep(UP_S)
             return {"done": False, UP: True}
         if not self.begun:
+            if self.heartbeat.told:  # by nobody of ours: whoever it was gets this process, another one takes the pack
+                raise WorkerBroken("Stopped", "its process was told to stop", self.node, socket.gethostname())
             if self.heartbeat.should_stop():
                 return {"done": True}
             if is_excluded(self.run_id, self.node):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from desk import LONG, Desk, preempted, seeds
 from fake_worker import todo
 
+from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import Death, broken, death, explain
 from orchestrator.driver.retries import IN_A_ROW
 from trials.failures import INFRASTRUCTURE, PREEMPTED, InfrastructureError
+from trials.store.store import Store
 from workers.pack.progress import Ended, Progress
 
 
@@ -200,3 +203,42 @@ def test_the_class_of_a_death_is_not_read_from_its_text(tmp_path: Path) -> None:
     gone = RayActorError()
     assert death(Told(tmp_path, gone, failures=0)).failure_class == PREEMPTED
     assert death(Told(tmp_path, gone, failures=1)).failure_class == INFRASTRUCTURE
+
+
+def test_an_interrupted_trial_of_a_run_that_goes_on_comes_back_for_nothing() -> None:
+    """Somebody ended its worker: the run itself isn't stopping."""
+    desk = Desk(todo(0), retries=0)
+    for _ in range(3):
+        desk.end(desk.take(), "interrupted", attempt_id=None)
+        assert desk.dispatch.waiting
+    desk.end(desk.take())
+    assert (desk.given_up, desk.dispatch.counts.completed, desk.dispatch.counts.interrupted) == ([], 1, 0)
+    desk = Desk(todo(0))
+    pack, desk.dispatch.stopping = desk.take(), True
+    desk.end(pack, "interrupted", attempt_id=None)
+    assert (desk.dispatch.waiting, desk.dispatch.counts.interrupted) == (False, 1)
+
+
+def test_packs_that_one_event_ends_are_one_failure_of_their_node() -> None:
+    desk = Desk(*(todo(i) for i in range(2 * IN_A_ROW)))
+    packs = [desk.take() for _ in range(2 * IN_A_ROW)]
+    for pack in packs:
+        desk.now += 1
+        desk.dispatch.lost(pack.pack_id, explain("memory ran out"))
+    assert (desk.notes, desk.dispatch.hopeless) == ([], "")
+
+
+def test_a_run_that_is_being_stopped_asks_a_store_that_is_away_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("trials.store.retry.wait", waits.append)
+    ledger = Ledger(Store(tmp_path / "gone"))
+    with pytest.raises(InfrastructureError, match="no store"):
+        ledger.state(todo(0))
+    assert sum(waits) > 200
+    waits.clear()
+    ledger.patient = False
+    with pytest.raises(InfrastructureError, match="no store"):
+        ledger.state(todo(0))
+    assert waits == []

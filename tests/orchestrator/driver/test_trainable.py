@@ -29,6 +29,8 @@ from workers.pack.progress import Progress
 class Beats:
     """A heartbeat that is written at once."""
 
+    told = False
+
     def __init__(self, store: Store) -> None:
         self.store = store
 
@@ -133,3 +135,11 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     one = {"CPU": 1.0}
     assert asked["cluster"] == [one | {"memory": 2.0**33}, one | {"memory": 2.0**33}, one]
     assert asked["alone"] == [one] * 6, "three workers that start, and three packs"
+
+
+def test_a_worker_that_alone_was_told_to_stop_takes_no_other_pack(store: Store, made: PackTrainable) -> None:
+    """It would be through with each at once, without a row: in a minute all that is left would have failed."""
+    begin(made, FakeWorker(store), pack_of(0.1))
+    made.heartbeat.told = True
+    with pytest.raises(WorkerBroken, match="told to stop"):
+        made.step()
