@@ -17,6 +17,7 @@ from trials.errors import ApetError
 from workers.backbone import load as loading
 from workers.backbone import tokenizer as tokenizers
 from workers.backbone import weights
+from workers.backbone.pretrained import tokenizer_of
 
 # Tokens of the published tokenizers: bert-base-uncased and what shares its vocabulary; BigScience's; Raffel et al.'s
 # 32 000 pieces and 100 sentinels
@@ -127,3 +128,21 @@ def test_loading_checks_the_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "read", read)
     with pytest.raises(ApetError, match="the tokenizer of another model"):
         loading.load(backbones.get("tiny-bloom"), "random:tiny-bloom")
+
+
+def test_t5_comes_with_sentencepiece_s_own_file(tmp_path: Path) -> None:
+    """The hub's T5 v1.1 has ``spiece.model`` and no other file of a tokenizer."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(weights.TOKENIZERS / "corpus.txt"),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=300,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    tokenizer = tokenizer_of(tmp_path)
+    assert "".join(tokenizer.tokenize("a good film")) == "▁a▁good▁film"
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1)
