@@ -17,7 +17,7 @@ from trials import keys
 from trials.errors import ApetError
 from trials.failures import BAD_INPUT, BAD_TRIAL, OUT_OF_MEMORY, InfrastructureError
 from trials.pack import Pack
-from trials.setup import Setup
+from trials.setup import Setup, beyond
 from trials.sources import locations
 from trials.store.store import Store
 from workers import allocator
@@ -78,7 +78,7 @@ class Worker:
         pass). A trial that diverges is a result.
 
         Raises:
-            ApetError: the set-up asks for a device that isn't here.
+            ApetError: the set-up asks for a device that isn't here, or for more than this release trains.
             InfrastructureError: anything else, such as a sick GPU or a store that can't be written for minutes. Trials
                 that haven't ended have no row, and keep their checkpoints; the worker must not be used again.
         """
@@ -138,6 +138,8 @@ class Worker:
 
     def _obey(self, setup: Setup) -> None:
         """Take the device and the threads of a pack, and begin to measure its memory."""
+        if why := beyond(setup):
+            raise ApetError(f"{why}; `apet plan` says what fits")
         self.device = device_of(setup.device)
         torch.set_num_threads(setup.threads or self._threads)
         if self.device == "cpu":

@@ -11,6 +11,7 @@ import pytest
 from worker_for_tests import BAD, GOOD, pack_of, rows_of, run, scores
 
 from trials import backbones
+from trials.errors import ApetError
 from trials.pack import Sources
 from trials.setup import Setup
 from trials.sources.locations import find_data
@@ -207,12 +208,18 @@ def test_a_row_says_how_its_engine_ran_and_not_what_was_asked(
         trial("tiny-bert", count=50, trial={"training": Training(steps=1, batch_size=4)}),
         Store(tmp_path / "s"),
     )
-    run(
-        Worker(store, engine=engine),
-        replace(pack_of(folder, one), setup=Setup("cpu", zero_stage=3, offload=True, threads=1)),
-    )
+    run(Worker(store, engine=engine), pack_of(folder, one))
     row = rows_of(store)[one.trial_id]
     assert (row["state"], row["zero_stage"], row["offload"]) == ("completed", *ran)
+
+
+@pytest.mark.parametrize("asked", [{"zero_stage": 3}, {"offload": True}, {"ranks": 2}, {"gpus": 2}], ids=str)
+def test_a_set_up_beyond_this_release_is_refused_and_not_ignored(
+    asked: dict[str, Any], folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    pack = replace(pack_of(folder, trial("tiny-bert", count=50)), setup=Setup("cpu", threads=1, **asked))
+    with pytest.raises(ApetError, match="this release trains a pack whole"):
+        run(Worker(Store(tmp_path / "s")), pack)
 
 
 def test_a_trained_head_is_counted_apart(folder: Path, tmp_path: Path, trial: Any) -> None:
