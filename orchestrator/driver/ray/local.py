@@ -111,8 +111,8 @@ def apart() -> Iterator[None]:
 def folder() -> Iterator[Path]:
     """A temporary directory, removed at the end, whether we or our guardian live to see it."""
     base = Path(tempfile.gettempdir())
-    if len(os.fsencode(base)) > 30:  # Ray puts sockets below, whose paths have at most 107 bytes
-        base = Path("/tmp")
+    if len(os.fsencode(base)) > 30 or not str(base).isascii():
+        base = Path("/tmp")  # Ray puts sockets below, whose paths have at most 107 bytes, and takes them for ASCII
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     with guarded(directory):
         try:
