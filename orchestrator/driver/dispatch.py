@@ -30,14 +30,12 @@ class Running:
 
     Args:
         open: those of its trials that have not ended, by trial_id.
-        since: when it got it, by the dispatch's clock.
         node, host: where it runs, see :class:`Death`; empty until it is known.
         unseen: of a row that the worker says it wrote, and that the driver doesn't see.
     """
 
     planned: PlannedPack
     open: dict[str, Todo]
-    since: float
     node: str = ""
     host: str = ""
     unseen: Death | None = None
@@ -142,9 +140,7 @@ class Dispatch:
         if not queue:
             del self._queues[warmth]
         pack = planned.pack(f"{self.run_id}-{next(self._numbers)}")
-        self.running[pack.pack_id] = Running(
-            planned, {todo.trial.trial_id: todo for todo in planned.members}, self.now()
-        )
+        self.running[pack.pack_id] = Running(planned, {todo.trial.trial_id: todo for todo in planned.members})
         self.on_start(pack)
         return pack
 
@@ -189,7 +185,7 @@ class Dispatch:
                 running.unseen = _no_row(running, "the worker ended its pack without a row for this trial")
                 self._back(todo, running.planned.setup, running.unseen)
         if running.unseen is not None:
-            self._blame(running.unseen, running.since)
+            self._blame(running.unseen)
         else:
             self.nodes.worked(running.node)
 
@@ -209,7 +205,7 @@ class Dispatch:
             else:
                 self._back(todo, running.planned.setup, why)
         if not self.stopping:
-            self._blame(why, running.since)
+            self._blame(why)
 
     def refused(self, pack_id: str) -> None:
         """A worker didn't begin its pack, for its node gets no more: the pack is the next one again."""
@@ -224,11 +220,11 @@ class Dispatch:
         self.on_over(pack_id)
         return running
 
-    def _blame(self, why: Death, since: float) -> None:
+    def _blame(self, why: Death) -> None:
         """Count a failure of a node; one that fails whatever it gets, gets nothing more."""
         if why.failure_class == PREEMPTED:
             return
-        note = self.nodes.failed(why.node, why, since, self.now())
+        note = self.nodes.failed(why.node, why)
         if note:
             self.on_note(note)
             if not self.others(self.nodes.excluded):

@@ -44,26 +44,15 @@ class Nodes:
 
     excluded: set[str] = field(default_factory=set)
     _in_a_row: dict[str, int] = field(default_factory=dict)
-    _last: dict[str, float] = field(default_factory=dict)  # when the last of them failed
 
     def worked(self, node: str) -> None:
         """A pack came to its end there: whatever becomes of its trials, the node can work."""
         self._in_a_row.pop(node, None)
 
-    def failed(self, node: str, why: Death, since: float, now: float) -> str:
-        """A pack failed there; one line for people when that was once too often, else nothing.
-
-        Packs that ran at a time may all end by one event, such as memory that ran out: that is one failure.
-
-        Args:
-            node: where.
-            why: what is known of it.
-            since, now: when the pack was handed out, and the time, in seconds of one clock.
-        """
-        if since < self._last.get(node, since):
-            return ""
+    def failed(self, node: str, why: Death) -> str:
+        """A pack failed there; one line for people when that was once too often, else nothing."""
         count = self._in_a_row.get(node, 0) + 1
-        self._in_a_row[node], self._last[node] = count, now
+        self._in_a_row[node] = count
         if count < IN_A_ROW or node in self.excluded:
             return ""
         self.excluded.add(node)

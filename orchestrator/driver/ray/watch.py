@@ -63,22 +63,20 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         """A worker is gone, or raised what it should have caught: tell the dispatch why."""
         why = death(trial, self.logs)
         self.last_error = why.log
-        actor = self._started.pop(trial.trial_id, None)
-        if actor is None:
+        if trial.trial_id in self._started:
+            why = replace(why, node=why.node or node_of(self._started.pop(trial.trial_id)))
+        else:
             self.dead_starts += 1
-            actor = trial.temporary_state.ray_actor
-        if actor is not None:
-            why = replace(why, node=why.node or node_of(actor))
         self.searcher.lost(trial.trial_id, why)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Let the driver look around.
 
         Raises:
-            WorkersDontStart: several workers in a row died before they took a pack, and no other has one.
+            WorkersDontStart: several workers in a row died before they took a pack.
         """
         self.on_step()
-        if self.dead_starts >= STARTS and not self.searcher.packs:  # else a node of several is to blame
+        if self.dead_starts >= STARTS:
             raise WorkersDontStart(self.last_error)
 
 

@@ -219,15 +219,6 @@ def test_an_interrupted_trial_of_a_run_that_goes_on_comes_back_for_nothing() -> 
     assert (desk.dispatch.waiting, desk.dispatch.counts.interrupted) == (False, 1)
 
 
-def test_packs_that_one_event_ends_are_one_failure_of_their_node() -> None:
-    desk = Desk(*(todo(i) for i in range(2 * IN_A_ROW)))
-    packs = [desk.take() for _ in range(2 * IN_A_ROW)]
-    for pack in packs:
-        desk.now += 1
-        desk.dispatch.lost(pack.pack_id, explain("memory ran out"))
-    assert (desk.notes, desk.dispatch.hopeless) == ([], "")
-
-
 def test_a_run_that_is_being_stopped_asks_a_store_that_is_away_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
