@@ -37,6 +37,8 @@ class Progress:
         scores: the latest validation scores by trial id.
         cut_rows: ``truncated_rows`` of its rows in the store, 0 until the data is there.
         rows: that train, validation and test have together.
+        pack_size: trials of a pack like this one that the worker takes to be best from here on, measured, or by what
+            memory held; None: it has learnt nothing new.
     """
 
     pack_id: str
@@ -46,6 +48,7 @@ class Progress:
     ended: tuple[Ended, ...] = ()
     cut_rows: int = 0
     rows: int = 0
+    pack_size: int | None = None
 
     def to_json(self) -> str:
         """As text."""
