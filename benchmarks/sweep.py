@@ -98,7 +98,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished measurements here, and go on from it")
     parser.add_argument("--trials", type=int, default=16, help="of cold, warm and auto; even (default 16)")
     parser.add_argument("--trials-slow", type=int, default=4, help="of authors and tune; even (default 4)")
-    parser.add_argument("--trials-floor", type=int, default=16, help="of the floor (default 16)")
+    parser.add_argument("--trials-floor", type=int, help="of the floor (default: --trials)")
     parser.add_argument("--repetitions", type=int, default=3, help="of auto and floor, which alternate (default 3)")
     parser.add_argument(
         "--steps", type=int, default=60, help="of a trial; evaluated at the half and the end (default 60)"
@@ -107,12 +107,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quickstart-trials", type=int, default=4, help="per backbone (default 4)")
     args = parser.parse_args(argv)
     args.parts = args.parts.split(",")
+    args.trials_floor = args.trials_floor or args.trials
+    args.trials_slow = min(args.trials_slow, args.trials)
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if args.trials < 2 or args.trials % 2 or args.trials_slow < 2 or args.trials_slow % 2:
         parser.error("--trials and --trials-slow are even: half of the trials have either train seed")
-    if args.trials_slow > args.trials or args.trials_floor > args.trials:
-        parser.error("--trials-slow and --trials-floor are at most --trials")
+    if args.trials_floor > args.trials:
+        parser.error("--trials-floor is at most --trials")
     return args
 
 
