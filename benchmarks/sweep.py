@@ -3,7 +3,7 @@
     python benchmarks/sweep.py [--parts auto,floor] [--keep results.json]
 
 The same trials (the encoder of 6 layers on Rotten Tomatoes, LoRA of rank 8 on queries and values, batches of 24, 200 +
-500 rows scored; they differ in learning rate and train seed), as many at a time as there are CPUs, a thread each:
+500 rows scored; they differ in learning rate and train seed), by ``--workers`` at a time, a thread each:
 
 authors     a process a trial, its own load, rows padded to 128, PEFT, a plain loop (``ways/authors.py``)
 tune        Ray Tune's grid search over ``transformers.Trainer`` and PEFT, dynamic padding (``ways/tune_peft.py``)
@@ -40,8 +40,6 @@ from ways.arithmetic import Goal, median, ratio, spread
 from ways.kept import Kept
 from ways.measurements import Bench, items
 
-from orchestrator.planning.devices import here
-
 PARTS = ("authors", "tune", "cold", "warm", "auto", "floor", "noop", "quickstart")
 
 
@@ -57,6 +55,7 @@ def line(figures: Callable[[str, str], list[float]], small: int, large: int) -> 
         return median(figures(name, figure))
 
     rates = {name: one(name) for name in ("authors", "tune", "cold", "warm", "auto", "floor")}
+    scores = {name: one(name, "test_of_few") for name in rates if name != "floor"}
     before, after = one("quickstart-before"), one("quickstart-after")
     outside = one("auto", "outside")
     ms = {n: one(f"noop-{n}", "ms") for n in (small, large)}
@@ -84,6 +83,7 @@ def line(figures: Callable[[str, str], list[float]], small: int, large: int) -> 
     }
     return goals, {
         "trials_per_hour": {"tune_peft" if name == "tune" else name: rate for name, rate in rates.items()},
+        "mean_test_score": scores,
         "spread": {name: spread(figures(name, "per_hour")) for name in ("auto", "floor")},
         "orchestration_share": outside,
         "noop": {**noop, **more, "gap_s": gap},
@@ -96,6 +96,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS), help="those to measure, with commas (default all)")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished measurements here, and go on from it")
+    parser.add_argument("--workers", type=int, default=2, help="of every way (default 2); no more than there are CPUs")
     parser.add_argument("--trials", type=int, default=16, help="of cold, warm and auto; even (default 16)")
     parser.add_argument("--trials-slow", type=int, default=4, help="of authors and tune; even (default 4)")
     parser.add_argument("--trials-floor", type=int, help="of the floor (default: --trials)")
@@ -113,8 +114,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if args.trials < 2 or args.trials % 2 or args.trials_slow < 2 or args.trials_slow % 2:
         parser.error("--trials and --trials-slow are even: half of the trials have either train seed")
-    if args.trials_floor > args.trials:
-        parser.error("--trials-floor is at most --trials")
+    if not args.workers <= args.trials_floor <= args.trials:
+        parser.error("--trials-floor is at least --workers and at most --trials")
     return args
 
 
@@ -124,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_header()
     kept = Kept(args.keep)
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-        bench = Bench(args, Path(folder), here().cpus)
+        bench = Bench(args, Path(folder))
         wanted = items(bench)
         for name, settings, measure in wanted:
             if name.split("-")[0] in args.parts:

@@ -61,7 +61,9 @@ def test_rates_and_times() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     assert per_hour(16, 3600) == 16
     assert as_many(4, 16, each_s=100, once_s=10) == 410
-    assert ms_each([3.0, 1.0, 2.0]) == 1000
+    assert ms_each([(3.0, "a"), (1.0, "a"), (2.0, "a")]) == 1000
+    assert ms_each([(0.0, "a"), (9.0, "b"), (10.0, "a"), (11.0, "b"), (12.0, "a")]) == 1000  # b was late
+    assert ms_each([(0.0, "a"), (1.0, "a"), (2.0, "a"), (7.0, "b")]) == 3000  # so late that half of them count
     assert longest_gap([start, start + timedelta(seconds=3), start + timedelta(seconds=1)]) == 2
     assert (median([]), spread([])) == (None, None)
     rows = [

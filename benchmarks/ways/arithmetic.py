@@ -67,9 +67,18 @@ def shares(rows: Sequence[Figures]) -> dict[str, float]:
     return {"outside": outside, "loading": total["load_s"] / total["wall_s"]}
 
 
-def ms_each(ends: Sequence[float]) -> float:
-    """Milliseconds a trial, from the moments [s] when trials ended: without what comes before the first."""
-    return 1000 * (max(ends) - min(ends)) / (len(ends) - 1)
+def ms_each(ends: Sequence[tuple[float, object]]) -> float:
+    """Milliseconds a trial, without the start: from when every worker has ended one; at least half of them count.
+
+    Args:
+        ends: when each trial ended [s], and which worker had it.
+    """
+    first: dict[object, float] = {}
+    for at, worker in sorted(ends, key=lambda end: end[0]):
+        first.setdefault(worker, at)
+    times = [at for at, _ in ends]
+    counted = [at for at in times if at >= min(max(first.values()), statistics.median_low(times))]
+    return 1000 * (max(counted) - min(counted)) / (len(counted) - 1)
 
 
 def longest_gap(starts: Sequence[datetime]) -> float:

@@ -22,9 +22,9 @@ class Bench:
 
     args: Namespace
     folder: Path
-    cpus: int
 
     def __post_init__(self) -> None:
+        self.workers: int = self.args.workers
         self.file = self.folder / "compared.yaml"
         self.sweep = ours.compared(self.file, self.args.trials, self.args.steps)
 
@@ -42,12 +42,12 @@ class Bench:
         """A process a trial."""
         commands = [("-m", "ways.authors", str(self.job), str(i)) for i in range(len(self.few))]
         start = perf_counter()
-        scores = [processes.last_line(out) for out in processes.at_once(self.cpus, commands)]
+        scores = [processes.last_line(out) for out in processes.at_once(self.workers, commands)]
         return self._few(perf_counter() - start, scores)
 
     def tune(self) -> Figures:
         """Ray Tune, its start shared by as many trials as ours."""
-        words = ("-m", "ways.tune_peft", str(self.job), str(self.cpus))
+        words = ("-m", "ways.tune_peft", str(self.job), str(self.workers))
         start = time()
         found = processes.last_line(processes.python(*words))
         wall, training = time() - start, found["ended"] - found["began"]
@@ -59,7 +59,7 @@ class Bench:
         """Packs of one, a process each."""
         folder = self.folder / "cold"
         folder.mkdir()
-        return self._ours(lambda: ours.cold(folder, self.sweep, self.cpus))
+        return self._ours(lambda: ours.cold(folder, self.sweep, self.workers))
 
     def warm(self) -> Figures:
         """Packs of one on warm workers."""
@@ -70,11 +70,11 @@ class Bench:
         return self._driven("auto", repetition=repetition)
 
     def floor(self) -> Figures:
-        """Arithmetic alone, in as many processes as there are CPUs."""
-        share = self.args.trials_floor // self.cpus
+        """Arithmetic alone, in as many processes as there are workers."""
+        share = max(1, self.args.trials_floor // self.workers)
         words = [
-            ("-m", "ways.floor", str(self.job), str(self.file), str(i), str(self.cpus), str(share))
-            for i in range(self.cpus)
+            ("-m", "ways.floor", str(self.job), str(self.file), str(i), str(self.workers), str(share))
+            for i in range(self.workers)
         ]
         running = [processes.start(*one, cache=self.folder / "cache-floor") for one in words]
         for process in running:
@@ -86,23 +86,25 @@ class Bench:
             process.stdin.flush()
         found = [processes.last_line(processes.finish(*pair)) for pair in zip(running, words, strict=True)]
         seconds = max(one["seconds"] for one in found)
-        each = {name: sum(one[name] for one in found) / (share * self.cpus) for name in ("train_s", "eval_s")}
-        return {"seconds": seconds, **each, "per_hour": per_hour(share * self.cpus, seconds)}
+        each = {name: sum(one[name] for one in found) / (share * self.workers) for name in ("train_s", "eval_s")}
+        return {"seconds": seconds, **each, "per_hour": per_hour(share * self.workers, seconds)}
 
     def noop(self, n: int) -> Figures:
         """Our driver on ``n`` trials that do nothing."""
         folder = self.folder / f"noop-{n}"
         folder.mkdir()
         (folder / "nothing.yaml").write_text(ours.NOTHING.format(trials=n))
-        out = processes.python("-m", "ways.noop", str(folder / "nothing.yaml"), str(folder / "store"))
-        rows = Store(folder / "store").attempts().select(["started_at", "finished_at"]).to_pylist()
+        out = processes.python(
+            "-m", "ways.noop", str(folder / "nothing.yaml"), str(folder / "store"), str(self.workers)
+        )
+        rows = Store(folder / "store").attempts().select(["started_at", "finished_at", "host"]).to_pylist()
         assert len(rows) == n, f"{len(rows)} rows of {n} trials"
-        ms = ms_each([row["finished_at"].timestamp() for row in rows])
+        ms = ms_each([(row["finished_at"].timestamp(), row["host"]) for row in rows])
         return {"ms": ms, "gap_s": longest_gap([row["started_at"] for row in rows]), **processes.last_line(out)}
 
     def tune_noop(self, n: int) -> Figures:
         """Bare Ray Tune on as many."""
-        found: Figures = processes.last_line(processes.python("-m", "ways.tune_noop", str(n), str(self.cpus)))
+        found: Figures = processes.last_line(processes.python("-m", "ways.tune_noop", str(n), str(self.workers)))
         return found
 
     def quickstart(self, name: str, *options: str) -> Figures:
@@ -114,7 +116,9 @@ class Bench:
             chosen += [every[int((i + 0.5) * len(every) / n)] for i in range(n)]
         where = f"trial_id IN ({', '.join(map(repr, chosen))})"
         cache = self.folder / f"cache-{name}"
-        return self._ours(lambda: ours.driven("quickstart", self.folder / name, cache, "--where", where, *options))
+        return self._ours(
+            lambda: ours.driven("quickstart", self.folder / name, cache, self.workers, "--where", where, *options)
+        )
 
     def _few(self, seconds: float, scores: Sequence[Figures]) -> Figures:
         test = sum(one["test_score"] for one in scores) / len(scores)
@@ -123,7 +127,7 @@ class Bench:
 
     def _driven(self, name: str, *options: str, repetition: int = 1) -> Figures:
         store, cache = self.folder / f"{name}-{repetition}", self.folder / f"cache-{name}"
-        return self._ours(lambda: ours.driven(self.file, store, cache, *options))
+        return self._ours(lambda: ours.driven(self.file, store, cache, self.workers, *options))
 
     def _ours(self, make: Callable[[], Store]) -> Figures:
         store, seconds = ours.timed(make)
@@ -137,7 +141,7 @@ Item = tuple[str, dict[str, Any], Callable[[], Figures]]  # a measurement: its n
 def items(bench: Bench) -> list[Item]:
     """The measurements of all parts asked for, in their order."""
     args = bench.args
-    same = {"steps": args.steps, "trials": args.trials, "cpus": bench.cpus}
+    same = {"steps": args.steps, "trials": args.trials, "workers": args.workers}
     slow, floor = {**same, "trials_slow": args.trials_slow}, {**same, "trials_floor": args.trials_floor}
     found: list[Item] = [
         ("authors", slow, bench.authors),
@@ -148,12 +152,12 @@ def items(bench: Bench) -> list[Item]:
     for i in range(1, args.repetitions + 1):
         found += [(f"auto-{i}", same, lambda i=i: bench.auto(i)), (f"floor-{i}", floor, bench.floor)]
     for n in args.noops:
-        own = {"cpus": bench.cpus}
+        own = {"workers": args.workers}
         found += [
             (f"noop-{n}", own, lambda n=n: bench.noop(n)),
             (f"noop-tune-{n}", own, lambda n=n: bench.tune_noop(n)),
         ]
-    few = {"quickstart_trials": args.quickstart_trials, "cpus": bench.cpus}
+    few = {"quickstart_trials": args.quickstart_trials, "workers": args.workers}
     found += [
         ("quickstart-before", few, lambda: bench.quickstart("before", "--set", "resources.pack_size=1")),
         ("quickstart-after", few, lambda: bench.quickstart("after")),

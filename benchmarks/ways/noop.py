@@ -1,6 +1,6 @@
 """A run of the real driver whose worker does nothing but write each trial's row.
 
-    python -m ways.noop SWEEP STORE
+    python -m ways.noop SWEEP STORE WORKERS
 
 The last line is JSON: the driver's resident memory at its end and at its highest, in bytes.
 """
@@ -54,7 +54,7 @@ def main() -> None:
 
     sweep, store = Sweep.load(Path(sys.argv[1])), Store(sys.argv[2], create=True)
     todo = missing(sweep, store)[1]
-    done = execute(todo, store, sweep.resources, quiet=True, worker="ways.noop:Worker")
+    done = execute(todo, store, sweep.resources, max_concurrent=int(sys.argv[3]), quiet=True, worker="ways.noop:Worker")
     found = memory()
     if done.completed != len(todo):
         sys.exit(f"{len(todo)} trials: {done}")

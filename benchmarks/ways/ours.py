@@ -91,20 +91,21 @@ def job(folder: Path, sweep: Sweep, trials: list[Trial]) -> Path:
     return file
 
 
-def cold(folder: Path, sweep: Sweep, cpus: int) -> Store:
-    """Packs of one, a process each, as many at a time as there are CPUs."""
+def cold(folder: Path, sweep: Sweep, workers: int) -> Store:
+    """Packs of one, a process each, as many at a time as there are workers."""
     store, commands = Store(folder / "store", create=True), []
     for i, trial in enumerate(sweep.trials()):
         file = folder / f"pack-{i}.json"
         file.write_text(Pack(f"cold-{i}", (Member(trial),), sweep.sources(trial), sweep.name).to_json())
         commands.append(("-m", "workers.run", str(file), "--store", store.uri, "--threads", "1"))
-    processes.at_once(cpus, commands, folder.parent / "cache-cold")
+    processes.at_once(workers, commands, folder.parent / "cache-cold")
     return store
 
 
-def driven(sweep: Path | str, store: Path, cache: Path, *options: str) -> Store:
+def driven(sweep: Path | str, store: Path, cache: Path, workers: int, *options: str) -> Store:
     """All trials of a sweep, or of some, by one ``apet run``."""
-    processes.python(*APET, "run", str(sweep), "--store", str(store), *options, cache=cache)
+    words = (*APET, "run", str(sweep), "--store", str(store), "--max-concurrent", str(workers), *options)
+    processes.python(*words, cache=cache)
     return Store(store)
 
 

@@ -3,8 +3,7 @@
     python -m ways.tune_noop TRIALS CPUS
 
 No loggers, and the experiment's state is not written while it runs. The last line is JSON: milliseconds a trial,
-between the moments when the first and the last one ended, so without the start; resident memory at the end and at its
-highest.
+without the start; resident memory at the end and at its highest.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ class Nothing(tune.Trainable):
 
 
 class Ends(tune.Callback):
-    """When trials ended."""
+    """When trials ended, and which process had them."""
 
     def __init__(self) -> None:
-        self.at: list[float] = []
+        self.at: list[tuple[float, int]] = []
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """One has ended."""
-        self.at.append(time.monotonic())
+        self.at.append((time.monotonic(), trial.last_result["pid"]))
 
 
 def main() -> None:
