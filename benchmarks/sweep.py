@@ -99,6 +99,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="of every way (default 2); no more than there are CPUs")
     parser.add_argument("--trials", type=int, default=16, help="of cold, warm and auto; even (default 16)")
     parser.add_argument("--trials-slow", type=int, default=4, help="of authors and tune; even (default 4)")
+    parser.add_argument(
+        "--tune-sampling",
+        choices=("group_by_length", "random"),
+        default="group_by_length",
+        help="of the Trainer: batches of rows of like length, which is faster, or its default (default group_by_length)",
+    )
     parser.add_argument("--trials-floor", type=int, help="of the floor (default: --trials)")
     parser.add_argument("--repetitions", type=int, default=3, help="of auto and floor, which alternate (default 3)")
     parser.add_argument(

@@ -47,7 +47,7 @@ class Bench:
 
     def tune(self) -> Figures:
         """Ray Tune, its start shared by as many trials as ours."""
-        words = ("-m", "ways.tune_peft", str(self.job), str(self.workers))
+        words = ("-m", "ways.tune_peft", str(self.job), str(self.workers), self.args.tune_sampling)
         start = time()
         found = processes.last_line(processes.python(*words))
         wall, training = time() - start, found["ended"] - found["began"]
@@ -145,7 +145,7 @@ def items(bench: Bench) -> list[Item]:
     slow, floor = {**same, "trials_slow": args.trials_slow}, {**same, "trials_floor": args.trials_floor}
     found: list[Item] = [
         ("authors", slow, bench.authors),
-        ("tune", slow, bench.tune),
+        ("tune", {**slow, "sampling": args.tune_sampling}, bench.tune),
         ("cold", same, bench.cold),
         ("warm", same, bench.warm),
     ]

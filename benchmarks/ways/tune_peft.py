@@ -1,10 +1,10 @@
 """Ray Tune as one would use it: a grid search over a function that calls ``transformers.Trainer`` on a PEFT model.
 
-    python -m ways.tune_peft JOB CPUS
+    python -m ways.tune_peft JOB CPUS SAMPLING
 
 The best sensible settings: workers are kept from trial to trial (``reuse_actors``), so that imports are paid once;
-rows are tokenised once and handed to all (``with_parameters``); batches are padded to their longest row, of rows of
-like length (``group_by_length``, as ours are); evaluation rows are sorted by length; nothing is logged or saved, and
+rows are tokenised once and handed to all (``with_parameters``); batches are padded to their longest row, and hold
+rows of like length, as ours do, where SAMPLING is ``group_by_length`` (``random`` is the Trainer's default); evaluation rows are sorted by length; nothing is logged or saved, and
 the best step's tensors stay in memory. The last line is JSON: scores, and when the first trial began and the last
 one ended, in seconds since the epoch.
 """
@@ -58,7 +58,7 @@ def accuracy(found: transformers.EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
 
 
-def train(config: Mapping[str, Any], job: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
+def train(config: Mapping[str, Any], job: Mapping[str, Any], rows: Mapping[str, Any], sampling: str) -> None:
     """One trial."""
     torch.set_num_threads(1)
     began, trial = time.time(), job["trials"][config["trial"]]
@@ -71,7 +71,7 @@ def train(config: Mapping[str, Any], job: Mapping[str, Any], rows: Mapping[str, 
         per_device_eval_batch_size=job["batch_size"],
         learning_rate=trial["learning_rate"],
         lr_scheduler_type="constant",
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy=sampling,
         eval_strategy="steps",
         eval_steps=job["eval_every"],
         logging_strategy="no",
@@ -111,8 +111,9 @@ def main() -> None:
             object_store_memory=256 * 2**20,
         )
         rows = {split: encoded(job, split) for split in ("train", "validation", "test")}
+        one = tune.with_parameters(train, job=job, rows=rows, sampling=sys.argv[3])
         found = tune.Tuner(
-            tune.with_resources(tune.with_parameters(train, job=job, rows=rows), {"cpu": 1}),
+            tune.with_resources(one, {"cpu": 1}),
             param_space={"trial": tune.grid_search(list(range(len(job["trials"]))))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
