@@ -103,7 +103,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--tune-sampling",
         choices=("group_by_length", "random"),
         default="group_by_length",
-        help="of the Trainer: batches of rows of like length, which is faster, or its default (default group_by_length)",
+        help="of the Trainer: batches of rows of like length (default), which is faster, or its own default",
     )
     parser.add_argument("--trials-floor", type=int, help="of the floor (default: --trials)")
     parser.add_argument("--repetitions", type=int, default=3, help="of auto and floor, which alternate (default 3)")
