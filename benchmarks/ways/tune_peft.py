@@ -4,7 +4,8 @@
 
 The best sensible settings: workers are kept from trial to trial (``reuse_actors``), so that imports are paid once;
 rows are tokenised once and handed to all (``with_parameters``); batches are padded to their longest row, and hold
-rows of like length, as ours do, where SAMPLING is ``group_by_length`` (``random`` is the Trainer's default);
+rows of like length where SAMPLING is ``group_by_length``, which is faster, but the longest come first, not in any
+order as with us: look at the score beside the speed, and at ``random``, the Trainer's default;
 evaluation rows are sorted by length; nothing is logged or saved, and the best step's tensors stay in memory. The last
 line is JSON: scores, and when the first trial began and the last one ended, in seconds since the epoch.
 """
