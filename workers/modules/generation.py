@@ -1,4 +1,4 @@
-"""Greedy generation of a pack: the best token each time, until the last row has ended; what has ended leaves the batch.
+"""Greedy generation of a pack: the best token each time, until the last row has ended; ended ones leave the batch.
 
 The modules' hooks see a batch as K slices of equal length. So a row leaves when it has ended in every slice, and a slice
 when all its rows have. The tokens are those of transformers' ``generate`` with neither sampling nor beams.
