@@ -51,7 +51,8 @@ def _bias(
 ) -> Tensor:
     """[R, a, q, s] as transformers asks for a mask: ALiBi, and the lowest number where nothing may be read.
 
-    It is no infinity: a position of padding, which may read nothing, then has a mean of all and not NaN.
+    It is no infinity: a position of padding, which may read nothing, then has a mean of all and not NaN. (Its gradient
+    would be wrong, for the kernels' logarithms of sums lose the number of positions there; nobody reads its output.)
     """
     more["allow_is_causal_skip"] = False
     seen = sdpa_mask(attention_mask=attention_mask, batch_size=batch_size, kv_length=kv_length, **more)

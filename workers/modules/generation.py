@@ -1,7 +1,7 @@
 """Greedy generation of a pack: the best token each time, until the last row has ended; ended ones leave the batch.
 
-The modules' hooks see a batch as K slices of equal length. So a row leaves when it has ended in every slice, and a slice
-when all its rows have. The tokens are those of transformers' ``generate`` with neither sampling nor beams.
+The modules' hooks see a batch as K slices of equal length. So a row leaves when it has ended in every slice, and a
+slice when all its rows have. The tokens are those of transformers' ``generate`` with neither sampling nor beams.
 Shapes: K slices, b rows a slice, R = K·b rows of the batch, s positions, v vocabulary.
 """
 
