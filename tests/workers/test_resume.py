@@ -1,4 +1,4 @@
-"""What goes on from a checkpoint ends at the same bits, and what can't begins anew without the others."""
+"""What goes on from a checkpoint ends at the same bits, and what can't begins anew and catches up with the others."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from trials_for_tests import FAMILIES, OPERATIONS
 from worker_for_tests import pack_of, rows_of, scores
 
 from trials import backbones as backbones_table
+from trials.failures import InfrastructureError
 from trials.pack import Pack
 from trials.store.store import Store
 from trials.trial import Training, Trial
 from workers.backbone import load as backbones
+from workers.modules.model import PackModel
 from workers.pack import checkpoint
+from workers.pack.recorder import Recorder
 from workers.worker import Worker
 
 STOPS_AT, STEPS = 5, 12
@@ -36,6 +39,13 @@ def steps_of(store: Store, pack: Pack, stops_at: int | None = None) -> list[int]
 
 def module(store: Store, trial: Trial) -> dict[str, torch.Tensor]:
     return load(store.load_module(rows_of(store)[trial.trial_id]["module_uri"]))
+
+
+def step_of(store: Store, trial: Trial) -> int:
+    """The step of a trial's checkpoint."""
+    saved = store.load_checkpoint(trial.trial_id)
+    assert saved is not None
+    return checkpoint.Checkpoint.from_bytes(saved).step
 
 
 def same(one: Store, other: Store, trial: Trial) -> bool:
@@ -84,8 +94,7 @@ def test_one_lost_checkpoint_of_four_is_one_trial_s(
 ) -> None:
     pack, store, whole, files = interrupted(folder, tmp_path, trial)
     damage(files[1])
-    goes_on, anew = [6, 8, 10, 12], [2, 4, 6, 8, 10, 12]
-    assert steps_of(store, pack) == (goes_on if damage is leave_alone else goes_on + anew)
+    assert steps_of(store, pack) == [*([] if damage is leave_alone else [2, 4]), 6, 8, 10, 12]
     assert {row["state"] for row in rows_of(store).values()} == {"completed"}
     assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
     named = [str(file) for file in files if str(file) in caplog.text]
@@ -93,26 +102,68 @@ def test_one_lost_checkpoint_of_four_is_one_trial_s(
     assert not any(file.exists() for file in files)
 
 
+def test_a_trial_that_begins_anew_catches_up_alone_and_goes_on_with_the_others(
+    folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, store, whole, files = interrupted(folder, tmp_path, trial)
+    cut(files[0])
+    slices, forward = [], PackModel.forward
+    monkeypatch.setattr(PackModel, "forward", lambda self, rows: (slices.append(len(self.active)), forward(self, rows))[1])
+    steps_of(store, pack)
+    assert slices == [1] * STOPS_AT + [4] * (STEPS - STOPS_AT)
+    assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
+    assert {row["pack_size"] for row in rows_of(store).values()} == {4}
+
+
 def test_three_lost_checkpoints_of_four_cost_the_fourth_nothing(folder: Path, tmp_path: Path, trial: Any) -> None:
     pack, store, whole, files = interrupted(folder, tmp_path, trial)
     for damage, file in zip((cut, Path.unlink, change_version), files, strict=False):
         damage(file)
-    assert steps_of(store, pack) == [6, 8, 10, 12, 2, 4, 6, 8, 10, 12]
+    assert steps_of(store, pack) == [2, 4, 6, 8, 10, 12]
     assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
 
 
-def test_a_stop_in_the_first_part_leaves_the_second_for_later(folder: Path, tmp_path: Path, trial: Any) -> None:
+def test_a_stop_while_one_catches_up_leaves_the_others_where_they_were(
+    folder: Path, tmp_path: Path, trial: Any
+) -> None:
     pack, store, whole, files = interrupted(folder, tmp_path, trial)
     cut(files[0])
-    steps_of(store, pack, stops_at=2)
-    assert steps_of(store, pack) == [8, 10, 12, 2, 4, 6, 8, 10, 12]
+    steps_of(store, pack, stops_at=3)
+    assert [step_of(store, member.trial) for member in pack.members] == [3, 5, 5, 5]
+    assert steps_of(store, pack) == [4, 6, 8, 10, 12]
     assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
+
+
+def test_a_kill_between_two_checkpoints_of_one_save_leaves_a_pack(
+    folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, store, whole, _ = interrupted(folder, tmp_path, trial)
+    save, saved = Recorder.save, []
+
+    def killed(self: Recorder, trial_id: str, data: bytes) -> None:
+        saved.append(trial_id)
+        if len(saved) == 3:
+            raise InfrastructureError("killed")
+        save(self, trial_id, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "save", killed)
+        with pytest.raises(InfrastructureError):
+            steps_of(store, pack)
+    assert [step_of(store, member.trial) for member in pack.members] == [6, 6, 5, 5]
+    slices, forward = [], PackModel.forward
+    monkeypatch.setattr(PackModel, "forward", lambda self, rows: (slices.append(len(self.active)), forward(self, rows))[1])
+    assert steps_of(store, pack) == [6, 8, 10, 12]
+    assert slices == [2] + [4] * 6
+    assert [same(store, whole, member.trial) for member in pack.members] == [True] * 4
+    curves = store.curves().to_pylist()
+    assert len(curves) == len({(point["trial_id"], point["step"]) for point in curves}) == 4 * 6
 
 
 def test_a_checkpoint_of_another_trial_is_none(folder: Path, tmp_path: Path, trial: Any, caplog: Any) -> None:
     pack, store, _, files = interrupted(folder, tmp_path, trial)
     files[1].write_bytes(files[2].read_bytes())
-    assert steps_of(store, pack)[:4] == [6, 8, 10, 12]
+    assert steps_of(store, pack) == [2, 4, 6, 8, 10, 12]
     assert f"{files[1]} can't be used: it is of trial {pack.members[2].trial.trial_id}" in caplog.text
 
 
@@ -167,9 +218,7 @@ def kill_and_resume(folder: Path, place: Path) -> None:
 
             assert child(lambda store=whole, pack=pack: list(Worker(store).run(pack))) == 0  # type: ignore[misc]
             assert child(killed) == signal.SIGKILL
-            saved = store.load_checkpoint(one.trial_id)
-            assert saved is not None
-            assert checkpoint.Checkpoint.from_bytes(saved).step == 2, "there is something to go on from"
+            assert step_of(store, one) == 2, "there is something to go on from"
             assert child(lambda store=store, pack=pack: steps_of(store, pack)) == 0  # type: ignore[misc]
             ran.append((f"{op} on {family}", whole, store, one))
     for name, whole, store, one in ran:  # reading rows starts threads, so it comes behind the last fork
