@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from paths import ROOT
 from safetensors.torch import load
 from trials_for_tests import FAMILIES, OPERATIONS
 from worker_for_tests import pack_of, rows_of, scores
@@ -174,6 +178,42 @@ def test_garbage_is_no_checkpoint(size: int) -> None:
         checkpoint.Checkpoint.from_bytes(data)
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(1e-9, list(range(1, STEPS))), (3600.0, [5, 10])])
+def test_checkpoints_are_written_at_evaluations_and_every_so_many_seconds(
+    seconds: float, kept: list[int], folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(steps=STEPS, batch_size=4, eval_every=5)
+    whole, save, saved = pack_of(folder, *(trial(count=n, trial={"training": training}) for n in (50, 300))), Recorder.save, []
+
+    def noted(self: Recorder, trial_id: str, data: bytes) -> None:
+        saved.append((trial_id, checkpoint.Checkpoint.from_bytes(data).step))
+        save(self, trial_id, data)
+
+    monkeypatch.setattr(Recorder, "save", noted)
+    steps_of(Store(tmp_path / "store", create=True), replace(whole, setup=replace(whole.setup, checkpoint_s=seconds)))
+    assert saved == [(member.trial.trial_id, step) for step in kept for member in whole.members]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_pack_goes_on_from_a_step_without_evaluation(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    training = Training(steps=STEPS, batch_size=4, eval_every=8)
+    pack = pack_of(folder, *(trial(name, count=n, trial={"training": training}) for n in (50, 300, 310)))
+    pack = replace(pack, setup=replace(pack.setup, checkpoint_s=1e-9))
+    store, whole, calls = Store(tmp_path / "store", create=True), Store(tmp_path / "whole", create=True), iter(range(99))
+
+    def sick() -> bool:
+        if next(calls) == 7:
+            raise InfrastructureError("the worker is gone")
+        return False
+
+    with pytest.raises(InfrastructureError):
+        list(Worker(store).run(pack, sick))
+    assert [step_of(store, member.trial) for member in pack.members] == [7] * 3
+    assert steps_of(store, pack) == [8, 12]
+    steps_of(whole, pack)
+    assert [same(store, whole, member.trial) for member in pack.members] == [True] * 3
+
+
 # Killed with -9, in processes of their own: one thread, a checkpoint there, no goodbye.
 
 
@@ -247,3 +287,54 @@ def test_killed_with_minus_9_every_operation_on_every_family_ends_at_the_same_bi
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("is the same") == len(FAMILIES) * len(OPERATIONS)
+
+
+def rows_there(place: Path) -> int:
+    return len(list((place / "attempts").rglob("*.parquet")))
+
+
+def killed_with_two_done(pack: Path, place: Path, left: list[Trial]) -> None:
+    """``python -m workers.run``, killed with -9 once two rows are there and the others are at step 10 or more."""
+    store = Store(place, create=True)
+    with (place.parent / "log").open("w+") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "workers.run", str(pack), "--store", str(place)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while rows_there(place) < 2 or not all(store.load_checkpoint(x.trial_id) and step_of(store, x) >= 10 for x in left):
+                assert worker.poll() is None, Path(log.name).read_text()
+                time.sleep(0.002)
+        finally:
+            worker.kill()
+            worker.wait()
+    assert worker.returncode == -signal.SIGKILL
+    assert rows_there(place) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_pack_killed_when_two_of_four_had_ended(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    """Those that are left go on as a pack, asked for alone, as the driver does, or with those that have ended."""
+    training = {"training": Training(steps=200, batch_size=4, eval_every=4)}
+    wild = {**training, "learning_rate": 1e37}
+    members = [trial(name, count=300 + n, trial=wild if n in (0, 2) else training) for n in range(4)]
+    left = [members[1], members[3]]
+    pack = pack_of(folder, *members)
+    pack = replace(pack, setup=replace(pack.setup, checkpoint_s=0.001))
+    (tmp_path / "pack.json").write_text(pack.to_json())
+    whole, killed = Store(tmp_path / "whole", create=True), tmp_path / "killed"
+    killed_with_two_done(tmp_path / "pack.json", killed, left)
+    copies = [Store(shutil.copytree(killed, tmp_path / name)) for name in ("left", "all")]
+    list(Worker(whole).run(pack))
+    at = min(step_of(copies[0], one) for one in left)
+    steps = steps_of(copies[0], replace(pack, members=tuple(m for m in pack.members if m.trial in left)))
+    assert steps[0] > at, "nothing that was done is done again"
+    assert steps[-1] == 200
+    list(Worker(copies[1]).run(pack))
+    for store in copies:
+        assert [same(store, whole, one) for one in left] == [True] * 2
+        assert [scores(store, one) for one in members] == [scores(whole, one) for one in members]
+        assert not any((Path(store.uri) / "checkpoints").rglob("*.safetensors"))

@@ -76,17 +76,19 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
     Raises:
         Interrupted: ``should_stop`` said so between two batches; checkpoints are written first.
     """
-    training, step = job.training, min(c.steps_done for c in job.states)
+    training, saved = job.training, perf_counter()
     if training.steps == 0:
         for state in job.states:
             _count(job, state)
         yield 0, _evaluate(job, 0, job.states)
         return
-    batches, saved = stream(job.train, job.train_seed, training.batch_size, start=step), perf_counter()
+    batches, step = _from(job)
     while job.active:
         if job.should_stop():
             job.save(job.active)
             raise Interrupted
+        if not job.before(step + 1):  # those that the others waited for have ended
+            batches, step = _from(job)
         step += 1
         taking = job.before(step)
         _step(job, step, next(batches))
@@ -96,6 +98,12 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
         if due or perf_counter() - saved >= job.checkpoint_s:
             job.save([c for c in taking if c.outcome is None])
             saved = perf_counter()
+
+
+def _from(job: Job) -> tuple[Iterator[Batch], int]:
+    """The batches behind the last step that all trials that train have done, and that step."""
+    step = min(c.steps_done for c in job.active)
+    return stream(job.train, job.train_seed, job.training.batch_size, start=step), step
 
 
 def _step(job: Job, step: int, batch: Batch) -> None:
