@@ -163,7 +163,7 @@ class Worker:
         return self._warm.backbone.named(ref, pack.sources.weights)
 
     def limits(self, pack: Pack) -> Limits:
-        """What memory was found to hold of packs like this one, on the backbone that is warm; nothing yet of the first."""
+        """What memory was found to hold of packs like this one on the warm backbone; of the first one nothing yet."""
         trial = pack.members[0].trial
         training = trial.training
         lengths = training.max_input_length, training.max_generated_length

@@ -128,7 +128,9 @@ def test_one_row_that_does_not_fit_is_out_of_memory(
     assert (row["micro_batch"], row["pack_size"]) == (1, 1)
     message = row["error_message"]
     assert str(full) in message
-    assert all(word in message for word in ("one trial and one row", "GiB", "`apet plan`", "`apet resubmit --set resources"))
+    assert all(
+        word in message for word in ("one trial and one row", "GiB", "`apet plan`", "`apet resubmit --set resources")
+    )
     after = trial(name, count=302)
     assert [e.state for e in run(worker, pack_of(folder, after))] == ["completed"]
 

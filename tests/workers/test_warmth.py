@@ -193,7 +193,12 @@ def test_a_hundred_packs_leave_a_warm_worker_as_it_was(name: str, folder: Path, 
     """Memory, files and hooks behind every pack; a kept module or graph would add up. Some run out of memory."""
     worker, step = Worker(Store(tmp_path / "store", create=True), engine="plain"), PlainEngine.step
     resident, files, hooks, bits = [], [], [], set()
-    kinds: list[tuple[str, dict[str, Any]]] = [("bitfit", {}), ("lora", {}), ("apet", {"count": 300}), ("prompt", {"tokens": 2})]
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("bitfit", {}),
+        ("lora", {}),
+        ("apet", {"count": 300}),
+        ("prompt", {"tokens": 2}),
+    ]
 
     def full(self: PlainEngine) -> None:
         if len(self._optimizer.param_groups) > 2:
@@ -211,7 +216,11 @@ def test_a_hundred_packs_leave_a_warm_worker_as_it_was(name: str, folder: Path, 
         assert set(states) <= {"completed", "diverged"}
         assert worker._warm is not None
         model = worker._warm.backbone.model
-        bits.add((fingerprint(model), digest(model)) if n % 10 == 9 else (fingerprint(model), worker._warm.backbone.weights_digest))
+        bits.add(
+            (fingerprint(model), digest(model))
+            if n % 10 == 9
+            else (fingerprint(model), worker._warm.backbone.weights_digest)
+        )
         hooks.append(sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()))
         files.append(len(list(Path("/proc/self/fd").iterdir())))
         allocator.give_back()

@@ -11,6 +11,7 @@ import torch
 
 from workers.environment import peak_memory_bytes
 
+
 class OutOfMemoryError(RuntimeError):
     """What was asked for doesn't fit into the memory that is free."""
 
@@ -48,7 +49,9 @@ def hopeless(error: OutOfMemoryError, device: str, when: str) -> OutOfMemoryErro
         device: cpu or cuda.
         when: it ran out, in words.
     """
-    total = torch.cuda.mem_get_info()[1] if device == "cuda" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = (
+        torch.cuda.mem_get_info()[1] if device == "cuda" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
     had = f"{'the GPU' if device == 'cuda' else 'the machine'} has {_gib(total)}"
     held = f"this worker has held {_gib(peak_memory_bytes(device))} at most"
     return OutOfMemoryError(

@@ -133,7 +133,7 @@ class Recorder:
         )
 
     def _share_s(self) -> float:
-        """An open trial's share of the wall time: all share it equally while they are open, so it sums up to the pack's.
+        """An open trial's share of the pack's wall time, which all share equally while they are open.
 
         What no trial that is done has taken is what those that are open have gathered, each as much as any other.
         """

@@ -84,7 +84,7 @@ class PackRun:
         """Run every trial of the pack, together as far as memory goes.
 
         Where it runs out although one row of one slice goes through at a time, or for what all trials hold (values,
-        moments, best steps), the trials go on in two halves, one after the other, each from its last checkpoint; a trial
+        moments, best steps), the trials go on in two halves, one after the other, each from its last checkpoint. One
         that is alone then has failed.
 
         Yields:
