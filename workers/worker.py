@@ -76,8 +76,9 @@ class Worker:
 
         A trial that fails is a ``failed`` row with a ``failure_class``, never an exception: ``bad_trial`` (its module
         can't be placed, alone; a head that the backbone can't have, all of the pack), ``bad_input`` (weights or rows
-        can't be read, or are no longer those of the trial's id: all of the pack), ``out_of_memory`` (with one row a
-        pass). A trial that diverges is a result.
+        can't be read, or are no longer those of the trial's id: all of the pack), ``out_of_memory`` (alone, with one
+        row a pass: until then a pack goes on in smaller portions, see :mod:`workers.pack.portions`). A trial that
+        diverges is a result.
 
         Raises:
             ApetError: the set-up asks for a device that isn't here, or for more than this release trains.

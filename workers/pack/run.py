@@ -116,10 +116,10 @@ class PackRun:
                 waiting = [*self._halves(part), *waiting]
 
     def _halves(self, part: Sequence[Placed]) -> list[Sequence[Placed]]:
-        """Of a part that doesn't fit the trials that have no row yet, half as many at a time."""
+        """Of a part that doesn't fit the trials that have no row yet, half as many as it had at a time."""
         open_ids = {m.trial.trial_id for m in self.recorder.open()}
         left = [x for x in part if x.trial_id in open_ids]
-        self._limits.trials = half(len(left))
+        self._limits.trials = half(len(part))
         _log.warning("out of memory: from here on at most %d trials train together", self._limits.trials)
         return chunks(left, self._limits.trials)
 
