@@ -206,13 +206,13 @@ def test_a_hundred_packs_leave_a_warm_worker_as_it_was(name: str, folder: Path, 
         step(self)
 
     for n in range(100):
-        fields = {"train_seed": n, "training": Training(steps=2, batch_size=4, eval_every=1)}
-        members = [trial(name, method, trial=fields, **sizes) for method, sizes in kinds[n % 4 :] + kinds[: 1 + n % 3]]
+        fields = {"train_seed": n, "training": Training(steps=2, batch_size=4)}
+        members = [trial(name, method, trial=fields, **sizes) for method, sizes in kinds[n % 2 :]]
         members += [trial(name, count=40, trial={**fields, "learning_rate": 1e37})] * (n % 5 == 0)
         with pytest.MonkeyPatch.context() as patch:
             if n % 10 == 0:
                 patch.setattr(PlainEngine, "step", full)
-            states = [e.state for e in run(worker, pack_of(folder, *dict.fromkeys(members)))]
+            states = [e.state for e in run(worker, pack_of(folder, *members))]
         assert set(states) <= {"completed", "diverged"}
         assert worker._warm is not None
         model = worker._warm.backbone.model
