@@ -11,6 +11,11 @@ import torch
 
 from workers.environment import peak_memory_bytes
 
+CPU_FULL = (
+    "DefaultCPUAllocator: can't allocate",  # torch's own
+    "could not create a primitive",  # oneDNN's, seen under a limit of the process's memory
+)
+
 
 class OutOfMemoryError(RuntimeError):
     """What was asked for doesn't fit into the memory that is free."""
@@ -27,9 +32,7 @@ def memory_named() -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         # torch has a type for a GPU's memory and none for the machine's: the only place that reads an error's text
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator: can't allocate" in str(
-            error
-        ):
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in CPU_FULL):
             raise OutOfMemoryError(str(error) or repr(error)) from error
         raise
 

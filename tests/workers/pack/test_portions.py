@@ -114,7 +114,10 @@ def test_a_row_that_does_not_fit_and_other_errors_are_raised() -> None:
 
 
 def test_the_machine_s_own_memory_is_recognised() -> None:
-    for too_much in (lambda: torch.empty(2**46), lambda: bytearray(2**60)):
+    def one_dnn() -> None:
+        raise RuntimeError("could not create a primitive")
+
+    for too_much in (lambda: torch.empty(2**46), lambda: bytearray(2**60), one_dnn):
         with pytest.raises(OutOfMemoryError), memory_named():
             too_much()
 
