@@ -69,7 +69,7 @@ class Resources:
             if len(path) != 2 or path[0] != "resources":
                 raise ApetError(
                     f"--set {sweep_yaml.dotted(path)}: what a trial is stands in its row; give a key of resources, "
-                    f"such as resources.gpus=1: {choices(str(path[-1]), [f.name for f in fields(Resources)])}"
+                    f"such as resources.gpus=1. {choices(str(path[-1]), [f.name for f in fields(Resources)])}"
                 )
         report = Findings(sweep_yaml.read(sweep_yaml.edited("resources: {}\n", changes), "--set"))
         file = structure(report)
