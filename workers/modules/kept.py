@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable
 
 from workers.modules.sharing import Place, States
 
-SHARE = 4  # at most one in so many bytes of what would be free without it
+SHARE = 4  # at most one in so many bytes of what would be free without it,
+MOST = 2 * 2**30  # and at most so many: on a CPU nobody says in time that memory runs out
 
 
 class Kept:
@@ -43,10 +44,10 @@ class Kept:
             if self._states[rows][1] is states:
                 return
             self._bytes -= _size(self._states.pop(rows)[1])
-        size = _size(states)
-        if (self._bytes + size) * SHARE <= self._free() + self._bytes:
+        total = self._bytes + _size(states)
+        if total <= MOST and total * SHARE <= self._free() + self._bytes:
             self._states[rows] = place, states
-            self._bytes += size
+            self._bytes = total
 
     def clear(self) -> bool:
         """Let all of it go, as where memory ran out; whether there was any."""

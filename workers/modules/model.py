@@ -127,6 +127,10 @@ class PackModel(nn.Module):
         b = len(texts) // k
         return [texts[i * b : (i + 1) * b] for i in range(k)]
 
+    def let_go(self) -> bool:
+        """Free what is kept, for memory ran out; whether there was any."""
+        return self.kept is not None and self.kept.clear()
+
     def _precision(self) -> torch.autocast:
         """Inside an engine's own: DeepSpeed turns off what is on around it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)

@@ -57,7 +57,7 @@ class Job:
 
     def __post_init__(self) -> None:
         size = self.training.batch_size
-        self.micro = MicroBatches(min(self.micro_batch or size, size))
+        self.micro = MicroBatches(min(self.micro_batch or size, size), self.model.let_go)
 
     @property
     def active(self) -> list[TrialState]:

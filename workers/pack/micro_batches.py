@@ -19,10 +19,11 @@ class MicroBatches:
 
     Args:
         rows: to begin with; halved, for what follows too, whenever memory runs out.
+        let_go: frees what is held for speed alone; whether there was any.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, let_go: Callable[[], bool] = lambda: False) -> None:
+        self.rows, self._let_go = rows, let_go
 
     def fit(self, work: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
         """``work`` with so many rows a pass, again with half as many where they don't fit.
@@ -39,11 +40,13 @@ class MicroBatches:
                 with memory_named():
                     return work(self.rows)
             except OutOfMemoryError:
-                if self.rows == 1:
+                let_go = self._let_go()
+                if self.rows == 1 and not let_go:
                     raise
             # outside the handler: the traceback, which holds the failed pass's tensors, is gone by now
-            self.rows //= 2
-            _log.warning("out of memory: the batch goes through in parts of %d rows from here on", self.rows)
+            if not let_go:
+                self.rows //= 2
+                _log.warning("out of memory: the batch goes through in parts of %d rows from here on", self.rows)
             undo()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

@@ -19,6 +19,7 @@ from workers.backbone.full import trainable_backbone
 from workers.backbone.load import Backbone
 from workers.engines.engine import Engine, Group
 from workers.modules import soft_tokens
+from workers.modules.kept import Kept
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 from workers.pack.checkpoint import Checkpoint
@@ -57,6 +58,7 @@ class PackRun:
         data: their rows.
         recorder: writes what becomes of them.
         make_engine: an engine over a model and what its trials train.
+        kept: for what lies below all modules, of this backbone and these rows.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class PackRun:
         data: PackData,
         recorder: Recorder,
         make_engine: Callable[[nn.Module, Sequence[Group]], Engine],
+        kept: Kept,
     ) -> None:
         self.pack, self.backbone, self.data, self.recorder = pack, backbone, data, recorder
-        self._make_engine = make_engine
+        self._make_engine, self._kept = make_engine, kept
         self.trial = pack.members[0].trial  # for what all members share
         self.states: list[TrialState] = []
         self.step = 0
@@ -146,6 +149,7 @@ class PackRun:
         states, placed = [x.state for x in part], [x.layout for x in part if x.layout is not None]
         modules = Modules(self.backbone, placed) if placed else None
         if modules is None:
+            self._kept.clear()  # it trains all, and needs the memory
             trained = [stack.enter_context(trainable_backbone(self.backbone.model))]
         else:
             stack.callback(modules.close)
@@ -156,7 +160,7 @@ class PackRun:
                 params.append(weight)
                 state.head_parameters = weight.numel()
         mixed = modules is None and self._precision == "bf16"
-        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed)
+        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept)
         rates = [c.member.trial.learning_rate for c in states]
         engine = self._make_engine(model, [Group(*pair) for pair in zip(trained, rates, strict=True)])
         stack.callback(engine.close)
