@@ -139,7 +139,7 @@ def _unloaded(ref: BackboneRef) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """One stack of transformer blocks: ``owner`` runs those that its attribute ``name`` lists, then ``norm``, if any."""
+    """A stack of blocks: ``owner`` runs those that its attribute ``name`` lists, then ``norm``, where there is one."""
 
     owner: nn.Module
     name: str

@@ -12,7 +12,6 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from trials.families import BLOCKS
