@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers.modeling_outputs import BaseModelOutput
 
 from workers.backbone.load import Backbone
 from workers.modules import soft_tokens
 from workers.modules.corrections import by_slice
+from workers.modules.generation import Limit, greedy
 from workers.modules.kept import Kept
 from workers.modules.modules import Modules
 from workers.modules.sharing import BOTTOM, DECODER, HIDDEN, Place, States, forked, repeat
@@ -105,25 +105,17 @@ class PackModel(nn.Module):
             max_tokens: of a text.
             rows: as :meth:`predict` has them.
         """
-        k = self._bind()
-        with self._precision():
-            if self.family == "t5":
-                states, mask = self._encoded(batch, k, rows)
-                encoded = BaseModelOutput(last_hidden_state=states)
-                inputs: dict[str, Any] = {"encoder_outputs": encoded, "attention_mask": mask}
-            else:
-                inputs = self._inputs(batch, k)[0]
-            tokens: Tensor = self.backbone.generate(  # type: ignore[operator]  # transformers' mixin is untyped
-                **inputs,
-                max_new_tokens=max_tokens,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
-            )
-        read = 1 if self.family == "t5" else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-        new = tokens[:, read:]  # after T5's start token, or BLOOM's prompt, which embeddings don't come back from
-        texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        k, active = self._bind(), self.active
+        limit = Limit(max_tokens, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        # what speaks has a cache in every block, so that none of them may be passed over
+        fork = self._forked(k, rows if self.family == "t5" and self.lowest < DECODER else None)
+        try:
+            with self._precision():
+                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork)
+        finally:
+            if self.modules_K:
+                self.modules_K.active = active
+        texts: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         b = len(texts) // k
         return [texts[i * b : (i + 1) * b] for i in range(k)]
 
@@ -140,6 +132,12 @@ class PackModel(nn.Module):
             return 1
         self.modules_K.bind()
         return len(self.modules_K.active)
+
+    def _stay(self, slices: list[int]) -> None:
+        """The other active slices take no part in the next passes."""
+        assert self.modules_K is not None, "more than one slice"
+        self.modules_K.active = [self.active[i] for i in slices]
+        self.modules_K.bind()
 
     def _copies(self, k: int) -> int:
         """How many times a batch stands side by side where it enters the backbone: once, if slices share the bottom."""
@@ -210,19 +208,16 @@ class PackModel(nn.Module):
         at = labels != -100
         return _slice_means(logits[at], labels[at], k)
 
-    def _encoded(self, batch: Mapping[str, Tensor], k: int, rows: Hashable) -> tuple[Tensor, Tensor]:
-        """T5: the encoder's states and their mask, K·b rows; the encoder runs once where only the decoder differs."""
-        copies = self._copies(k)
-        inputs, _ = self._inputs(batch, copies)
-        mask = repeat(inputs["attention_mask"], k // copies)
+    def _prompt(self, batch: Mapping[str, Tensor], k: int, rows: Hashable) -> dict[str, Any]:
+        """What a text begins with; where slices are one throughout T5's encoder, what that makes of it."""
+        inputs: dict[str, Any] = self._inputs(batch, self._copies(k))[0]
         if self.lowest < DECODER:
-            with self._forked(k, rows):
-                return self.backbone.encoder(**inputs).last_hidden_state, mask  # type: ignore[operator]
+            return inputs
         below = self._below(rows, DECODER)
         if not below:
             below[HIDDEN] = self.backbone.encoder(**inputs).last_hidden_state  # type: ignore[operator]
             self._keep(rows, DECODER, below)
-        return repeat(below[HIDDEN], k), mask
+        return {"encoder_outputs": (below[HIDDEN],), "attention_mask": inputs["attention_mask"]}
 
 
 def _text(hidden: Tensor, before: int) -> Tensor:

@@ -26,7 +26,7 @@ from workers.pack.micro_batches import MicroBatches
 from workers.worker import Worker
 
 PLENTY = 2**40
-BLOCKS = {"tiny-bert": 3, "tiny-t5": 5}  # BLOOM's prompts go into a cache that lower blocks have too
+BLOCKS = {"tiny-bert": 3, "tiny-t5": 5}  # not BLOOM, whose lower blocks are needed for their cache
 ENCODED = list(BLOCKS)
 
 
