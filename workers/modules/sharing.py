@@ -6,7 +6,7 @@ encoder's states), so each of them repeats that, told by the argument's name: KÂ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from inspect import signature
@@ -66,7 +66,7 @@ def forked(stacks: Sequence[Stack], place: Place, k: int, below: States) -> Iter
         return repeated[name][1]
 
     def branch(step: nn.Module, args: tuple[Any, ...], others: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        hidden, named = args[0], {**dict(zip(_arguments(type(step))[1:], args[1:], strict=False)), **others}
+        hidden, named = args[0], {**dict(zip(_arguments(type(step).forward)[1:], args[1:], strict=False)), **others}
         if not below:
             below.update({name: x for name, x in named.items() if name in OF_POSITIONS and x is not None})
             below[HIDDEN] = hidden
@@ -74,7 +74,7 @@ def forked(stacks: Sequence[Stack], place: Place, k: int, below: States) -> Iter
         return (repeat(below[HIDDEN], k),), {name: widened(name, x) for name, x in named.items()}
 
     def widen(step: nn.Module, args: tuple[Any, ...], others: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        names = _arguments(type(step))[1:]
+        names = _arguments(type(step).forward)[1:]
         rest = (widened(name, x) for name, x in zip(names, args[1:], strict=False))
         return (args[0], *rest), {name: widened(name, x) for name, x in others.items()}
 
@@ -96,9 +96,9 @@ def forked(stacks: Sequence[Stack], place: Place, k: int, below: States) -> Iter
 
 
 @cache
-def _arguments(kind: type[nn.Module]) -> Sequence[str]:
-    """Names of a module's arguments, in order."""
-    return list(signature(kind.forward).parameters)[1:]
+def _arguments(forward: Callable[..., Any]) -> Sequence[str]:
+    """Names of a method's arguments, in order."""
+    return list(signature(forward).parameters)[1:]
 
 
 def repeat(x: Tensor, k: int) -> Tensor:
