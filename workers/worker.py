@@ -29,7 +29,8 @@ from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.free import free_bytes
 from workers.modules.kept import Kept
 from workers.pack.loop import Interrupted
-from workers.pack.memory import OutOfMemoryError, memory_named
+from workers.pack.memory import OutOfMemoryError, hopeless, memory_named
+from workers.pack.portions import Limits
 from workers.pack.progress import Progress
 from workers.pack.recorder import Recorder
 from workers.pack.run import PackRun
@@ -70,6 +71,7 @@ class Worker:
         self._warm: Warm | None = None
         self._rows = WarmRows()
         self._kept = Kept(lambda: free_bytes(self.device))
+        self._limits: dict[tuple[object, ...], Limits] = {}
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
@@ -77,8 +79,9 @@ class Worker:
 
         A trial that fails is a ``failed`` row with a ``failure_class``, never an exception: ``bad_trial`` (its module
         can't be placed, alone; a head that the backbone can't have, all of the pack), ``bad_input`` (weights or rows
-        can't be read, or are no longer those of the trial's id: all of the pack), ``out_of_memory`` (with one row a
-        pass). A trial that diverges is a result.
+        can't be read, or are no longer those of the trial's id: all of the pack), ``out_of_memory`` (alone, with one
+        row a pass: until then a pack goes on in smaller portions, see :mod:`workers.pack.portions`). A trial that
+        diverges is a result.
 
         Raises:
             ApetError: the set-up asks for a device that isn't here, or for more than this release trains.
@@ -113,22 +116,22 @@ class Worker:
                 data = self.rows(pack, backbone)
         except OutOfMemoryError as error:
             self.forget()
-            yield failed(error, OUT_OF_MEMORY)
+            yield failed(hopeless(error, self.device, "while the backbone and the rows were loaded"), OUT_OF_MEMORY)
             return
         except ApetError as error:
             yield failed(error, BAD_INPUT)
             return
         finally:
             recorder.load_s = self._load_s
-        kept = self._kept.of(backbone.model, data)
-        run = PackRun(pack, backbone, data, recorder, partial(choice.make, self.engine), kept)
+        make_engine, kept = partial(choice.make, self.engine), self._kept.of(backbone.model, data)
+        run = PackRun(pack, backbone, data, recorder, self.limits(pack), make_engine, kept)
         try:
             with memory_named():
                 yield from run.trials(should_stop)
         except Interrupted:
             yield run.interrupted()
         except OutOfMemoryError as error:
-            yield run.failed(error, OUT_OF_MEMORY)
+            yield run.failed(hopeless(error, self.device, "while the modules were placed"), OUT_OF_MEMORY)
         except ApetError as error:
             yield run.failed(error, BAD_TRIAL)
         finally:
@@ -163,6 +166,16 @@ class Worker:
             loaded = backbones.load(ref, pack.sources.weights, self.device, dtype)
             self._warm, self._load_s = Warm(key, loaded, fingerprint(loaded.model)), perf_counter() - start
         return self._warm.backbone.named(ref, pack.sources.weights)
+
+    def limits(self, pack: Pack) -> Limits:
+        """What memory was found to hold of packs like this one on the warm backbone; of the first one nothing yet."""
+        trial = pack.members[0].trial
+        training = trial.training
+        lengths = training.max_input_length, training.max_generated_length
+        rows = min(pack.setup.micro_batch or training.batch_size, training.batch_size)
+        assert self._warm is not None, "a pack runs on a warm backbone"
+        key = (self._warm.key, trial.task.name, lengths, training.batch_size, rows, trial.method.name == "full")
+        return self._limits.setdefault(key, Limits.of(rows))
 
     def forget(self) -> None:
         """Let the warm backbone go; the next pack loads its own."""

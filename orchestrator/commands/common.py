@@ -29,6 +29,14 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a key of the sweep file: training.steps=30. May be repeated."
     ),
 ]
+SetResources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="resources.KEY=VALUE",
+        help="Run with another set-up than the sweep asked for: resources.gpus=1. May be repeated.",
+    ),
+]
 DataGiven = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="TASK=DIR", help="Where the data of a task is now, checked by content."),

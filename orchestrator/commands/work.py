@@ -14,6 +14,7 @@ from orchestrator.commands.common import (
     Json,
     MaybeStoreUri,
     Set,
+    SetResources,
     StoreUri,
     SweepName,
     WeightsGiven,
@@ -164,6 +165,7 @@ def resubmit(
     ] = None,
     data: DataGiven = None,
     weights: WeightsGiven = None,
+    settings: SetResources = None,
     address: Address = None,
     max_concurrent: MaxConcurrent = None,
     dry_run: DryRun = False,
@@ -179,18 +181,19 @@ def resubmit(
     from orchestrator.results.resubmit import resubmit as again
     from orchestrator.text import number
     from trials.store.store import Store
+    from trials.sweep.sweep import Resources
 
     _only_with_dry_run(dry_run, as_json)
     known, quiet = Store(store), context.obj.quiet
     given = Given(maybe_sweep(sweep, None), folders("--data", data), folders("--weights", weights))
     if dry_run:
+        Resources().with_(settings or ())  # what would be refused
         to_do = failed(known, where, limit, given)
         _print_trials([todo.trial for todo in to_do], {todo.trial.trial_id: "failed" for todo in to_do}, as_json)
         say(f"{number(len(to_do), 'failed trial')} would run again; nothing was run")
         return
-    summary = again(
-        known, where=where, limit=limit, given=given, address=address, max_concurrent=max_concurrent, quiet=quiet
-    )
+    options = {"address": address, "max_concurrent": max_concurrent, "quiet": quiet}
+    summary = again(known, where=where, limit=limit, given=given, settings=settings or (), **options)
     if summary.asked == 0:
         say(f"nothing to do: no failed trial in {store}{' fulfils the condition' if where else ''}")
         return

@@ -186,7 +186,15 @@ def _on_cpu(
     for given in rows:
         needed = PROCESS_BYTES + needs(given).on_cpu
         reason = f"{why}; {_rows_words(given)}"
-        setup = Setup("cpu", pack_size=pack_size, micro_batch=given, threads=1, memory=needed, reason=reason)
+        setup = Setup(
+            "cpu",
+            pack_size=pack_size,
+            micro_batch=given,
+            threads=1,
+            memory=needed,
+            checkpoint_s=wanted.checkpoint_s,
+            reason=reason,
+        )
         if together := at_once(setup, machines):
             return Fit(setup, needed, most, together)
     lacking = f"a worker on the CPU takes {size(needed)}, and {size(most * USABLE)} of {size(most)} may be used"
@@ -214,6 +222,7 @@ def _on_cards(
                 pack_size=pack_size,
                 micro_batch=given,
                 memory=GPU_PROCESS_BYTES + _beside(held, gpus, stage, offload),
+                checkpoint_s=wanted.checkpoint_s,
                 reason=f"{asked or _chosen(gpus, stage, offload)}; {_rows_words(given)}",
             )
             card = min((one.card_bytes for one in machines if _on(setup, one)), default=0)

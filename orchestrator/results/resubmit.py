@@ -33,6 +33,7 @@ def resubmit(
     where: str | None = None,
     limit: int | None = None,
     given: Given | None = None,
+    settings: Sequence[str] = (),
     address: str | None = None,
     max_concurrent: int | None = None,
     quiet: bool = False,
@@ -44,6 +45,7 @@ def resubmit(
         where: SQL condition over the columns of ``trials``: only those failed trials.
         limit: at most so many, the first by id.
         given: where to look for weights and data first: a sweep, folders by name.
+        settings: ``resources.KEY=VALUE``, in place of what the trials' sweeps say.
         address: of a running Ray cluster; None runs on this machine.
         max_concurrent: packs at a time at most.
         quiet: say only what went wrong.
@@ -52,10 +54,11 @@ def resubmit(
         ApetError: no store, a wrong condition or limit, weights or data that are found nowhere or out of reach, a given
             folder that no trial needs or that has another content, resources that this release can't train with.
     """
+    Resources().with_(settings)  # refused before anything is looked up
     todo = failed(store, where, limit, given)
     if not todo:
         return Summary(0, 0)
-    by_resources = _by_resources(todo, store)
+    by_resources = _by_resources(todo, store, settings)
     for resources, some in by_resources:
         check(some, resources, address)
     if address is None:
@@ -90,14 +93,14 @@ def failed(store: Store, where: str | None = None, limit: int | None = None, giv
     return todo
 
 
-def _by_resources(todo: Iterable[Todo], store: Store) -> list[tuple[Resources, list[Todo]]]:
-    """Trials by what their sweeps may use, so that each is run with its own."""
+def _by_resources(todo: Iterable[Todo], store: Store, settings: Sequence[str]) -> list[tuple[Resources, list[Todo]]]:
+    """Trials by what their sweeps may use, but for what is set now, so that each is run with its own."""
     known: dict[str, Resources] = {}
     groups: dict[Resources, list[Todo]] = defaultdict(list)
     for one in todo:
         if one.sweep not in known:
             text = store.load_sweep(one.sweep)
-            known[one.sweep] = Resources() if text is None else Resources.of(text)
+            known[one.sweep] = (Resources() if text is None else Resources.of(text)).with_(settings)
         groups[known[one.sweep]].append(one)
     return list(groups.items())
 

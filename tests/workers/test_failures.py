@@ -125,7 +125,12 @@ def test_one_row_that_does_not_fit_is_out_of_memory(
         run(worker, pack_of(folder, *made))
     assert classes(store) == {one.trial_id: ("failed", OUT_OF_MEMORY, "OutOfMemoryError") for one in made}
     row = rows_of(store)[made[0].trial_id]
-    assert (row["micro_batch"], row["error_message"]) == (1, str(full))
+    assert (row["micro_batch"], row["pack_size"]) == (1, 1)
+    message = row["error_message"]
+    assert str(full) in message
+    assert all(
+        word in message for word in ("one trial and one row", "GiB", "`apet plan`", "`apet resubmit --set resources")
+    )
     after = trial(name, count=302)
     assert [e.state for e in run(worker, pack_of(folder, after))] == ["completed"]
 

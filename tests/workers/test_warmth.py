@@ -23,6 +23,8 @@ from trials.trial import Training
 from workers import allocator
 from workers.backbone import load as loading
 from workers.backbone.full import fingerprint
+from workers.backbone.load import digest
+from workers.engines.plain import PlainEngine
 from workers.environment import peak_memory_bytes, reset_peak_memory
 from workers.modules.model import PackModel
 from workers.worker import Worker
@@ -187,23 +189,46 @@ def test_peak_memory_is_some_where_it_cannot_be_reset(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 @families
-def test_twenty_packs_leave_memory_and_backbone_as_they_were(
-    name: str, folder: Path, tmp_path: Path, trial: Any
-) -> None:
-    """Resident memory behind every pack, once all that stays has come; a kept module or graph would add up."""
-    worker = Worker(Store(tmp_path / "store", create=True))
-    resident, bits = [], set()
-    for n in range(20):
-        kinds: dict[str, Any] = {"bitfit": {}, "lora": {}, "apet": {"count": 300 + n}}
-        method = list(kinds)[n % 3]
-        one = trial(name, method, trial={"train_seed": n}, **kinds[method])
-        assert [e.state for e in run(worker, pack_of(folder, one))] == ["completed"]
+def test_a_hundred_packs_leave_a_warm_worker_as_it_was(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    """Memory, files and hooks behind every pack; a kept module or graph would add up. Some run out of memory."""
+    worker, step = Worker(Store(tmp_path / "store", create=True), engine="plain"), PlainEngine.step
+    resident, files, hooks, bits = [], [], [], set()
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("bitfit", {}),
+        ("lora", {}),
+        ("apet", {"count": 300}),
+        ("prompt", {"tokens": 2}),
+    ]
+
+    def full(self: PlainEngine) -> None:
+        if len(self._optimizer.param_groups) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        step(self)
+
+    for n in range(100):
+        fields = {"train_seed": n, "training": Training(steps=2, batch_size=4)}
+        members = [trial(name, method, trial=fields, **sizes) for method, sizes in kinds[n % 2 :]]
+        members += [trial(name, count=40, trial={**fields, "learning_rate": 1e37})] * (n % 5 == 0)
+        with pytest.MonkeyPatch.context() as patch:
+            if n % 10 == 0:
+                patch.setattr(PlainEngine, "step", full)
+            states = [e.state for e in run(worker, pack_of(folder, *members))]
+        assert set(states) <= {"completed", "diverged"}
         assert worker._warm is not None
-        bits.add(fingerprint(worker._warm.backbone.model))
+        model = worker._warm.backbone.model
+        bits.add(
+            (fingerprint(model), digest(model))
+            if n % 10 == 9
+            else (fingerprint(model), worker._warm.backbone.weights_digest)
+        )
+        hooks.append(sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()))
+        files.append(len(list(Path("/proc/self/fd").iterdir())))
         allocator.give_back()
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
     assert len(bits) == 1
-    early, late = sorted(resident[5:10])[2], sorted(resident[15:])[2]
+    assert set(hooks) == {hooks[0]}
+    assert max(files[10:]) <= max(files[:10]), files
+    early, late = sorted(resident[20:40])[10], sorted(resident[80:])[10]
     assert late - early < 4.0, f"MiB behind each pack: {[round(x) for x in resident]}"

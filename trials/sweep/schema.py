@@ -163,6 +163,8 @@ class Resources(Model):
         "auto"
     )
     """Rows of a batch in memory at once, at most; the numbers are the same."""
+    checkpoint_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Says("a number of seconds above 0")] = 30.0
+    """Seconds of training between two checkpoints at most; evaluations write one too."""
     retries: Seed = 2
     """New attempts per run after a failure of infrastructure."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ class Resources:
         pack_size: trials per pack.
         micro_batch: rows of a batch in memory at once, at most: the numbers are the same; ``auto``: all, and fewer
             where all don't fit or memory runs out.
+        checkpoint_s: seconds of training between two checkpoints at most; evaluations write one too.
         retries: new attempts per run after a failure of infrastructure.
     """
 
@@ -41,6 +42,7 @@ class Resources:
     offload: bool | Auto = "auto"
     pack_size: int | Auto = "auto"
     micro_batch: int | Auto = "auto"
+    checkpoint_s: float = 30.0
     retries: int = 2
 
     @staticmethod
@@ -51,6 +53,28 @@ class Resources:
             Problems: the text is no YAML.
         """
         return _resources(structure(Findings(sweep_yaml.read(text, "sweep.yaml"))))
+
+    def with_(self, settings: Sequence[str]) -> Resources:
+        """These with some replaced.
+
+        Args:
+            settings: ``resources.KEY=VALUE``.
+
+        Raises:
+            ApetError: a setting that is none of resources.
+            Problems: a value that is none of its key's.
+        """
+        changes = dict(_setting(setting) for setting in settings)
+        for path in changes:
+            if len(path) != 2 or path[0] != "resources":
+                raise ApetError(
+                    f"--set {sweep_yaml.dotted(path)}: what a trial is stands in its row; give a key of resources, "
+                    f"such as resources.gpus=1: {choices(str(path[-1]), [f.name for f in fields(Resources)])}"
+                )
+        report = Findings(sweep_yaml.read(sweep_yaml.edited("resources: {}\n", changes), "--set"))
+        file = structure(report)
+        report.raise_any()
+        return replace(self, **{str(name): getattr(_resources(file), str(name)) for _, name in changes})
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,13 @@ class Scores:
 
 
 @torch.no_grad()
-def evaluate(model: PackModel, data: Dataset, batch_size: int) -> list[Scores]:
+def evaluate(model: PackModel, data: Dataset, batch_size: int, secondary: bool = True) -> list[Scores]:
     """One score per active trial, in the order of ``model.active``.
 
     Encoders answer with their best label, others with greedy text. Where the task has labels it must be the label's
     text: anything else is wrong, so a guess scores 0 there and 1 / labels here. A verbalizer answers in the label
-    words of the task that is scored, trained on or not.
+    words of the task that is scored, trained on or not. Without ``secondary`` the task's metric is all that is
+    computed: ROUGE takes longer than the tiny backbones' answers.
     """
     how = data.how
     words = label_word_ids(how.task, how.labels, how.family, how.tokenizer) if model.label_words else None
@@ -48,7 +49,7 @@ def evaluate(model: PackModel, data: Dataset, batch_size: int) -> list[Scores]:
     if model.family != "bert" and data.how.task.labels:
         names = [normalise_label(text) for text in data.how.label_texts]
         answers = [[_label(names, normalise_label(text)) for text in mine] for mine in answers]
-    return [_scores(data, mine, right) for mine in answers]
+    return [_scores(data, mine, right, secondary) for mine in answers]
 
 
 def _label(names: Sequence[str], text: str) -> int:
@@ -56,8 +57,8 @@ def _label(names: Sequence[str], text: str) -> int:
     return names.index(text) if text in names else -1
 
 
-def _scores(data: Dataset, given: Sequence[Any], right: Sequence[Any]) -> Scores:
+def _scores(data: Dataset, given: Sequence[Any], right: Sequence[Any], secondary: bool) -> Scores:
     task = data.how.task
     metrics: Any = LABELS if task.labels else TEXTS
-    secondary = {name: metrics[name](given, right) for name in task.secondary}
-    return Scores(metrics[task.metric](given, right), secondary)
+    others = {name: metrics[name](given, right) for name in task.secondary if secondary}
+    return Scores(metrics[task.metric](given, right), others)

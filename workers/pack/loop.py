@@ -6,9 +6,10 @@ clipping, divergence, best step and end are each trial's own. Nothing branches o
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from trials.trial import Training
 from workers.engines.engine import Engine
 from workers.modules.model import PackModel
 from workers.pack.evaluate import Scores, evaluate
-from workers.pack.micro_batches import MicroBatches
+from workers.pack.portions import Limits
 from workers.pack.state import TrialState, finite
 from workers.rows.batches import Batch, parts, stream
 from workers.rows.encode import Dataset
@@ -36,9 +37,10 @@ class Job:
     Args:
         states: one per trial, in the order of the slices.
         train, validation, test: encoded rows.
+        limits: what goes through at once at most; the numbers are the same.
         targets: encoded test rows of other tasks, for zero-shot scores.
         save: writes the checkpoint of the trials that still train.
-        micro_batch: rows of a batch that go through at once at most, None for all of them; the numbers are the same.
+        checkpoint_s: seconds of training between two checkpoints at most.
     """
 
     model: PackModel
@@ -49,20 +51,20 @@ class Job:
     train: Dataset
     validation: Dataset
     test: Dataset
+    limits: Limits
     targets: Mapping[str, Dataset] = field(default_factory=dict)
     save: Callable[[Sequence[TrialState]], None] = lambda states: None
     should_stop: Callable[[], bool] = lambda: False
-    micro_batch: int | None = None
-    micro: MicroBatches = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = self.training.batch_size
-        self.micro = MicroBatches(min(self.micro_batch or size, size), self.model.let_go)
+    checkpoint_s: float = math.inf
 
     @property
     def active(self) -> list[TrialState]:
         """The trials that still train."""
         return [c for c in self.states if c.outcome is None]
+
+    def before(self, step: int) -> list[TrialState]:
+        """Those of them that take this step: a trial whose checkpoint is further waits for the others."""
+        return [c for c in self.active if c.steps_done < step]
 
 
 def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
@@ -74,50 +76,64 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
     Raises:
         Interrupted: ``should_stop`` said so between two batches; checkpoints are written first.
     """
-    training, step = job.training, job.states[0].steps_done
+    training, saved = job.training, perf_counter()
     if training.steps == 0:
         for state in job.states:
             _count(job, state)
-        yield 0, _evaluate(job, 0)
+        yield 0, _evaluate(job, 0, job.states)
         return
-    batches = stream(job.train, job.train_seed, training.batch_size, start=step)
+    batches, step = _from(job)
     while job.active:
         if job.should_stop():
             job.save(job.active)
             raise Interrupted
+        if not job.before(step + 1):  # those that the others waited for have ended
+            batches, step = _from(job)
         step += 1
+        taking = job.before(step)
         _step(job, step, next(batches))
         due = step == training.steps or (training.eval_every and step % training.eval_every == 0)
         if due or not job.active:
-            yield step, _evaluate(job, step)
-            if job.active:
-                job.save(job.active)
+            yield step, _evaluate(job, step, [c for c in taking if c.outcome is None])
+        if due or perf_counter() - saved >= job.checkpoint_s:
+            job.save([c for c in taking if c.outcome is None])
+            saved = perf_counter()
+
+
+def _from(job: Job) -> tuple[Iterator[Batch], int]:
+    """The batches behind the last step that all trials that train have done, and that step."""
+    step = min(c.steps_done for c in job.active)
+    return stream(job.train, job.train_seed, job.training.batch_size, start=step), step
 
 
 def _step(job: Job, step: int, batch: Batch) -> None:
     """One step of every trial that still trains."""
-    start = time.perf_counter()
-    active = job.active
-    _use(job, active)
-    losses = job.micro.fit(lambda rows: _gradients(job, batch, rows), undo=job.engine.reset)
+    start = perf_counter()
+    active = job.before(step)
+
+    def gradients(some: Sequence[TrialState], rows: int) -> list[float]:
+        return _gradients(job, some, batch, rows, last=some[-1] is active[-1])
+
+    losses = job.limits.training.fit(active, gradients, job.engine.reset, job.model.let_go)
     for state, loss in zip(active, losses, strict=True):
         _count(job, state)
         if not finite(loss, job.engine.clip(state.slot, CLIP)):
             state.diverged(step)
             job.engine.drop(state.slot)
     job.engine.step()
-    seconds = (time.perf_counter() - start) / len(active)
+    seconds = (perf_counter() - start) / len(active)
     for state, loss in zip(active, losses, strict=True):
         if state.outcome is None:
             state.trained(loss, seconds, batch.tokens)
 
 
-def _gradients(job: Job, batch: Batch, rows: int) -> list[float]:
-    """Every active trial's loss on the whole batch, and its gradients, from parts of at most ``rows`` rows."""
-    total_K, shares = torch.zeros(len(job.active)), parts(batch, rows)
+def _gradients(job: Job, states: Sequence[TrialState], batch: Batch, rows: int, last: bool = True) -> list[float]:
+    """The trials' losses on the whole batch, and their gradients, from parts of at most ``rows`` rows."""
+    _use(job, states)
+    total_K, shares = torch.zeros(len(states)), parts(batch, rows)
     for number, (tensors, share) in enumerate(shares, start=1):
         losses_K = job.engine.losses(to_device(tensors, job.model.device)) * share
-        job.engine.backward(losses_K.sum(), last=number == len(shares))
+        job.engine.backward(losses_K.sum(), last=last and number == len(shares))
         total_K += losses_K.detach().cpu()
     losses: list[float] = total_K.tolist()
     return losses
@@ -133,15 +149,13 @@ def _count(job: Job, state: TrialState) -> None:
     assert asked in (None, state.count_actual), f"{state.count_actual} scalars in the optimiser, {asked} asked for"
 
 
-def _evaluate(job: Job, step: int) -> list[TrialState]:
-    """Validation of the trials that train, then the test of those that end here, at their best step."""
-    active = job.active
-    if active:
-        start = time.perf_counter()
-        _use(job, active)
-        scores = _scores(job, job.validation)
-        seconds = (time.perf_counter() - start) / len(active)
-        for state, score in zip(active, scores, strict=True):
+def _evaluate(job: Job, step: int, states: Sequence[TrialState]) -> list[TrialState]:
+    """Validation of the trials that took the step, then the test of those that have ended, at their best step."""
+    if states:
+        start = perf_counter()
+        scores = _scores(job, states, job.validation)
+        seconds = (perf_counter() - start) / len(states)
+        for state, score in zip(states, scores, strict=True):
             if state.evaluated(step, score.score, job.validation.metric, seconds):
                 state.best = job.engine.values(state.slot)
             if state.outcome is not None:
@@ -157,23 +171,27 @@ def _evaluate(job: Job, step: int) -> list[TrialState]:
 
 def _test(job: Job, states: Sequence[TrialState]) -> None:
     """Test and transfer scores at each trial's best step."""
-    start = time.perf_counter()
-    _use(job, states)
+    start = perf_counter()
     for state in states:
         job.engine.set_values(state.slot, state.best)
-    for state, scores in zip(states, _scores(job, job.test), strict=True):
+    for state, scores in zip(states, _scores(job, states, job.test, secondary=True), strict=True):
         state.test_score, state.metrics = scores.score, scores.metrics
     for task, target in job.targets.items():
-        for state, scores in zip(states, _scores(job, target), strict=True):
+        for state, scores in zip(states, _scores(job, states, target), strict=True):
             state.transfer[task] = scores.score
-    seconds = (time.perf_counter() - start) / len(states)
+    seconds = (perf_counter() - start) / len(states)
     for state in states:
         state.eval_s += seconds
 
 
-def _scores(job: Job, data: Dataset) -> list[Scores]:
-    """One score per trial in use."""
-    return job.micro.fit(lambda rows: evaluate(job.model, data, rows))
+def _scores(job: Job, states: Sequence[TrialState], data: Dataset, secondary: bool = False) -> list[Scores]:
+    """One score per trial; secondary metrics of the test alone, for nobody reads others."""
+
+    def scores(some: Sequence[TrialState], rows: int) -> list[Scores]:
+        _use(job, some)
+        return evaluate(job.model, data, rows, secondary)
+
+    return job.limits.scoring.fit(states, scores, let_go=job.model.let_go)
 
 
 def _use(job: Job, states: Sequence[TrialState]) -> None:

@@ -1,11 +1,15 @@
-"""Memory that ran out, a GPU's or the machine's, as one exception."""
+"""Memory that ran out, a GPU's or the machine's, as one exception; giving back what a failed try held."""
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from workers.environment import peak_memory_bytes
 
 
 class OutOfMemoryError(RuntimeError):
@@ -26,5 +30,35 @@ def memory_named() -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator: can't allocate" in str(
             error
         ):
-            raise OutOfMemoryError(str(error)) from error
+            raise OutOfMemoryError(str(error) or repr(error)) from error
         raise
+
+
+def give_back() -> None:
+    """Let go of what a failed try has left, once its exception is gone: its traceback holds the tensors."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def hopeless(error: OutOfMemoryError, device: str, when: str) -> OutOfMemoryError:
+    """The error of what fits in no smaller part: what was asked for, what there is, what to do next.
+
+    Args:
+        error: as it was caught.
+        device: cpu or cuda.
+        when: it ran out, in words.
+    """
+    total = (
+        torch.cuda.mem_get_info()[1] if device == "cuda" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+    had = f"{'the GPU' if device == 'cuda' else 'the machine'} has {_gib(total)}"
+    held = f"this worker has held {_gib(peak_memory_bytes(device))} at most"
+    return OutOfMemoryError(
+        f"out of memory {when}: {str(error).strip().rstrip('.')} ({had}, {held}); `apet plan` says what it takes, and "
+        "`apet resubmit --set resources.KEY=VALUE` tries another set-up, such as resources.gpus=1 where this was a CPU"
+    )
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"

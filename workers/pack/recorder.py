@@ -39,15 +39,15 @@ class Recorder:
 
     Attributes:
         facts: likewise.
-        load_s: seconds of loading that no row has yet; the next one takes them.
+        load_s: seconds of loading that no row has yet: the open trials share them.
     """
 
     def __init__(self, store: Store, pack: Pack, device: str, facts: Record) -> None:
         self.pack, self.facts, self.load_s = pack, facts, 0.0
-        self._store, self._device = store, device
+        self._store, self.device = store, device
         self._attempts = {m.trial.trial_id: new_attempt_id(m.trial.trial_id, m.attempt) for m in pack.members}
         self._started, self._began = datetime.now(UTC), perf_counter()
-        self._told_s = 0.0  # of the pack's wall time, what earlier rows have taken
+        self._told_s = 0.0  # of the pack's wall time, what trials that are done have taken
         self._done: set[str] = set()
 
     def open(self) -> list[Member]:
@@ -97,9 +97,9 @@ class Recorder:
 
     def interrupted(self, member: Member) -> Ended:
         """A trial that goes on from its checkpoint another time: no row."""
-        trial_id = member.trial.trial_id
+        trial_id, wall_s = member.trial.trial_id, self._share_s()
         self._done.add(trial_id)
-        return Ended(trial_id, INTERRUPTED, wall_s=self._taken_s(), attempt_id=self._attempts[trial_id])
+        return Ended(trial_id, INTERRUPTED, wall_s=wall_s, attempt_id=self._attempts[trial_id])
 
     def save(self, trial_id: str, checkpoint: bytes) -> None:
         """Keep the checkpoint of a trial that still trains."""
@@ -115,10 +115,10 @@ class Recorder:
 
     def _ended(self, member: Member, columns: Record, curve: list[dict[str, Any]]) -> Ended:
         """Write the row, and only then say that the trial has ended."""
-        trial_id, wall_s = member.trial.trial_id, self._taken_s()
-        row = self._row(member, {**columns, "load_s": self.load_s, "wall_s": wall_s})
+        trial_id, wall_s, load_s = member.trial.trial_id, self._share_s(), self.load_s / len(self.open())
+        row = self._row(member, {**columns, "load_s": load_s, "wall_s": wall_s})
         self._write(self._store.append, row, curve)
-        self.load_s = 0.0
+        self.load_s -= load_s
         self._done.add(trial_id)
         self._drop_checkpoint(trial_id)
         return Ended(
@@ -132,11 +132,14 @@ class Recorder:
             row["failure_class"],
         )
 
-    def _taken_s(self) -> float:
-        """Seconds that no trial before has taken: those of a pack's trials sum up to the pack's."""
-        taken = perf_counter() - self._began - self._told_s
-        self._told_s += taken
-        return taken
+    def _share_s(self) -> float:
+        """An open trial's share of the pack's wall time, which all share equally while they are open.
+
+        What no trial that is done has taken is what those that are open have gathered, each as much as any other.
+        """
+        share = (perf_counter() - self._began - self._told_s) / len(self.open())
+        self._told_s += share
+        return share
 
     def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """The one place that writes."""
@@ -167,8 +170,8 @@ class Recorder:
             "sweep": self.pack.sweep,
             "pack_id": self.pack.pack_id,
             "pack_size": len(self.pack.members),
-            "device": self._device,
-            "peak_memory_bytes": peak_memory_bytes(self._device),
+            "device": self.device,
+            "peak_memory_bytes": peak_memory_bytes(self.device),
             "started_at": self._started,
             "finished_at": datetime.now(UTC),
         }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 
 from torch import nn
 
-from trials.failures import BAD_TRIAL, InfrastructureError
+from trials.failures import BAD_TRIAL, OUT_OF_MEMORY, InfrastructureError
 from trials.modules.positions import Layout, layout
-from trials.pack import Pack
+from trials.pack import Member, Pack
 from trials.sources.folders import SPLITS
 from workers import faults
 from workers.backbone import readout
@@ -24,6 +25,8 @@ from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 from workers.pack.checkpoint import Checkpoint
 from workers.pack.loop import Job, train
+from workers.pack.memory import OutOfMemoryError, give_back, hopeless, memory_named
+from workers.pack.portions import Limits, chunks, half
 from workers.pack.progress import Ended, Progress
 from workers.pack.recorder import Recorder
 from workers.pack.state import TrialState
@@ -32,21 +35,17 @@ from workers.rows.warm import PackData
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class Slice:
-    """One trial of those that train together: where its scalars sit (None for ``full``), and where it goes on."""
+@dataclass(frozen=True)
+class Placed:
+    """A trial, and where its scalars sit (None for ``full``)."""
 
-    state: TrialState
+    member: Member
     layout: Layout | None
-    saved: Checkpoint | None
 
-    def resume(self, engine: Engine) -> None:
-        """Take up what was saved, once the engine has what the trial trains."""
-        if self.saved is not None:
-            self.state.resume(self.saved)
-            engine.set_values(self.state.slot, self.saved.tensors)
-            engine.load_state(self.state.slot, self.saved.optimizer)
-            self.saved = None  # it is as large as what trains
+    @property
+    def trial_id(self) -> str:
+        """Its trial's id."""
+        return self.member.trial.trial_id
 
 
 class PackRun:
@@ -57,6 +56,7 @@ class PackRun:
         backbone: theirs, frozen.
         data: their rows.
         recorder: writes what becomes of them.
+        limits: what memory was found to hold; what is learnt here is noted there.
         make_engine: an engine over a model and what its trials train.
         kept: for what lies below all modules, of this backbone and these rows.
     """
@@ -67,14 +67,14 @@ class PackRun:
         backbone: Backbone,
         data: PackData,
         recorder: Recorder,
+        limits: Limits,
         make_engine: Callable[[nn.Module, Sequence[Group]], Engine],
         kept: Kept,
     ) -> None:
         self.pack, self.backbone, self.data, self.recorder = pack, backbone, data, recorder
-        self._make_engine, self._kept = make_engine, kept
+        self._make_engine, self._limits, self._kept = make_engine, limits, kept
         self.trial = pack.members[0].trial  # for what all members share
-        self.states: list[TrialState] = []
-        self.step = 0
+        self.step, self._scores = 0, dict[str, float]()
         self._precision = backbone.precision  # ``full`` trains it in float32, whatever it is
         recorder.facts |= {
             "backbone_parameters": backbone.parameters,
@@ -84,17 +84,48 @@ class PackRun:
         }
 
     def trials(self, should_stop: Callable[[], bool]) -> Iterator[Progress]:
-        """Run every trial of the pack.
+        """Run every trial of the pack, together as far as memory goes.
+
+        Where it runs out although one row of one slice goes through at a time, or for what all trials hold (values,
+        moments, best steps), the trials go on in two halves, one after the other, each from its last checkpoint. One
+        that is alone then has failed.
 
         Yields:
-            at every evaluation, and where trials fail before training.
+            at every evaluation, and where trials fail.
         """
-        layouts, failed = self._layouts()
+        placed, failed = self._placed()
         if failed:
             yield self._progress(failed)
-        for part in self._parts(layouts):
-            with ExitStack() as stack:
-                yield from self._train(self._job(part, stack, should_stop))
+        most = self._limits.trials
+        waiting = chunks(placed, most)
+        while waiting:
+            part, *waiting = waiting
+            limits = deepcopy(self._limits)
+            try:
+                with memory_named(), ExitStack() as stack:
+                    yield from self._train(self._job(part, stack, should_stop))
+                continue
+            except OutOfMemoryError as error:
+                # what a part that is too large was squeezed to says nothing of smaller ones
+                self._limits.training, self._limits.scoring = limits.training, limits.scoring
+                if len(part) == 1:
+                    too_large = hopeless(error, self.recorder.device, "with one trial and one row at a time")
+                    too_large.__cause__ = error
+                    self._limits.trials = most  # it may have been this trial alone that its pack had no room for
+                    yield self._progress([self.recorder.failed(part[0].member, too_large, OUT_OF_MEMORY)])
+            # outside the handler: the traceback, which holds all that the part has built, is gone by now
+            self._kept.clear()
+            give_back()
+            if len(part) > 1:
+                waiting = [*self._halves(part), *waiting]
+
+    def _halves(self, part: Sequence[Placed]) -> list[Sequence[Placed]]:
+        """Of a part that doesn't fit the trials that have no row yet, half as many as it had at a time."""
+        open_ids = {m.trial.trial_id for m in self.recorder.open()}
+        left = [x for x in part if x.trial_id in open_ids]
+        self._limits.trials = half(len(part))
+        _log.warning("out of memory: from here on at most %d trials train together", self._limits.trials)
+        return chunks(left, self._limits.trials)
 
     def failed(self, error: Exception, failure_class: str) -> Progress:
         """Every trial that is open fails for the same reason."""
@@ -106,29 +137,23 @@ class PackRun:
 
     def _progress(self, ended: list[Ended]) -> Progress:
         """What the caller sees now."""
-        scores = {c.trial_id: c.curve[-1]["value"] for c in self.states if c.curve}
         facts = self.recorder.facts
-        cut, rows = facts["truncated_rows"], sum(facts[f"{split}_rows"] for split in SPLITS)
-        return Progress(self.pack.pack_id, self.step, self.trial.training.steps, scores, tuple(ended), cut, rows)
+        return Progress(
+            self.pack.pack_id,
+            self.step,
+            self.trial.training.steps,
+            dict(self._scores),
+            tuple(ended),
+            facts["truncated_rows"],
+            sum(facts[f"{split}_rows"] for split in SPLITS),
+            self._limits.slices if self._limits.slices < len(self.pack.members) else None,
+        )
 
-    def _parts(self, layouts: Sequence[Layout | None]) -> list[list[Slice]]:
-        """The trials that go on together, for they are at one step: all of them, unless a checkpoint is lost.
-
-        Those that are furthest come first; a trial whose checkpoint can't be read begins anew, without the others.
-        """
-        parts: dict[int, list[Slice]] = {}
-        for state, placed in zip(self.states, layouts, strict=True):
-            saved = self._saved(state.trial_id, placed)
-            part = parts.setdefault(saved.step if saved else 0, [])
-            state.slot = len(part)
-            part.append(Slice(state, placed, saved))
-        return [parts[step] for step in sorted(parts, reverse=True)]
-
-    def _layouts(self) -> tuple[list[Layout | None], list[Ended]]:
-        """Where each trial's scalars sit (None for ``full``); one that can't be placed fails alone."""
+    def _placed(self) -> tuple[list[Placed], list[Ended]]:
+        """Where each trial's scalars sit; one that can't be placed fails alone."""
         data = self.data
         longest = max(int(x.lengths.max()) for x in (data.train, data.validation, data.test, *data.targets.values()))
-        layouts: list[Layout | None] = []
+        found: list[Placed] = []
         failed: list[Ended] = []
         for member in self.pack.members:
             try:
@@ -136,18 +161,18 @@ class PackRun:
                 placed = None if member.trial.method.name == "full" else layout(member.trial)
                 if placed is not None:
                     soft_tokens.check_room(placed, member.trial.backbone, longest)
-                layouts.append(placed)
-                self.states.append(TrialState(member, len(self.states)))
+                found.append(Placed(member, placed))
             except (MemoryError, InfrastructureError):  # the machine's or the store's, not this trial's
                 raise
             except Exception as error:
                 failed.append(self.recorder.failed(member, error, BAD_TRIAL))
-        return layouts, failed
+        return found, failed
 
-    def _job(self, part: Sequence[Slice], stack: ExitStack, should_stop: Callable[[], bool]) -> Job:
+    def _job(self, part: Sequence[Placed], stack: ExitStack, should_stop: Callable[[], bool]) -> Job:
         """Build what each trial trains, and the engine that trains it; ``stack`` undoes it all."""
-        states, placed = [x.state for x in part], [x.layout for x in part if x.layout is not None]
-        modules = Modules(self.backbone, placed) if placed else None
+        states = [TrialState(x.member, slot) for slot, x in enumerate(part)]
+        layouts = [x.layout for x in part if x.layout is not None]
+        modules = Modules(self.backbone, layouts) if layouts else None
         if modules is None:
             self._kept.clear()  # it trains all, and needs the memory
             trained = [stack.enter_context(trainable_backbone(self.backbone.model))]
@@ -170,8 +195,8 @@ class PackRun:
             "zero_stage": engine.zero_stage,
             "offload": engine.offload,
         }
-        for slot in part:
-            slot.resume(engine)
+        for state, placed in zip(states, part, strict=True):
+            self._resume(state, placed, engine)
         return Job(
             model=model,
             engine=engine,
@@ -181,25 +206,36 @@ class PackRun:
             train=self.data.train,
             validation=self.data.validation,
             test=self.data.test,
+            limits=self._limits,
             targets=self.data.targets,
             save=lambda states: self._save(engine, states),
             should_stop=should_stop,
-            micro_batch=self.pack.setup.micro_batch,
+            checkpoint_s=self.pack.setup.checkpoint_s,
         )
 
     def _train(self, job: Job) -> Iterator[Progress]:
-        batch = self.trial.training.batch_size
         try:
             for step, ended in train(job):
                 self.step = step
-                self._note(job.micro.rows, batch)
-                yield self._progress([self.recorder.finished(state) for state in ended])
+                self._note(job)
+                self._scores |= {c.trial_id: c.curve[-1]["value"] for c in job.states if c.curve}
+                yield self._progress([self._finished(state) for state in ended])
         finally:
-            self._note(job.micro.rows, batch)
+            self._note(job)
 
-    def _note(self, rows: int, batch: int) -> None:
-        """The micro-batch of the rows that are written from now on; none where whole batches fit."""
-        self.recorder.facts["micro_batch"] = rows if rows < batch else None
+    def _finished(self, state: TrialState) -> Ended:
+        """Write a trial's row, and let go of what only that needed."""
+        ended = self.recorder.finished(state)
+        state.best = []
+        return ended
+
+    def _note(self, job: Job) -> None:
+        """How the trials ran whose rows are written from now on; no micro-batch where whole batches fit."""
+        rows = self._limits.rows
+        self.recorder.facts |= {
+            "pack_size": min(self._limits.slices, len(job.states)),
+            "micro_batch": rows if rows < self.trial.training.batch_size else None,
+        }
 
     def _save(self, engine: Engine, states: Sequence[TrialState]) -> None:
         """Checkpoints of the trials that still train; ``full`` has none, it is as large as its backbone."""
@@ -207,6 +243,14 @@ class PackRun:
             if state.member.trial.method.name != "full":
                 checkpoint = state.checkpoint(engine.values(state.slot), engine.state(state.slot))
                 self.recorder.save(state.trial_id, checkpoint.to_bytes())
+
+    def _resume(self, state: TrialState, placed: Placed, engine: Engine) -> None:
+        """Take up what was saved of a trial, if anything was."""
+        saved = self._saved(state.trial_id, placed.layout)
+        if saved is not None:
+            state.resume(saved)
+            engine.set_values(state.slot, saved.tensors)
+            engine.load_state(state.slot, saved.optimizer)
 
     def _saved(self, trial_id: str, placed: Layout | None) -> Checkpoint | None:
         """A trial's checkpoint; one that can't be used is none: the trial begins anew."""

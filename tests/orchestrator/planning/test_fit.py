@@ -175,6 +175,7 @@ WISHES = st.builds(
     offload=st.sampled_from(["auto", True, False]),
     pack_size=st.sampled_from(["auto", 2]),
     micro_batch=st.sampled_from(["auto", 4]),
+    checkpoint_s=st.sampled_from([30.0, 0.5]),
 )
 MACHINES = st.builds(
     lambda cpus, gib, gpus, card: Machine(cpus, gib * GIB, gpus, card * GIB if gpus else 0),
@@ -211,6 +212,7 @@ def test_what_is_said_to_fit_does(one: Trial, machines: list[Machine], wanted: R
                 assert on_card <= found.needed <= machine.card_bytes * USABLE
             else:
                 assert PROCESS_BYTES + held.on_cpu <= found.needed <= machine.memory * USABLE
+    assert setup.checkpoint_s == wanted.checkpoint_s
     for name in ("gpus", "zero_stage", "offload", "micro_batch"):
         wish = getattr(wanted, name)
         assert wish == "auto" or setup.device == "cpu" or getattr(setup, name) == wish

@@ -144,6 +144,30 @@ def test_trials_get_the_resources_of_their_own_sweep_as_it_was_run_last(
     )
 
 
+def test_what_is_set_replaces_what_the_sweep_said_and_is_checked_first(
+    store: Store, reviews: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("orchestrator.results.resubmit")
+    given: list[Resources] = []
+    monkeypatch.setattr(
+        module, "execute", lambda todo, store, resources, **_: (given.append(resources), Summary(len(todo), 0))[1]
+    )
+    for seed, sweep in enumerate(("mine", "unsaved")):
+        add(store, trial(seed, task=reviews), "failed", tmp_path, sweep=sweep)
+    store.save_sweep("mine", "resources: {pack_size: 4, retries: 0, checkpoint_s: 5}\n")
+    resubmit(store, settings=["resources.checkpoint_s=2.5", "resources.pack_size=2"])
+    assert given == [Resources(pack_size=2, retries=0, checkpoint_s=2.5), Resources(pack_size=2, checkpoint_s=2.5)]
+    for setting, said in (
+        ("training.steps=5", "give a key of resources"),
+        ("resources.gpu=1", "did you mean gpus"),
+        ("resources.checkpoint_s=0", "a number of seconds above 0"),
+        ("resources.gpus", "give KEY=VALUE"),
+    ):
+        with pytest.raises(ApetError, match=said):
+            resubmit(store, settings=[setting])
+    assert len(given) == 2
+
+
 def test_a_stop_leaves_the_other_sweeps_for_later(
     store: Store, reviews: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_empty_axes(key: str) -> None:
         ({"resources": {"zero_stage": True}}, ["0, 1, 2 or 3"]),
         ({"resources": {"pack_size": 0}}, ["pack_size: 0"]),
         ({"resources": {"micro_batch": 0}}, ["micro_batch: 0", "1 or more"]),
+        *(({"resources": {"checkpoint_s": value}}, ["checkpoint_s: ", "above 0"]) for value in (0, -1, "often")),
         ({"resources": {"micro_batch": "most"}}, ["micro_batch: most", "auto, or a whole number"]),
         ({"blocks": []}, ["blocks: empty"]),
     ],

@@ -96,7 +96,7 @@ def test_the_test_is_taken_at_the_best_validation_step(
     on_validation = [0.5, 0.9, 0.1]  # of steps 2, 4 and 6
     seen: dict[str, list[Tensor]] = {"validation": [], "test": []}
 
-    def scores(job: Job, data: Any) -> list[Scores]:
+    def scores(job: Job, states: Any, data: Any, secondary: bool = False) -> list[Scores]:
         split = "validation" if data is job.validation else "test"
         seen[split].append(torch.cat([p.flatten() for p in job.engine.values(0)]))
         return [Scores(on_validation[len(seen[split]) - 1] if split == "validation" else 0.7, {})]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from workers import worker as workers
 from workers.backbone.load import Backbone, blocks
 from workers.modules.kept import MOST, SHARE, Kept
 from workers.modules.model import PackModel
-from workers.pack.micro_batches import MicroBatches
+from workers.pack.portions import Portions
 from workers.worker import Worker
 
 PLENTY = 2**40
@@ -120,16 +120,16 @@ def test_it_goes_first_when_memory_runs_out() -> None:
     kept, tried = Kept(lambda: PLENTY), []
     kept.put("a", (0, 1), states(8))
 
-    def work(rows: int) -> int:
+    def work(slices: Sequence[int], rows: int) -> list[int]:
         tried.append(rows)
         if kept.get("a", (0, 1)) or rows > 4:
             raise torch.OutOfMemoryError
-        return rows
+        return [rows]
 
-    assert MicroBatches(8, kept.clear).fit(work) == 4
+    assert Portions(8).fit([0], work, let_go=kept.clear) == [4]
     assert tried == [8, 8, 4]
     kept.put("a", (0, 1), states(8))
-    assert MicroBatches(1, kept.clear).fit(work) == 1
+    assert Portions(1).fit([0], work, let_go=kept.clear) == [1]
 
 
 def top(one: Trial, count: int) -> Trial:

@@ -15,6 +15,7 @@ from trials.pack import Member, Pack, Sources
 from trials.store.store import Store
 from trials.trial import Source, TaskRef, Training
 from workers.backbone.load import Backbone
+from workers.pack import evaluate
 from workers.rows.warm import WarmRows
 from workers.worker import Worker
 
@@ -64,6 +65,19 @@ def test_a_pack_learns_summaries_and_each_row_is_as_alone(name: str, chats: Path
         assert dict(row["metrics"]).keys() == {"rouge1", "rouge2"}
     (alone,) = rows_of(Store(tmp_path / "alone", create=True), chats, members[1])
     assert {key: alone[key] for key in SHARED} == {key: together[1][key] for key in SHARED}
+
+
+def test_secondary_metrics_are_those_of_the_test_alone(
+    chats: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads those of validation."""
+    computed: list[str] = []
+    rouge = {n: lambda given, right, n=n: (computed.append(n), 0.5)[1] for n in ("rouge1", "rouge2", "rougeL")}
+    monkeypatch.setattr(evaluate, "TEXTS", rouge)
+    fields = {"task": TaskRef("samsum", Source("folder", "x", "0")), "training": Training(4, 4, 2, None, "auto", 48, 4)}
+    (row,) = rows_of(Store(tmp_path / "store", create=True), chats, trial("tiny-t5", trial=fields))
+    assert dict(row["metrics"]) == {"rouge1": 0.5, "rouge2": 0.5}
+    assert sorted(computed) == ["rouge1", "rouge2", *["rougeL"] * 3], "two validations and a test"
 
 
 def test_a_target_of_transfer_has_its_own_lengths(tmp_path: Path, trial: Any) -> None:

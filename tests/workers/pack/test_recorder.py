@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from trials.store import retry
 from trials.store.files import Files
 from trials.store.store import Store
 from workers import worker as working
+from workers.pack import recorder as recording
 from workers.pack.recorder import Onlooker, Recorder
 from workers.worker import Worker
 
@@ -159,3 +161,49 @@ def test_the_class_that_the_caller_names_is_in_the_row_and_in_the_word(
     ended = Recorder(store, pack, "cpu", {"threads": 3}).failed(pack.members[0], ValueError("no"), BAD_TRIAL)
     row = rows_of(store)[one.trial_id]
     assert (ended.failure_class, row["failure_class"], row["threads"]) == (BAD_TRIAL, BAD_TRIAL, 3)
+
+
+def test_the_trials_of_a_pack_share_its_seconds_while_they_are_open(
+    folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock of our own: one fails at once, one is interrupted, three get their rows together."""
+    clock = [100.0]
+    monkeypatch.setattr(recording, "perf_counter", lambda: clock[0])
+    store = Store(tmp_path / "store", create=True)
+    pack = pack_of(folder, *(trial("tiny-bert", count=300 + n) for n in range(5)))
+    recorder = Recorder(store, pack, "cpu", {})
+    recorder.load_s = 20.0
+    ended = []
+    for member, at in zip(pack.members, (110.0, 118.0, 148.0, 148.0, 148.0), strict=True):
+        clock[0] = at
+        ended.append(
+            recorder.interrupted(member) if at == 118.0 else recorder.failed(member, ValueError("no"), BAD_TRIAL)
+        )
+    assert [e.wall_s for e in ended] == pytest.approx([2.0, 4.0, 14.0, 14.0, 14.0])
+    assert [e.load_s for e in ended] == pytest.approx([4.0, 0.0, 16 / 3, 16 / 3, 16 / 3])
+    assert recorder.load_s == pytest.approx(0.0)
+    rows = [rows_of(store)[e.trial_id] for e in ended if e.state == "failed"]
+    assert [(r["wall_s"], r["load_s"]) for r in rows] == [(e.wall_s, e.load_s) for e in ended if e.state == "failed"]
+
+
+@families
+def test_the_rows_of_a_pack_sum_up_to_its_seconds(name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
+    wild = {"learning_rate": 1e37}
+    members = [trial(name, count=300 + n, trial=wild if n == 1 else {}) for n in range(4)]
+    store, start = Store(tmp_path / "store", create=True), perf_counter()
+    ended = run(Worker(store), pack_of(folder, *members))
+    wall_s, rows = perf_counter() - start, [rows_of(store)[e.trial_id] for e in ended]
+    assert wall_s / 2 < sum(r["wall_s"] for r in rows) <= wall_s, "what comes behind the last row is in none"
+    loads = [r["load_s"] for r in rows]
+    assert loads == pytest.approx([loads[0]] * 4)
+    assert 0 < sum(loads) < wall_s
+    by_id = {r["trial_id"]: r for r in rows}
+    first = by_id[members[1].trial_id]
+    late = [by_id[one.trial_id] for one in members if one is not members[1]]
+    assert first["wall_s"] < min(r["wall_s"] for r in late)
+    assert max(r["wall_s"] for r in late) < 2 * min(r["wall_s"] for r in late)
+    for column in ("train_s", "eval_s"):
+        assert len({r[column] for r in late}) == 1, "they took part in the same steps and evaluations"
+    assert first["train_s"] < late[0]["train_s"]
+    assert first["eval_s"] == 0
+    assert sum(r["train_s"] + r["eval_s"] for r in rows) < wall_s

@@ -20,7 +20,7 @@ from workers.engines.engine import Group
 from workers.modules.model import PackModel
 from workers.pack.loop import Job, _gradients, _step
 from workers.pack.memory import OutOfMemoryError, memory_named
-from workers.pack.micro_batches import MicroBatches
+from workers.pack.portions import Limits, Portions
 from workers.pack.state import TrialState
 from workers.rows.batches import IGNORED, Batch
 from workers.worker import Worker
@@ -51,8 +51,8 @@ def test_parts_add_up_to_the_whole_batch(name: str, engine_name: str, trial: Any
             states = [TrialState(Member(t), i) for i, t in enumerate(trials)]
             groups = [Group([p], t.learning_rate) for t, p in zip(trials, modules.thetas, strict=True)]
             engine = choice.make(engine_name, model, groups)
-            job = Job(model, engine, states, Training(9, 4), 0, nothing, nothing, nothing, micro_batch=rows)
-            losses = _gradients(job, uneven(name), job.micro.rows)
+            job = Job(model, engine, states, Training(9, 4), 0, nothing, nothing, nothing, Limits.of(rows))
+            losses = _gradients(job, states, uneven(name), rows)
             gradients = [p.grad.clone() for p in modules.thetas if p.grad is not None]
             engine.step()
             _step(job, 2, uneven(name))
@@ -102,15 +102,15 @@ def test_a_micro_batch_asked_for_is_kept(tmp_path: Path, trial: Any, monkeypatch
 def test_a_row_that_does_not_fit_and_other_errors_are_raised() -> None:
     tried, undone = [], []
 
-    def never_fits(rows: int) -> None:
-        tried.append(rows)
+    def never_fits(slices: Any, rows: int) -> Any:
+        tried.append((len(slices), rows))
         raise GPU_FULL
 
     with pytest.raises(OutOfMemoryError):
-        MicroBatches(8).fit(never_fits, undo=lambda: undone.append(1))
-    assert (tried, len(undone)) == ([8, 4, 2, 1], 3)
+        Portions(8).fit("abcde", never_fits, undo=lambda: undone.append(1))
+    assert (tried, len(undone)) == ([(5, 8), (3, 8), (2, 8), (1, 8), (1, 4), (1, 2), (1, 1)], 6)
     with pytest.raises(RuntimeError, match="shape"):
-        MicroBatches(8).fit(lambda rows: torch.ones(2).view(3))
+        Portions(8).fit("ab", lambda slices, rows: torch.ones(2).view(3))
 
 
 def test_the_machine_s_own_memory_is_recognised() -> None:
