@@ -27,10 +27,10 @@ from trials.sources.ignored import ignored
 from trials.trial import BackboneRef
 
 ATTENTION = {"bert": "sdpa", "bloom": "eager", "t5": "sdpa"}  # BLOOM's then by fuse_bloom
-NO_DROPOUT = {
+SETTINGS = {  # of every config: no dropout; a cache where it is asked for, for in training it copies keys and values
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-    "bloom": {"hidden_dropout": 0.0, "attention_dropout": 0.0},
-    "t5": {"dropout_rate": 0.0},
+    "bloom": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "use_cache": False},
+    "t5": {"dropout_rate": 0.0, "use_cache": False},
 }
 
 _log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def _skeleton(ref: BackboneRef, folder: Path) -> nn.Module:
     config = tf.AutoConfig.from_pretrained(str(folder))
     if config.model_type != ref.family:
         raise ApetError(f"{folder}: its config says {config.model_type}, but {ref.name} is of the family {ref.family}")
-    for key, value in NO_DROPOUT[ref.family].items():
+    for key, value in SETTINGS[ref.family].items():
         setattr(config, key, value)
     kinds: dict[str, Any] = {
         "bert": tf.AutoModelForMaskedLM if ref.shape.lm_head else tf.AutoModel,
