@@ -26,6 +26,8 @@ from workers.backbone.full import Fingerprint, fingerprint
 from workers.backbone.load import Backbone
 from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
+from workers.free import free_bytes
+from workers.modules.kept import Kept
 from workers.pack.loop import Interrupted
 from workers.pack.memory import OutOfMemoryError, hopeless, memory_named
 from workers.pack.portions import Limits
@@ -68,6 +70,7 @@ class Worker:
         self._threads = torch.get_num_threads()  # of packs that don't say
         self._warm: Warm | None = None
         self._rows = WarmRows()
+        self._kept = Kept(lambda: free_bytes(self.device))
         self._limits: dict[tuple[object, ...], Limits] = {}
         self._load_s = 0.0  # of a load that no row has reported yet
 
@@ -120,7 +123,8 @@ class Worker:
             return
         finally:
             recorder.load_s = self._load_s
-        run = PackRun(pack, backbone, data, recorder, self.limits(pack), partial(choice.make, self.engine))
+        make_engine, kept = partial(choice.make, self.engine), self._kept.of(backbone.model, data)
+        run = PackRun(pack, backbone, data, recorder, self.limits(pack), make_engine, kept)
         try:
             with memory_named():
                 yield from run.trials(should_stop)
@@ -177,6 +181,7 @@ class Worker:
         """Let the warm backbone go; the next pack loads its own."""
         self._warm = None
         self._rows.clear()
+        self._kept.of()
         allocator.give_back()
 
     def rows(self, pack: Pack, backbone: Backbone) -> PackData:

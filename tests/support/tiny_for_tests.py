@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +24,10 @@ FAMILIES = ("tiny-bert", "tiny-bloom", "tiny-t5")
 WORDS = (10, 11, 12)  # label words of BERT's rows
 
 
-def frozen(name: str) -> Any:
-    """A tiny backbone without its tokenizer; generation pads with 0 and never ends early."""
+def frozen(name: str, **shape: int) -> Any:
+    """A tiny backbone, or one of another shape, without its tokenizer; generation pads with 0 and never ends early."""
     ref = backbones.get(name)
+    ref = replace(ref, shape=replace(ref.shape, **shape))
     model = weights._empty(ref)
     weights._fill(model, ref)
     model.eval().requires_grad_(False)

@@ -17,6 +17,7 @@ from torch import nn
 
 from trials.backbones import loaded_parameters, parameters
 from trials.errors import ApetError
+from trials.families import BLOCKS
 from trials.modules.sites import Site
 from trials.trial import BackboneRef, Shape
 from workers.backbone import tokenizer as tokenizers
@@ -134,11 +135,37 @@ def _unloaded(ref: BackboneRef) -> int:
     return parameters(ref) - loaded_parameters(ref)
 
 
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A stack of blocks: ``owner`` runs those that its attribute ``name`` lists, then ``norm``, where there is one."""
+
+    owner: nn.Module
+    name: str
+    norm: nn.Module | None
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Input first."""
+        found = getattr(self.owner, self.name)
+        assert isinstance(found, nn.ModuleList)
+        return found
+
+
+def stacks(backbone: Backbone) -> dict[str, Stack]:
+    """The stacks of a backbone in the order of the forward pass, by name: ``encoder``, ``decoder``, T5 has both."""
+    return {name: _stack(backbone, name) for name in BLOCKS[backbone.ref.family]}
+
+
+def _stack(backbone: Backbone, name: str) -> Stack:
+    family, root = backbone.ref.family, _root(backbone)
+    owner, _, attribute = _STACKS[family].format(stack=name).rpartition(".")
+    end = _ENDS.get((family, "norm_final"))
+    return Stack(root.get_submodule(owner), attribute, root.get_submodule(end.format(stack=name)) if end else None)
+
+
 def blocks(backbone: Backbone, stack: str = "encoder") -> nn.ModuleList:
     """The transformer blocks of one stack, input first; BERT's only stack is ``encoder``, BLOOM's ``decoder``."""
-    found = _root(backbone).get_submodule(_STACKS[backbone.ref.family].format(stack=stack))
-    assert isinstance(found, nn.ModuleList)
-    return found
+    return _stack(backbone, stack).blocks
 
 
 def find_module(backbone: Backbone, site: Site) -> tuple[nn.Module, torch.Tensor | None]:

@@ -8,12 +8,16 @@ Shapes: K slices, b rows a slice, R = K·b rows of the batch, s positions, v voc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workers.modules.sharing import repeat
+
+WHOLE = nullcontext()  # a first pass of K·b rows
 ROWS = 4  # of a slice, at least: a product of fewer takes another kernel on a CPU, and a row's last bits change with it
 
 
@@ -46,6 +50,17 @@ class State:
     cache: Any
     encoded_Rsd: Tensor | None = None
 
+    def widen(self, k: int, rows: int) -> None:
+        """Repeat what the first pass has of one slice for all: the next one's differ from their first token on."""
+        if len(self.mask_Rs) == rows:
+            return
+        self.mask_Rs = repeat(self.mask_Rs, k)
+        if self.encoded_Rsd is not None and len(self.encoded_Rsd) < rows:
+            self.encoded_Rsd = repeat(self.encoded_Rsd, k)
+        for layer in _layers(self.cache):
+            if len(layer.keys) < rows:
+                layer.keys, layer.values = repeat(layer.keys, k), repeat(layer.values, k)
+
     def keep(self, rows: Tensor) -> None:
         """Leave all rows but these, which stay in their order."""
         self.mask_Rs = self.mask_Rs[rows]
@@ -55,21 +70,28 @@ class State:
 
 
 def greedy(
-    model: nn.Module, inputs: Mapping[str, Tensor], k: int, limit: Limit, stay: Callable[[list[int]], None]
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    k: int,
+    limit: Limit,
+    stay: Callable[[list[int]], None],
+    fork: AbstractContextManager[None] = WHOLE,
 ) -> Tensor:
     """The tokens of every row, [K·b, at most ``limit.tokens``], without prompt and start token.
 
     Args:
         model: BLOOM or T5 with a language-model head.
-        inputs: ``input_ids`` or ``inputs_embeds``, and ``attention_mask``, K·b rows.
+        inputs: ``attention_mask`` and ``input_ids`` or ``inputs_embeds`` (T5: or ``encoder_outputs``), K·b rows, or b.
         k: slices.
         limit: when a text ends.
         stay: told which slices the passes from here on have, as indices into those before.
+        fork: around the first pass; of b rows it makes K·b on the way.
     """
-    rows = len(inputs["attention_mask"])
-    logits_Rv, state = first(model, inputs, cached=limit.tokens > 1)
-    tokens = logits_Rv.new_full((rows, limit.tokens), limit.pad, dtype=torch.int64)
-    place_R = torch.arange(rows, device=tokens.device)  # in ``tokens``, of the rows that are still there
+    with fork:
+        logits_Rv, state = first(model, inputs, cached=limit.tokens > 1)
+    state.widen(k, len(logits_Rv))
+    tokens = logits_Rv.new_full((len(logits_Rv), limit.tokens), limit.pad, dtype=torch.int64)
+    place_R = torch.arange(len(tokens), device=tokens.device)  # in ``tokens``, of the rows that are still there
     runs_R = torch.ones_like(place_R, dtype=torch.bool)
     for n in range(limit.tokens):
         best_R = logits_Rv.argmax(-1).where(runs_R, limit.pad)
@@ -93,7 +115,7 @@ def greedy(
     return tokens
 
 
-def first(model: nn.Module, inputs: Mapping[str, Tensor], *, cached: bool) -> tuple[Tensor, State]:
+def first(model: nn.Module, inputs: Mapping[str, Any], *, cached: bool) -> tuple[Tensor, State]:
     """The pass over what is given: logits [R, v] of the first token, and what the next pass needs."""
     config: Any = model.config
     mask_Rs = inputs["attention_mask"]
@@ -115,6 +137,14 @@ def following(model: nn.Module, tokens_R: Tensor, state: State) -> Tensor:
         read |= {"decoder_input_ids": tokens_R[:, None], "encoder_outputs": (state.encoded_Rsd,)}
     logits: Tensor = model(attention_mask=state.mask_Rs, **read).logits[:, -1]
     return logits
+
+
+def _layers(cache: Any) -> list[Any]:
+    """Of all attention that is cached, self-attention and T5's cross-attention."""
+    if cache is None:
+        return []
+    parts = [cache] if hasattr(cache, "layers") else [cache.self_attention_cache, cache.cross_attention_cache]
+    return [layer for part in parts for layer in part.layers]
 
 
 def _left(runs_Kb: list[list[bool]]) -> tuple[list[int], list[int]]:

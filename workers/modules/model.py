@@ -5,7 +5,8 @@ Shapes: K slices, b rows, s positions, c labels, t target tokens, d width, v voc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from workers.backbone.load import Backbone
 from workers.modules import soft_tokens
 from workers.modules.corrections import by_slice
 from workers.modules.generation import Limit, greedy
+from workers.modules.kept import Kept
 from workers.modules.modules import Modules
+from workers.modules.sharing import BOTTOM, DECODER, HIDDEN, Place, States, forked, repeat
 
 
 class PackModel(nn.Module):
@@ -28,6 +31,7 @@ class PackModel(nn.Module):
         heads: encoders with a frozen or trained head: [c, d] per slice; the same tensor may stand K times.
         label_words: encoders with a verbalizer head: c token ids.
         mixed: the weights are float32 (``full``), and what they multiply is bf16.
+        kept: where what lies below all modules stays from one scoring of the same rows to the next; None: nowhere.
     """
 
     def __init__(
@@ -37,8 +41,10 @@ class PackModel(nn.Module):
         heads: Sequence[Tensor] | None = None,
         label_words: Sequence[int] | None = None,
         mixed: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         super().__init__()
+        self.kept = kept
         self.mixed = mixed
         self.backbone = backbone.model
         self.family = backbone.ref.family
@@ -59,6 +65,11 @@ class PackModel(nn.Module):
         """The slices of the next pass."""
         return self.modules_K.active if self.modules_K else [0]
 
+    @property
+    def lowest(self) -> Place:
+        """The lowest place that an active slice touches: below it, all slices are one."""
+        return self.modules_K.lowest if self.modules_K else BOTTOM
+
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Losses [K] of the active slices, each the mean over its own rows or target tokens.
 
@@ -73,30 +84,44 @@ class PackModel(nn.Module):
             return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
 
     @torch.no_grad()
-    def predict(self, batch: Mapping[str, Tensor], label_words: Sequence[int] | None = None) -> Tensor:
+    def predict(
+        self, batch: Mapping[str, Tensor], label_words: Sequence[int] | None = None, rows: Hashable = None
+    ) -> Tensor:
         """Encoders: the best label of every row, [K, b].
 
         Args:
             batch: tensors of b rows.
             label_words: a verbalizer's, of the task that is scored; by default those it trains with.
+            rows: what tells these rows from all others that are scored, to keep what lies below all modules.
         """
-        return self._label_scores(batch, self._bind(), label_words).argmax(-1)
+        return self._label_scores(batch, self._bind(), label_words, rows).argmax(-1)
 
     @torch.no_grad()
-    def generate(self, batch: Mapping[str, Tensor], max_tokens: int) -> list[list[str]]:
-        """Families that generate: the greedy text of every row, K lists of b."""
+    def generate(self, batch: Mapping[str, Tensor], max_tokens: int, rows: Hashable = None) -> list[list[str]]:
+        """Families that generate: the greedy text of every row, K lists of b.
+
+        Args:
+            batch: tensors of b rows.
+            max_tokens: of a text.
+            rows: as :meth:`predict` has them.
+        """
         k, active = self._bind(), self.active
-        inputs, _ = self._inputs(batch, k)
         limit = Limit(max_tokens, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        # what speaks has a cache in every block, so that none of them may be passed over
+        fork = self._forked(k, rows if self.family == "t5" and self.lowest < DECODER else None)
         try:
             with self._precision():
-                tokens = greedy(self.backbone, inputs, k, limit, self._stay)
+                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork)
         finally:
             if self.modules_K:
                 self.modules_K.active = active
         texts: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         b = len(texts) // k
         return [texts[i * b : (i + 1) * b] for i in range(k)]
+
+    def let_go(self) -> bool:
+        """Free what is kept, for memory ran out; whether there was any."""
+        return self.kept is not None and self.kept.clear()
 
     def _precision(self) -> torch.autocast:
         """Inside an engine's own: DeepSpeed turns off what is on around it."""
@@ -114,53 +139,85 @@ class PackModel(nn.Module):
         self.modules_K.active = [self.active[i] for i in slices]
         self.modules_K.bind()
 
-    def _inputs(self, batch: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], int]:
-        """What the backbone reads, K·b rows, and how many positions stand before the text's own."""
+    def _copies(self, k: int) -> int:
+        """How many times a batch stands side by side where it enters the backbone: once, if slices share the bottom."""
+        return k if self.lowest == BOTTOM else 1
+
+    def _inputs(self, batch: Mapping[str, Tensor], copies: int) -> tuple[dict[str, Tensor], int]:
+        """What the backbone reads, and how many positions stand before the text's own."""
         names = ("input_ids", "attention_mask", "token_type_ids")
-        inputs = {name: _repeat(batch[name], k) for name in names if name in batch}
+        inputs = {name: repeat(batch[name], copies) for name in names if name in batch}
         prompts_K = self.modules_K.prompts() if self.modules_K else []
         if all(prompt is None for prompt in prompts_K):
             return inputs, 0
         return soft_tokens.enter(inputs, prompts_K, self.backbone, self.family)
 
-    def _label_scores(self, batch: Mapping[str, Tensor], k: int, label_words: Sequence[int] | None = None) -> Tensor:
+    @contextmanager
+    def _forked(self, k: int, rows: Hashable = None) -> Iterator[None]:
+        """Around a pass: K·b rows from the lowest touched block on, and b below, if slices share what is there."""
+        if self.modules_K is None or self.lowest == BOTTOM:
+            yield
+            return
+        below = self._below(rows, self.lowest)
+        with forked(self.modules_K.stacks, self.lowest, k, below):
+            yield
+        self._keep(rows, self.lowest, below)
+
+    def _below(self, rows: Hashable, place: Place) -> States:
+        """What is kept of these rows at a place."""
+        return {} if self.kept is None or rows is None else self.kept.get(rows, place)
+
+    def _keep(self, rows: Hashable, place: Place, below: States) -> None:
+        if self.kept is not None and rows is not None:
+            self.kept.put(rows, place, below)
+
+    def _label_scores(
+        self, batch: Mapping[str, Tensor], k: int, label_words: Sequence[int] | None = None, rows: Hashable = None
+    ) -> Tensor:
         """[K, b, c]: label words at the mask, or the head on the mean of the text tokens."""
-        inputs, before = self._inputs(batch, k)
+        inputs, before = self._inputs(batch, self._copies(k))
         encoder = getattr(self.backbone, "bert", self.backbone)  # below the language-model head, if there is one
         with self._precision():
-            hidden = _text(encoder(**inputs).last_hidden_state, before)
+            with self._forked(k, rows):
+                hidden = _text(encoder(**inputs).last_hidden_state, before)
             if self.label_words is not None:
-                rows = torch.arange(len(hidden), device=hidden.device)
-                logits: Tensor = self.backbone.cls(hidden[rows, _repeat(batch["mask_position"], k)])  # type: ignore[operator]
+                every = torch.arange(len(hidden), device=hidden.device)
+                logits: Tensor = self.backbone.cls(hidden[every, repeat(batch["mask_position"], k)])  # type: ignore[operator]
                 return by_slice(logits[:, list(label_words or self.label_words)].float(), k)
         assert self.heads is not None, "an encoder has a head"
-        weight = _repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
+        weight = repeat(batch["attention_mask"], k)[..., None].to(hidden.dtype)
         mean_Kbd = by_slice(((hidden * weight).sum(1) / weight.sum(1)).float(), k)
         return torch.stack([m_bd @ self.heads[i].T for i, m_bd in zip(self.active, mean_Kbd.unbind(0), strict=True)])
 
     def _bloom_losses(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
         """Mean over target tokens; logits only where a target token follows, for the vocabulary is large."""
-        inputs, before = self._inputs(batch, k)
-        hidden = _text(self.backbone.transformer(**inputs).last_hidden_state, before)  # type: ignore[operator]
-        labels = _repeat(batch["labels"], k)[:, 1:]
+        inputs, before = self._inputs(batch, self._copies(k))
+        with self._forked(k):
+            hidden = _text(self.backbone.transformer(**inputs).last_hidden_state, before)  # type: ignore[operator]
+        labels = repeat(batch["labels"], k)[:, 1:]
         at = labels != -100
         logits: Tensor = self.backbone.lm_head(hidden[:, :-1][at])  # type: ignore[operator]
         return _slice_means(logits, labels[at], k)
 
     def _t5_losses(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
         """Mean over target tokens, the closing EOS included."""
-        labels = _repeat(batch["labels"], k)
-        logits: Tensor = self.backbone(
-            **self._inputs(batch, k)[0],
-            decoder_input_ids=self.backbone._shift_right(labels),  # type: ignore[operator]
-        ).logits
+        copies, labels = self._copies(k), repeat(batch["labels"], k)
+        read = self.backbone._shift_right(repeat(batch["labels"], copies))  # type: ignore[operator]
+        with self._forked(k):
+            logits: Tensor = self.backbone(**self._inputs(batch, copies)[0], decoder_input_ids=read).logits
         at = labels != -100
         return _slice_means(logits[at], labels[at], k)
 
-
-def _repeat(x: Tensor, k: int) -> Tensor:
-    """[b, …] → [K·b, …], slice after slice."""
-    return x if k == 1 else x.repeat(k, *([1] * (x.dim() - 1)))
+    def _prompt(self, batch: Mapping[str, Tensor], k: int, rows: Hashable) -> dict[str, Any]:
+        """What a text begins with; where slices are one throughout T5's encoder, what that makes of it."""
+        inputs: dict[str, Any] = self._inputs(batch, self._copies(k))[0]
+        if self.lowest < DECODER:
+            return inputs
+        below = self._below(rows, DECODER)
+        if not below:
+            below[HIDDEN] = self.backbone.encoder(**inputs).last_hidden_state  # type: ignore[operator]
+            self._keep(rows, DECODER, below)
+        return {"encoder_outputs": (below[HIDDEN],), "attention_mask": inputs["attention_mask"]}
 
 
 def _text(hidden: Tensor, before: int) -> Tensor:

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from trials.modules.counts import unit_size
 from trials.modules.positions import Layout
 from trials.modules.sites import SOFT_TOKENS, Site
-from workers.backbone.load import FUSED, Backbone, find_module
+from workers.backbone.load import FUSED, Backbone, find_module, stacks
 from workers.modules import soft_tokens
 from workers.modules.corrections import Layer
 from workers.modules.operations import OPERATIONS
+from workers.modules.sharing import BOTTOM, Place, lowest
 
 
 def initial_theta(layout: Layout) -> np.ndarray:
@@ -54,6 +55,7 @@ class Modules:
     Attributes:
         thetas: one float32 parameter per trial, [count] each.
         active: the slices of the next forward pass, as indices into ``thetas``.
+        stacks: the backbone's, in the order of the forward pass.
     """
 
     def __init__(self, backbone: Backbone, layouts: Sequence[Layout]) -> None:
@@ -61,6 +63,8 @@ class Modules:
         layouts = [soft_tokens.embedded(x, backbone) for x in layouts]
         self.thetas = nn.ParameterList(nn.Parameter(torch.from_numpy(initial_theta(x)).to(device)) for x in layouts)
         self.active = list(range(len(layouts)))
+        self.stacks = list(stacks(backbone).values())
+        self._lowest = [lowest(x, backbone.ref.family) for x in layouts]
         layers = _layers(backbone, layouts, device)
         parts = [{op.op: op for op in layout.ops} for layout in layouts]
         self._operations = [
@@ -76,6 +80,11 @@ class Modules:
             placed = sum(map(sum, sizes))
             assert placed == layout.count, f"placed {placed} of {layout.count} scalars"
         self._handles = [x.module.register_forward_hook(self._hook(x)) for x in dict.fromkeys(layers.values())]
+
+    @property
+    def lowest(self) -> Place:
+        """The lowest place that an active slice touches."""
+        return min((self._lowest[k] for k in self.active if self._lowest), default=BOTTOM)
 
     def bind(self) -> None:
         """Take the active θ's as they are now into the next forward passes. Call it after every change of θ.

@@ -109,6 +109,7 @@ class Plane(Operation):
                 starts[layer] = width
                 width += layer.width
         self._touched = list(starts)
+        self._own = [{layers[group.site.index] for group in some} for some in groups]
         none = [torch.zeros(0, dtype=torch.int64, device=device)]
         self._columns: list[Tensor] = []  # of every trial's scalars, in θ's order
         for some in groups:
@@ -120,7 +121,7 @@ class Plane(Operation):
                 found.append(starts[layer] + (coordinates if columns is None else columns[coordinates]))
             self._columns.append(torch.cat(found or none))
         self.bound: dict[Layer, Tensor] = {}
-        """[K, width] by layer, zero where nothing is placed; empty where no slice has anything."""
+        """[K, width] by layer, zero where nothing is placed; a layer where no slice has anything isn't there."""
 
     def sizes(self, trial: int) -> list[int]:
         """All in one piece."""
@@ -137,7 +138,9 @@ class Plane(Operation):
         widths = [layer.width for layer in self._touched]
         empty = torch.zeros(len(active), sum(widths), dtype=values.dtype, device=values.device)
         plane = empty.index_put((rows, torch.cat(columns_K)), values)
-        self.bound = dict(zip(self._touched, torch.split(plane, widths, dim=1), strict=True))
+        here = set().union(*(self._own[trial] for trial in active))
+        parts = zip(self._touched, torch.split(plane, widths, dim=1), strict=True)
+        self.bound = {layer: part for layer, part in parts if layer in here}
 
     def clear(self) -> None:
         """Let go of what is bound."""

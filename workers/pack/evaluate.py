@@ -39,10 +39,11 @@ def evaluate(model: PackModel, data: Dataset, batch_size: int, secondary: bool =
     for batch in eval_batches(data, batch_size):
         tensors = {name: x.to(model.device) for name, x in batch.tensors.items()}
         right += [data.rows.answers[i] for i in batch.rows]
+        rows = data, batch.rows
         if model.family == "bert":
-            given: list[list[Any]] = model.predict(tensors, words).tolist()
+            given: list[list[Any]] = model.predict(tensors, words, rows).tolist()
         else:
-            given = model.generate(tensors, data.how.max_generated_length)
+            given = model.generate(tensors, data.how.max_generated_length, rows)
         for mine, new in zip(answers, given, strict=True):
             mine += new
     if model.family != "bert" and data.how.task.labels:

@@ -114,7 +114,7 @@ def _step(job: Job, step: int, batch: Batch) -> None:
     def gradients(some: Sequence[TrialState], rows: int) -> list[float]:
         return _gradients(job, some, batch, rows, last=some[-1] is active[-1])
 
-    losses = job.limits.training.fit(active, gradients, undo=job.engine.reset)
+    losses = job.limits.training.fit(active, gradients, job.engine.reset, job.model.let_go)
     for state, loss in zip(active, losses, strict=True):
         _count(job, state)
         if not finite(loss, job.engine.clip(state.slot, CLIP)):
@@ -191,7 +191,7 @@ def _scores(job: Job, states: Sequence[TrialState], data: Dataset, secondary: bo
         _use(job, some)
         return evaluate(job.model, data, rows, secondary)
 
-    return job.limits.scoring.fit(states, scores)
+    return job.limits.scoring.fit(states, scores, let_go=job.model.let_go)
 
 
 def _use(job: Job, states: Sequence[TrialState]) -> None:

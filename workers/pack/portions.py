@@ -37,6 +37,7 @@ class Portions:
         slices: Sequence[S],
         work: Callable[[Sequence[S], int], Iterable[T]],
         undo: Callable[[], None] = lambda: None,
+        let_go: Callable[[], bool] = lambda: False,
     ) -> list[T]:
         """One result a slice, in their order; again from the first on in smaller portions where they don't fit.
 
@@ -44,6 +45,7 @@ class Portions:
             slices: to go through.
             work: takes the slices of a pass and the most rows of it.
             undo: clears what a failed try left.
+            let_go: frees what is held for speed alone; whether there was any, for then nothing need be smaller.
 
         Raises:
             OutOfMemoryError: what doesn't fit is a single row of a single slice.
@@ -54,16 +56,22 @@ class Portions:
                 with memory_named():
                     return [x for part in chunks(slices, at_once) for x in work(part, self.rows)]
             except OutOfMemoryError:
-                if at_once == self.rows == 1:
+                freed = let_go()
+                if at_once == self.rows == 1 and not freed:
                     raise
             # outside the handler: the traceback, which holds the failed pass's tensors, is gone by now
-            if at_once > 1:
-                self.slices = at_once = half(at_once)
-            else:
-                self.rows //= 2
-            _log.warning("out of memory: at most %d trials and %d rows of each a pass from here on", at_once, self.rows)
+            if not freed:
+                self._halve(at_once)
             undo()
             give_back()
+
+    def _halve(self, slices: int) -> None:
+        """Fewer slices a pass than these; of a single one fewer rows."""
+        if slices > 1:
+            self.slices = slices = half(slices)
+        else:
+            self.rows //= 2
+        _log.warning("out of memory: at most %d trials and %d rows of each a pass from here on", slices, self.rows)
 
 
 @dataclass

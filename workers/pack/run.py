@@ -20,6 +20,7 @@ from workers.backbone.full import trainable_backbone
 from workers.backbone.load import Backbone
 from workers.engines.engine import Engine, Group
 from workers.modules import soft_tokens
+from workers.modules.kept import Kept
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 from workers.pack.checkpoint import Checkpoint
@@ -57,6 +58,7 @@ class PackRun:
         recorder: writes what becomes of them.
         limits: what memory was found to hold; what is learnt here is noted there.
         make_engine: an engine over a model and what its trials train.
+        kept: for what lies below all modules, of this backbone and these rows.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class PackRun:
         recorder: Recorder,
         limits: Limits,
         make_engine: Callable[[nn.Module, Sequence[Group]], Engine],
+        kept: Kept,
     ) -> None:
         self.pack, self.backbone, self.data, self.recorder = pack, backbone, data, recorder
-        self._make_engine, self._limits = make_engine, limits
+        self._make_engine, self._limits, self._kept = make_engine, limits, kept
         self.trial = pack.members[0].trial  # for what all members share
         self.step, self._scores = 0, dict[str, float]()
         self._precision = backbone.precision  # ``full`` trains it in float32, whatever it is
@@ -111,6 +114,7 @@ class PackRun:
                     self._limits.trials = most  # it may have been this trial alone that its pack had no room for
                     yield self._progress([self.recorder.failed(part[0].member, too_large, OUT_OF_MEMORY)])
             # outside the handler: the traceback, which holds all that the part has built, is gone by now
+            self._kept.clear()
             give_back()
             if len(part) > 1:
                 waiting = [*self._halves(part), *waiting]
@@ -170,6 +174,7 @@ class PackRun:
         layouts = [x.layout for x in part if x.layout is not None]
         modules = Modules(self.backbone, layouts) if layouts else None
         if modules is None:
+            self._kept.clear()  # it trains all, and needs the memory
             trained = [stack.enter_context(trainable_backbone(self.backbone.model))]
         else:
             stack.callback(modules.close)
@@ -180,7 +185,7 @@ class PackRun:
                 params.append(weight)
                 state.head_parameters = weight.numel()
         mixed = modules is None and self._precision == "bf16"
-        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed)
+        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept)
         rates = [c.member.trial.learning_rate for c in states]
         engine = self._make_engine(model, [Group(*pair) for pair in zip(trained, rates, strict=True)])
         stack.callback(engine.close)
