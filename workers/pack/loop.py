@@ -95,32 +95,33 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
 
 
 def _step(job: Job, step: int, batch: Batch) -> None:
-    """One step of every trial that still trains."""
+    """One step of every trial that still trains; what became of each is read once, when all is on its way."""
     start = time.perf_counter()
     active = job.active
     _use(job, active)
-    losses = job.micro.fit(lambda rows: _gradients(job, batch, rows), undo=job.engine.reset)
-    for state, loss in zip(active, losses, strict=True):
+    losses_K = job.micro.fit(lambda rows: _gradients(job, batch, rows), undo=job.engine.reset)
+    for state in active:
         _count(job, state)
-        if not finite(loss, job.engine.clip(state.slot, CLIP)):
+    norms_K = job.engine.clip([state.slot for state in active], CLIP)
+    job.engine.step()
+    losses, norms = torch.stack([losses_K, norms_K]).tolist()
+    seconds = (time.perf_counter() - start) / len(active)
+    for state, loss, norm in zip(active, losses, norms, strict=True):
+        if finite(loss, norm):
+            state.trained(loss, seconds, batch.tokens)
+        else:
             state.diverged(step)
             job.engine.drop(state.slot)
-    job.engine.step()
-    seconds = (time.perf_counter() - start) / len(active)
-    for state, loss in zip(active, losses, strict=True):
-        if state.outcome is None:
-            state.trained(loss, seconds, batch.tokens)
 
 
-def _gradients(job: Job, batch: Batch, rows: int) -> list[float]:
-    """Every active trial's loss on the whole batch, and its gradients, from parts of at most ``rows`` rows."""
-    total_K, shares = torch.zeros(len(job.active)), parts(batch, rows)
+def _gradients(job: Job, batch: Batch, rows: int) -> Tensor:
+    """[K] losses of the active trials on the whole batch, and their gradients, from parts of at most ``rows`` rows."""
+    total_K, shares = torch.zeros(len(job.active), device=job.model.device), parts(batch, rows)
     for number, (tensors, share) in enumerate(shares, start=1):
         losses_K = job.engine.losses(to_device(tensors, job.model.device)) * share
         job.engine.backward(losses_K.sum(), last=number == len(shares))
-        total_K += losses_K.detach().cpu()
-    losses: list[float] = total_K.tolist()
-    return losses
+        total_K += losses_K.detach()
+    return total_K
 
 
 def _count(job: Job, state: TrialState) -> None:
