@@ -19,7 +19,8 @@ from workers.modules.model import PackModel
 from workers.pack.evaluate import Scores, evaluate
 from workers.pack.micro_batches import MicroBatches
 from workers.pack.state import TrialState, finite
-from workers.rows.batches import Batch, parts, stream
+from workers.rows.ahead import Ahead
+from workers.rows.batches import Batch, bucket, parts, stream
 from workers.rows.encode import Dataset
 
 CLIP = 1.0  # gradient norm per trial (PAPER, where the paper is silent)
@@ -80,13 +81,15 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
             _count(job, state)
         yield 0, _evaluate(job, 0)
         return
-    batches = stream(job.train, job.train_seed, training.batch_size, start=step)
+    device = job.model.device
+    rows = stream(job.train, job.train_seed, training.batch_size, start=step, multiple=bucket(device))
+    batches = Ahead(rows, device)
     while job.active:
         if job.should_stop():
             job.save(job.active)
             raise Interrupted
         step += 1
-        _step(job, step, next(batches))
+        _step(job, step, next(batches), meanwhile=batches.prepare)
         due = step == training.steps or (training.eval_every and step % training.eval_every == 0)
         if due or not job.active:
             yield step, _evaluate(job, step)
@@ -94,8 +97,12 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
                 job.save(job.active)
 
 
-def _step(job: Job, step: int, batch: Batch) -> None:
-    """One step of every trial that still trains; what became of each is read once, when all is on its way."""
+def _step(job: Job, step: int, batch: Batch, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """One step of every trial that still trains.
+
+    What became of each is read once, after all is started: nothing before waits for the device, and ``meanwhile``
+    runs beside it.
+    """
     start = time.perf_counter()
     active = job.active
     _use(job, active)
@@ -104,6 +111,7 @@ def _step(job: Job, step: int, batch: Batch) -> None:
         _count(job, state)
     norms_K = job.engine.clip([state.slot for state in active], CLIP)
     job.engine.step()
+    meanwhile()
     losses, norms = torch.stack([losses_K, norms_K]).tolist()
     seconds = (time.perf_counter() - start) / len(active)
     for state, loss, norm in zip(active, losses, norms, strict=True):
@@ -118,7 +126,7 @@ def _gradients(job: Job, batch: Batch, rows: int) -> Tensor:
     """[K] losses of the active trials on the whole batch, and their gradients, from parts of at most ``rows`` rows."""
     total_K, shares = torch.zeros(len(job.active), device=job.model.device), parts(batch, rows)
     for number, (tensors, share) in enumerate(shares, start=1):
-        losses_K = job.engine.losses(to_device(tensors, job.model.device)) * share
+        losses_K = job.engine.losses(tensors) * share
         job.engine.backward(losses_K.sum(), last=number == len(shares))
         total_K += losses_K.detach()
     return total_K
@@ -181,8 +189,3 @@ def _use(job: Job, states: Sequence[TrialState]) -> None:
     """These trials are the slices of the next passes."""
     if job.model.modules_K is not None:
         job.model.modules_K.active = [c.slot for c in states]
-
-
-def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """A batch where the model is."""
-    return {name: x.to(device, non_blocking=True) for name, x in tensors.items()}

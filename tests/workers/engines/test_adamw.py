@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_the_steps_are_torchs_own_bitwise(at_once: int, monkeypatch: pytest.Monk
         for optimizer, those in ((ours, mine), (reference, theirs)):
             fill(those, step)
             optimizer.step()
-    for p, q in zip(sum(mine, []), sum(theirs, []), strict=True):
+    for p, q in zip(chain(*mine), chain(*theirs), strict=True):
         assert torch.equal(p, q)
         for key in ("step", "exp_avg", "exp_avg_sq"):
             assert torch.equal(torch.as_tensor(ours.state[p][key]), torch.as_tensor(reference.state[q][key]).to(p))
@@ -90,7 +91,7 @@ def test_all_groups_are_clipped_at_once_as_torch_clips_each_bitwise(step: int, l
     for those in (mine, theirs):
         fill(those, step)
     assert torch.equal(engine.clip([0, 1, 2], limit), clipped(theirs, limit))
-    for p, q in zip(sum(mine, []), sum(theirs, []), strict=True):
+    for p, q in zip(chain(*mine), chain(*theirs), strict=True):
         assert (p.grad is None) == (q.grad is None)
         assert p.grad is None or torch.equal(p.grad, q.grad)
 
