@@ -40,7 +40,8 @@ class WholeTensors:
         """[K] norms of whole groups' gradients, as :func:`torch.nn.utils.clip_grad_norm_` has them, to the bit."""
         gradients = [p.grad for group in groups for p in self._reached(group) if p.grad is not None]
         found = torch._foreach_norm(gradients) if gradients else ()
-        return torch.linalg.vector_norm(self._by_group(groups, found), dim=1)
+        norms: Tensor = torch.linalg.vector_norm(self._by_group(groups, found), dim=1)
+        return norms
 
     def _by_group(self, groups: Sequence[int], values: Iterable[Tensor]) -> Tensor:
         """A number of each tensor that is reached, [K, m], with zeros behind those of groups of fewer tensors."""
