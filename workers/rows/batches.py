@@ -32,7 +32,8 @@ class Batch:
         tensors: ``input_ids`` and ``attention_mask`` [b, s]; where the task has labels, ``class_labels`` [b]; BERT:
             ``mask_position`` [b] (verbalizer), ``token_type_ids`` [b, s] (pairs); T5: ``labels`` [b, t]; BLOOM while
             training: ``labels`` [b, s], its inputs being prompt and target. Padding is on the left for BLOOM, on the
-            right elsewhere, and -100 in ``labels`` where nothing is asked.
+            right elsewhere, and -100 in ``labels`` where nothing is asked; where there are labels ``target_at`` [n],
+            the indices of all others in the flat ``labels``.
         rows: indices into the data set.
         tokens: those of input and target that are no padding.
         asked: of every row how much the mean of a loss is over: its target tokens, or 1 for its label. Read off the
@@ -87,7 +88,17 @@ def parts(batch: Batch, rows: int) -> list[tuple[dict[str, Tensor], float]]:
     """
     cuts = [slice(at, at + rows) for at in range(0, len(batch.rows), rows)]
     whole = sum(batch.asked)
-    return [({name: x[cut] for name, x in batch.tensors.items()}, sum(batch.asked[cut]) / whole) for cut in cuts]
+    return [(_part(batch, cut), sum(batch.asked[cut]) / whole) for cut in cuts]
+
+
+def _part(batch: Batch, cut: slice) -> dict[str, Tensor]:
+    """The tensors of some rows."""
+    tensors = {name: x[cut] for name, x in batch.tensors.items() if name != "target_at"}
+    if "target_at" in batch.tensors:
+        before, width = sum(batch.asked[: cut.start]), tensors["labels"].shape[1]
+        at = batch.tensors["target_at"][before : before + sum(batch.asked[cut])]
+        tensors["target_at"] = at - cut.start * width
+    return tensors
 
 
 def eval_batches(data: Dataset, batch_size: int) -> Iterator[Batch]:
@@ -122,6 +133,8 @@ def collate(data: Dataset, indices: Sequence[int], *, train: bool, multiple: int
     elif family == "t5":
         tensors["labels"] = _pad(targets, IGNORED, _width(targets, multiple, rows.targets.lengths), left)
         tokens += sum(map(len, targets))
+    if "labels" in tensors:
+        tensors["target_at"] = tensors["labels"].flatten().ne(IGNORED).nonzero().flatten()
     return Batch(tensors, tuple(indices), tokens)
 
 
