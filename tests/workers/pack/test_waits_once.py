@@ -105,31 +105,31 @@ def test_a_wait_is_noticed(waits: Waits) -> None:
 
 @both
 @families
-@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf, 1e38], ids=str)
 @pytest.mark.parametrize("rows", [8, 3])
-def test_a_poisoned_trial_ends_and_the_others_go_on_bitwise(
-    engine_name: str, name: str, poison: float, rows: int, trial: Any
-) -> None:
+def test_a_poisoned_trial_ends_and_the_others_go_on_bitwise(engine_name: str, name: str, rows: int, trial: Any) -> None:
     """Whole batches and parts of them, on both engines."""
     trials = [trial(name, count=300), trial(name, count=310, operations={"add": 1, "concat": 1}), trial(name, "lora")]
-    found = []
-    for planted in (None, poison):
+
+    def others(poison: float | None) -> list[Tensor]:
+        """Losses, θ and moments of the two that aren't poisoned at step 2, after step 3."""
         with job(engine_name, name, trials, rows) as (made, batches):
             for step in (1, 2, 3):
-                if planted is not None and step == 2:
+                if poison is not None and step == 2:
                     (theta,) = made.engine.values(1)
-                    theta[0] = theta[-1] = planted
+                    theta[0] = theta[-1] = poison
                     made.engine.set_values(1, [theta])
                 _step(made, step, next(batches))
-            bad = made.states[1]
-            if planted is not None and not math.isfinite(planted):
+            bad, good = made.states[1], (0, 2)
+            if poison is not None and not math.isfinite(poison):
                 assert (bad.outcome, bad.diverged_at, bad.steps_done) == ("diverged", 2, 1)
-            values = [x for slot in (0, 2) for x in made.engine.values(slot)]
-            moments = [x for slot in (0, 2) for state in made.engine.state(slot) for x in state.values()]
-            losses = torch.tensor([made.states[slot].train_loss for slot in (0, 2)])
-            found.append([*values, *moments, losses])
-            assert all(made.states[slot].outcome is None for slot in (0, 2))
-    assert equal(*found)
+            assert all(made.states[slot].outcome is None for slot in good)
+            moments = [x for slot in good for state in made.engine.state(slot) for x in state.values()]
+            losses = torch.tensor([made.states[slot].train_loss for slot in good])
+            return [losses, *moments, *(x for slot in good for x in made.engine.values(slot))]
+
+    clean = others(None)
+    for poison in (math.nan, math.inf, -math.inf, 1e38):
+        assert equal(others(poison), clean), poison
 
 
 @both
