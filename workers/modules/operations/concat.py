@@ -41,12 +41,11 @@ class Concat(Rows):
         super().__init__(parts, layers, device)
         self._bound: dict[Layer, dict[int, _Components]] = {}
         self._scales = [torch.tensor(1.0 if part is None else part.scale, device=device) for part in parts]
-        self._active: Sequence[int] = ()
 
     def bind(self, active: Sequence[int], pieces_K: Sequence[Sequence[Tensor]]) -> None:
-        """Site by site; which trials' scales are asked for stays here."""
+        """Site by site, and the slices' scales where the products are."""
         super().bind(active, pieces_K)
-        self._active = active
+        self._scale_K11 = torch.stack([self._scales[trial] for trial in active]).view(-1, 1, 1)
 
     def clear(self) -> None:
         """Let go of what is bound."""
@@ -72,7 +71,7 @@ class Concat(Rows):
         corrected: Tensor
         if padded.pays(self.k, y.device):
             both = (padded.padded({i: pair[n] for i, pair in sides.items()}, self.k).to(x.dtype) for n in (0, 1))
-            scale_K11 = torch.stack([self._scales[trial] for trial in self._active]).to(x.dtype).view(-1, 1, 1)
+            scale_K11 = self._scale_K11.to(x.dtype)
             corrected = _OntoAll.apply(y, x, scale_K11, *both)  # type: ignore[no-untyped-call]  # torch's own
         else:
             scales = {i: each.scale for i, each in components.items()}
