@@ -79,6 +79,17 @@ def test_a_group_that_diverged_disturbs_no_other_bit(
     assert equal(*moved)
 
 
+@both
+@families
+@pytest.mark.parametrize("bad_part", [0, 1])
+def test_a_part_that_diverged_is_remembered(engine_name: str, name: str, bad_part: int, trial: Any) -> None:
+    with two(engine_name, name, trial) as (engine, _):
+        for part in (0, 1):
+            losses = engine.losses(batch(name))
+            engine.backward(losses[0] * (math.nan if part == bad_part else 1.0) + losses[1], last=part == 1)
+        assert engine.clip([1, 0], 1.0).isfinite().tolist() == [True, False]
+
+
 @families
 def test_deepspeed_sees_no_gradient_that_is_not_finite(name: str, trial: Any) -> None:
     """Most of its stages skip the whole step where there is one, every trial's."""
