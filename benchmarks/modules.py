@@ -32,6 +32,7 @@ from trials.modules.positions import Layout, layout
 from trials.modules.sites import linear_kinds
 from trials.trial import BackboneRef, Method, Source, TaskRef, Training, Trial
 from workers import allocator
+from workers.modules import padded
 
 PACK, TOKENS = 4, 20  # trials of the extra row; tokens of the prompt, in the proportion of the study's 100 to the texts
 
@@ -236,6 +237,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: where others use the machine too")
     parser.add_argument("--draw", action="store_true", help="only the time of drawing positions over T5-XXL")
     parser.add_argument("--return-freed", action="store_true", help="glibc's default: what workers on a CPU don't do")
+    parser.add_argument("--corrections", choices=["loop", "bmm"], help="how packs multiply; by default as workers do")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -243,18 +245,15 @@ def main() -> None:
 
     if args.device == "cpu" and not args.return_freed:
         allocator.keep_freed()  # as workers do; else page faults hit now one contender, now another
+    if args.corrections:
+        padded.pays = lambda k, device: args.corrections == "bmm"
     print_header()
     if args.draw:
         print(json.dumps({"rows": [draw(count) for count in (20_000, 200_000, 2_000_000, 20_000_000)]}))
         return
-    print(
-        f"{args.rows} rows of {args.length} tokens, {args.repetitions} repetitions; "
-        f"milliseconds of {args.clock} time a step, MiB at peak"
-    )
-    print(
-        f"{'family':6} {'method':8} {'count':>8} {'ours':>9} {'opponent':>9} {'floor':>9} "
-        f"{'ours/opponent':>16} {'ours/floor':>11} {'MiB: ours':>10} {'opponent':>9} {'floor':>7}"
-    )
+    print(f"{args.rows} rows of {args.length} tokens, {args.repetitions} repetitions; {args.clock} ms a step, peak MiB")
+    names = f"{'family':6} {'method':8} {'count':>8} {'ours':>9} {'opponent':>9} {'floor':>9} {'ours/opponent':>16}"
+    print(f"{names} {'ours/floor':>11} {'MiB: ours':>10} {'opponent':>9} {'floor':>7}")
     rows: list[Row] = []
     for family in args.family or SHAPES:
         backbone = backbone_of(family, SHAPES[family], args.device)

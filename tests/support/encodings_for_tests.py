@@ -8,7 +8,8 @@ from typing import Any
 from trials import backbones, tasks
 from workers.backbone.pretrained import tokenizer_of
 from workers.backbone.weights import TOKENIZERS
-from workers.rows.encode import Encoding
+from workers.rows.data import Rows
+from workers.rows.encode import Dataset, Encoding, encode
 
 TINY = ("tiny-bert", "tiny-bloom", "tiny-t5")
 PAIRS = [(t, b) for t in tasks.names() for b in TINY if backbones.get(b).family in tasks.get(t).prompt]
@@ -28,3 +29,10 @@ def encoding(task_name: str, backbone: str, **changed: Any) -> Encoding:
         "max_generated_length": task.max_generated_length,
     }
     return Encoding(task, family, tokenizer(backbone), **{**fields, **changed})
+
+
+def dataset(backbone: str, n: int = 50) -> Dataset:
+    """Pairs of 17 lengths."""
+    how = encoding("mrpc", backbone)
+    rows = Rows([("cat " * (i % 17 + 1), "a dog") for i in range(n)], [i % 2 for i in range(n)])
+    return Dataset(encode(rows, how), how)

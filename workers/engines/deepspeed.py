@@ -51,7 +51,7 @@ class DeepSpeedEngine(WholeTensors):
 
     def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
         super().__init__(groups)
-        self._bad: dict[nn.Parameter, list[Tensor]] = {}  # of what is reached, pass by pass: its gradient isn't finite
+        self._bad: dict[nn.Parameter, Tensor] = {}  # of what is reached: in some pass its gradient wasn't finite
         pairs = [(p, self._watch(p)) for g in groups for p in g.params]
         self._hooks = [p.register_hook(hook) for p, hook in pairs]  # type: ignore[no-untyped-call]  # torch's own
         _one_process_group()
@@ -81,11 +81,6 @@ class DeepSpeedEngine(WholeTensors):
         self._engine.set_gradient_accumulation_boundary(last)
         self._engine.backward(total)
 
-    def clip(self, group: int, limit: float) -> float:
-        """See the protocol."""
-        norm, bad = super().clip(group, limit), [bad for p in self._reached(group) for bad in self._bad[p]]
-        return math.nan if bad and bool(torch.stack(bad).any()) else norm
-
     def step(self) -> None:
         """See the protocol."""
         for p in (p for group in self._optimizer.param_groups for p in group["params"]):
@@ -110,12 +105,17 @@ class DeepSpeedEngine(WholeTensors):
         """By the hooks: DeepSpeed gives every tensor a gradient."""
         return [p for p in super()._reached(group) if p in self._bad]
 
+    def _norms(self, groups: Sequence[int]) -> Tensor:
+        """NaN where the hooks have put zeros."""
+        bad = [self._bad[p].float() for group in groups for p in self._reached(group)]
+        return super()._norms(groups).masked_fill(self._by_group(groups, bad).any(1), math.nan)
+
     def _watch(self, p: nn.Parameter) -> Callable[[Tensor], Tensor]:
         """The hook on a tensor; it waits for no device."""
 
         def zeros_where_not_finite(gradient: Tensor) -> Tensor:
             bad = ~gradient.isfinite().all()
-            self._bad.setdefault(p, []).append(bad)
+            self._bad[p] = self._bad[p] | bad if p in self._bad else bad
             return gradient.masked_fill(bad, 0.0)
 
         return zeros_where_not_finite

@@ -44,8 +44,13 @@ class Engine(Protocol):
     def backward(self, total: Tensor, last: bool = True) -> None:
         """Add the gradients of the summed loss; ``last`` is False while more of the same step follows."""
 
-    def clip(self, group: int, limit: float) -> float:
-        """Scale a group's gradients down to the norm ``limit``; the norm before, NaN or ∞ where one isn't finite."""
+    def clip(self, groups: Sequence[int], limit: float) -> Tensor:
+        """Scale each group's gradients down to the norm ``limit``, and to zero where one of them isn't finite.
+
+        Returns:
+            [groups] norms before, NaN or ∞ where a gradient isn't finite; they lie where the gradients do, and
+            nothing has waited for them.
+        """
 
     def step(self) -> None:
         """Move every group that has gradients, then forget the gradients."""

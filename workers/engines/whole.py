@@ -5,19 +5,13 @@ Plain PyTorch and DeepSpeed's stage 0 share it; a stage that shards tensors has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from workers.engines.adamw import AdamW
 from workers.engines.engine import Group
-
-
-def adamw(groups: Sequence[Group]) -> torch.optim.AdamW:
-    """The study's optimiser (PAPER: AdamW, β (0.9, 0.999), no decay), one parameter group a trial."""
-    plain: list[dict[str, Any]] = [{"params": list(g.params), "lr": g.learning_rate} for g in groups]
-    return torch.optim.AdamW(plain, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
 
 
 class WholeTensors:
@@ -28,11 +22,34 @@ class WholeTensors:
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
-        self._optimizer = adamw(groups)
+        self._optimizer = AdamW(groups)
 
-    def clip(self, group: int, limit: float) -> float:
+    @torch.no_grad()
+    def clip(self, groups: Sequence[int], limit: float) -> Tensor:
         """See the protocol."""
-        return float(torch.nn.utils.clip_grad_norm_(self._reached(group), limit))
+        norms_K = self._norms(groups)
+        factors = (limit / (norms_K + 1e-6)).clamp(max=1.0).unbind()
+        diverged = norms_K.isfinite().logical_not().unbind()
+        for group, factor, bad in zip(groups, factors, diverged, strict=True):
+            for p in self._reached(group):
+                assert p.grad is not None
+                p.grad.mul_(factor).masked_fill_(bad, 0.0)
+        return norms_K
+
+    def _norms(self, groups: Sequence[int]) -> Tensor:
+        """[K] norms of whole groups' gradients, as :func:`torch.nn.utils.clip_grad_norm_` has them, to the bit."""
+        gradients = [p.grad for group in groups for p in self._reached(group) if p.grad is not None]
+        found = torch._foreach_norm(gradients) if gradients else ()
+        norms: Tensor = torch.linalg.vector_norm(self._by_group(groups, found), dim=1)
+        return norms
+
+    def _by_group(self, groups: Sequence[int], values: Iterable[Tensor]) -> Tensor:
+        """A number of each tensor that is reached, [K, m], with zeros behind those of groups of fewer tensors."""
+        each = iter(values)
+        rows = [[next(each) for _ in self._reached(group)] for group in groups]
+        none = torch.zeros((), device=self._params(groups[0])[0].device)
+        longest = max(1, *map(len, rows))
+        return torch.stack([x for row in rows for x in (*row, *[none] * (longest - len(row)))]).view(len(rows), longest)
 
     def reset(self) -> None:
         """See the protocol."""
@@ -62,15 +79,15 @@ class WholeTensors:
 
     def state(self, group: int) -> list[dict[str, Tensor]]:
         """See the protocol."""
-        states = self._optimizer.state
-        return [{k: v.detach().clone() for k, v in states.get(p, {}).items()} for p in self._params(group)]
+        states = [self._optimizer.state.get(p, {}) for p in self._params(group)]
+        return [{name: torch.as_tensor(x).float().clone() for name, x in state.items()} for state in states]
 
     def load_state(self, group: int, state: Sequence[Mapping[str, Tensor]]) -> None:
         """See the protocol."""
         for p, values in zip(self._params(group), state, strict=True):
-            if values:  # AdamW counts steps on the CPU
-                kept = {k: v.to("cpu" if k == "step" else p.device, copy=True) for k, v in values.items()}
-                self._optimizer.state[p] = kept
+            if values:
+                moments = {k: x.to(p.device, copy=True) for k, x in values.items() if k != "step"}
+                self._optimizer.state[p] = {"step": int(values["step"]), **moments}
 
     def _params(self, group: int) -> list[nn.Parameter]:
         """The tensors of a group, read from the optimiser."""

@@ -194,19 +194,18 @@ class PackModel(nn.Module):
         inputs, before = self._inputs(batch, self._copies(k))
         with self._forked(k):
             hidden = _text(self.backbone.transformer(**inputs).last_hidden_state, before)  # type: ignore[operator]
-        labels = repeat(batch["labels"], k)[:, 1:]
-        at = labels != -100
-        logits: Tensor = self.backbone.lm_head(hidden[:, :-1][at])  # type: ignore[operator]
-        return _slice_means(logits, labels[at], k)
+        rows, at, targets = _targets(batch, k)
+        logits: Tensor = self.backbone.lm_head(hidden[rows, at - 1])  # type: ignore[operator]
+        return _slice_means(logits, targets, k)
 
     def _t5_losses(self, batch: Mapping[str, Tensor], k: int) -> Tensor:
         """Mean over target tokens, the closing EOS included."""
-        copies, labels = self._copies(k), repeat(batch["labels"], k)
+        copies = self._copies(k)
         read = self.backbone._shift_right(repeat(batch["labels"], copies))  # type: ignore[operator]
         with self._forked(k):
             logits: Tensor = self.backbone(**self._inputs(batch, copies)[0], decoder_input_ids=read).logits
-        at = labels != -100
-        return _slice_means(logits[at], labels[at], k)
+        rows, at, targets = _targets(batch, k)
+        return _slice_means(logits[rows, at], targets, k)
 
     def _prompt(self, batch: Mapping[str, Tensor], k: int, rows: Hashable) -> dict[str, Any]:
         """What a text begins with; where slices are one throughout T5's encoder, what that makes of it."""
@@ -223,6 +222,18 @@ class PackModel(nn.Module):
 def _text(hidden: Tensor, before: int) -> Tensor:
     """The text's positions of [K·b, before + s, d]: soft tokens aren't read off."""
     return hidden[:, before:] if before else hidden
+
+
+def _targets(batch: Mapping[str, Tensor], k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row and position in K·b rows of every target token, and the tokens, each [K·n].
+
+    To find them by a mask is to wait for a GPU in the midst of a pass: a batch of the stream says where they are.
+    """
+    labels = batch["labels"]
+    b, width = labels.shape
+    at = batch["target_at"] if "target_at" in batch else labels.flatten().ne(-100).nonzero().flatten()
+    slices_K1 = torch.arange(k, device=at.device)[:, None]
+    return (slices_K1 * b + at // width).flatten(), (at % width).repeat(k), labels.flatten()[at].repeat(k)
 
 
 def _slice_means(logits_nv: Tensor, targets_n: Tensor, k: int) -> Tensor:

@@ -20,7 +20,8 @@ from workers.modules.model import PackModel
 from workers.pack.evaluate import Scores, evaluate
 from workers.pack.portions import Limits
 from workers.pack.state import TrialState, finite
-from workers.rows.batches import Batch, parts, stream
+from workers.rows.ahead import Ahead
+from workers.rows.batches import Batch, bucket, parts, stream
 from workers.rows.encode import Dataset
 
 CLIP = 1.0  # gradient norm per trial (PAPER, where the paper is silent)
@@ -91,7 +92,7 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
             batches, step = _from(job)
         step += 1
         taking = job.before(step)
-        _step(job, step, next(batches))
+        _step(job, step, next(batches), meanwhile=batches.prepare)
         due = step == training.steps or (training.eval_every and step % training.eval_every == 0)
         if due or not job.active:
             yield step, _evaluate(job, step, [c for c in taking if c.outcome is None])
@@ -100,43 +101,50 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
             saved = perf_counter()
 
 
-def _from(job: Job) -> tuple[Iterator[Batch], int]:
+def _from(job: Job) -> tuple[Ahead, int]:
     """The batches behind the last step that all trials that train have done, and that step."""
-    step = min(c.steps_done for c in job.active)
-    return stream(job.train, job.train_seed, job.training.batch_size, start=step), step
+    step, device = min(c.steps_done for c in job.active), job.model.device
+    rows = stream(job.train, job.train_seed, job.training.batch_size, start=step, multiple=bucket(device))
+    return Ahead(rows, device), step
 
 
-def _step(job: Job, step: int, batch: Batch) -> None:
-    """One step of every trial that still trains."""
+def _step(job: Job, step: int, batch: Batch, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """One step of every trial that still trains.
+
+    What became of each is read once, after all is started: nothing before waits for the device, and ``meanwhile``
+    runs beside it.
+    """
     start = perf_counter()
     active = job.before(step)
 
-    def gradients(some: Sequence[TrialState], rows: int) -> list[float]:
+    def gradients(some: Sequence[TrialState], rows: int) -> Tensor:
         return _gradients(job, some, batch, rows, last=some[-1] is active[-1])
 
-    losses = job.limits.training.fit(active, gradients, job.engine.reset, job.model.let_go)
-    for state, loss in zip(active, losses, strict=True):
+    losses_K = torch.stack(job.limits.training.fit(active, gradients, job.engine.reset, job.model.let_go))
+    for state in active:
         _count(job, state)
-        if not finite(loss, job.engine.clip(state.slot, CLIP)):
+    norms_K = job.engine.clip([state.slot for state in active], CLIP)
+    job.engine.step()
+    meanwhile()
+    losses, norms = torch.stack([losses_K, norms_K]).tolist()
+    seconds = (perf_counter() - start) / len(active)
+    for state, loss, norm in zip(active, losses, norms, strict=True):
+        if finite(loss, norm):
+            state.trained(loss, seconds, batch.tokens)
+        else:
             state.diverged(step)
             job.engine.drop(state.slot)
-    job.engine.step()
-    seconds = (perf_counter() - start) / len(active)
-    for state, loss in zip(active, losses, strict=True):
-        if state.outcome is None:
-            state.trained(loss, seconds, batch.tokens)
 
 
-def _gradients(job: Job, states: Sequence[TrialState], batch: Batch, rows: int, last: bool = True) -> list[float]:
-    """The trials' losses on the whole batch, and their gradients, from parts of at most ``rows`` rows."""
+def _gradients(job: Job, states: Sequence[TrialState], batch: Batch, rows: int, last: bool = True) -> Tensor:
+    """[K] losses of the trials on the whole batch, and their gradients, from parts of at most ``rows`` rows."""
     _use(job, states)
-    total_K, shares = torch.zeros(len(states)), parts(batch, rows)
+    total_K, shares = torch.zeros(len(states), device=job.model.device), parts(batch, rows)
     for number, (tensors, share) in enumerate(shares, start=1):
-        losses_K = job.engine.losses(to_device(tensors, job.model.device)) * share
+        losses_K = job.engine.losses(tensors) * share
         job.engine.backward(losses_K.sum(), last=last and number == len(shares))
-        total_K += losses_K.detach().cpu()
-    losses: list[float] = total_K.tolist()
-    return losses
+        total_K += losses_K.detach()
+    return total_K
 
 
 def _count(job: Job, state: TrialState) -> None:
@@ -198,8 +206,3 @@ def _use(job: Job, states: Sequence[TrialState]) -> None:
     """These trials are the slices of the next passes."""
     if job.model.modules_K is not None:
         job.model.modules_K.active = [c.slot for c in states]
-
-
-def to_device(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """A batch where the model is."""
-    return {name: x.to(device, non_blocking=True) for name, x in tensors.items()}

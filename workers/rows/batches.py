@@ -1,7 +1,8 @@
 """The endless stream of batches that every trial of a pack sees.
 
 The stream is a function of (train seed, rows, tokenizer, maximum length, batch size) alone: per epoch a permutation,
-sorted by length inside windows, the batches shuffled. Batches are padded to their own longest row.
+sorted by length inside windows, the batches shuffled. Batches are padded to their own longest row; on a GPU to the next
+:data:`BUCKET`, with the same numbers to rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trials.errors import ApetError
 from workers.rows.encode import Dataset
 
 WINDOW = 50  # batches that are sorted by length together
+BUCKET = 16  # positions: a text of up to 128 tokens has one of 8 widths (to be measured, with the graphs it is for)
 IGNORED = -100  # no loss on this target
 
 
@@ -30,18 +32,40 @@ class Batch:
         tensors: ``input_ids`` and ``attention_mask`` [b, s]; where the task has labels, ``class_labels`` [b]; BERT:
             ``mask_position`` [b] (verbalizer), ``token_type_ids`` [b, s] (pairs); T5: ``labels`` [b, t]; BLOOM while
             training: ``labels`` [b, s], its inputs being prompt and target. Padding is on the left for BLOOM, on the
-            right elsewhere, and -100 in ``labels`` where nothing is asked.
+            right elsewhere, and -100 in ``labels`` where nothing is asked; where there are labels ``target_at`` [n],
+            the indices of all others in the flat ``labels``.
         rows: indices into the data set.
         tokens: those of input and target that are no padding.
+        asked: of every row how much the mean of a loss is over: its target tokens, or 1 for its label. Read off the
+            tensors by default, while they are where that takes no waiting.
     """
 
     tensors: Mapping[str, Tensor]
     rows: tuple[int, ...]
     tokens: int
+    asked: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not self.asked:
+            labels = self.tensors.get("labels")
+            asked = [1] * len(self.rows) if labels is None else labels.ne(IGNORED).sum(1).tolist()
+            object.__setattr__(self, "asked", asked)
 
 
-def stream(data: Dataset, train_seed: int, batch_size: int, start: int = 0) -> Iterator[Batch]:
+def bucket(device: torch.device) -> int:
+    """The number whose multiples are the widths of training batches.
+
+    On a GPU there are to be few shapes, so that a step can be captured once for each, by CUDA graphs or
+    ``torch.compile``; nothing captures it yet. On a CPU every position costs its time, and bits stay as they are.
+    """
+    return BUCKET if device.type == "cuda" else 1
+
+
+def stream(data: Dataset, train_seed: int, batch_size: int, start: int = 0, *, multiple: int = 1) -> Iterator[Batch]:
     """The endless training batches, from step ``start`` on: the same as skipping the first ``start``.
+
+    Args:
+        multiple: widths are multiples of it, but no batch is wider than the longest row of all.
 
     Raises:
         ApetError: no rows, or a batch size below 1.
@@ -52,7 +76,7 @@ def stream(data: Dataset, train_seed: int, batch_size: int, start: int = 0) -> I
     epoch, skip = divmod(start, per_epoch)
     while True:
         for rows in epoch_order(data, train_seed, batch_size, epoch)[skip:]:
-            yield collate(data, rows, train=True)
+            yield collate(data, rows, train=True, multiple=multiple)
         epoch, skip = epoch + 1, 0
 
 
@@ -62,11 +86,19 @@ def parts(batch: Batch, rows: int) -> list[tuple[dict[str, Tensor], float]]:
     The losses are means over rows, or over target tokens where there are targets: with these shares as factors the
     parts' losses, and their gradients, add up to those of the whole batch.
     """
-    asked = batch.tensors["labels"].ne(IGNORED).sum(1) if "labels" in batch.tensors else torch.ones(len(batch.rows))
     cuts = [slice(at, at + rows) for at in range(0, len(batch.rows), rows)]
-    return [
-        ({name: x[cut] for name, x in batch.tensors.items()}, float(asked[cut].sum() / asked.sum())) for cut in cuts
-    ]
+    whole = sum(batch.asked)
+    return [(_part(batch, cut), sum(batch.asked[cut]) / whole) for cut in cuts]
+
+
+def _part(batch: Batch, cut: slice) -> dict[str, Tensor]:
+    """The tensors of some rows."""
+    tensors = {name: x[cut] for name, x in batch.tensors.items() if name != "target_at"}
+    if "target_at" in batch.tensors:
+        before, width = sum(batch.asked[: cut.start]), tensors["labels"].shape[1]
+        at = batch.tensors["target_at"][before : before + sum(batch.asked[cut])]
+        tensors["target_at"] = at - cut.start * width
+    return tensors
 
 
 def eval_batches(data: Dataset, batch_size: int) -> Iterator[Batch]:
@@ -76,30 +108,33 @@ def eval_batches(data: Dataset, batch_size: int) -> Iterator[Batch]:
         yield collate(data, order[at : at + batch_size], train=False)
 
 
-def collate(data: Dataset, indices: Sequence[int], *, train: bool) -> Batch:
-    """Rows side by side, padded to the longest of them."""
+def collate(data: Dataset, indices: Sequence[int], *, train: bool, multiple: int = 1) -> Batch:
+    """Rows side by side, padded to the longest of them, or to the next multiple (see :func:`stream`)."""
     rows, family, pad = data.rows, data.how.family, int(data.how.tokenizer.pad_token_id)
     left = family == "bloom"
     whole = left and train
     prompts, targets = ([part[i] for i in indices] for part in (rows.inputs, rows.targets))
     inputs = [np.concatenate(both) for both in zip(prompts, targets, strict=True)] if whole else prompts
+    width = _width(inputs, multiple, data.lengths)
     tensors = {
-        "input_ids": _pad(inputs, pad, left),
-        "attention_mask": _pad([np.ones_like(ids) for ids in inputs], 0, left),
+        "input_ids": _pad(inputs, pad, width, left),
+        "attention_mask": _pad([np.ones_like(ids) for ids in inputs], 0, width, left),
     }
     tokens = sum(map(len, inputs))
     if data.how.task.labels:
         tensors["class_labels"] = torch.tensor([rows.answers[i] for i in indices])
     if rows.types is not None:
-        tensors["token_type_ids"] = _pad([rows.types[i] for i in indices], 0, left)
+        tensors["token_type_ids"] = _pad([rows.types[i] for i in indices], 0, width, left)
     if rows.masks is not None:
         tensors["mask_position"] = torch.from_numpy(rows.masks[list(indices)].astype(np.int64))
     if whole:
         asked = [np.concatenate([np.full_like(p, IGNORED), t]) for p, t in zip(prompts, targets, strict=True)]
-        tensors["labels"] = _pad(asked, IGNORED, left)
+        tensors["labels"] = _pad(asked, IGNORED, width, left)
     elif family == "t5":
-        tensors["labels"] = _pad(targets, IGNORED, left)
+        tensors["labels"] = _pad(targets, IGNORED, _width(targets, multiple, rows.targets.lengths), left)
         tokens += sum(map(len, targets))
+    if "labels" in tensors:
+        tensors["target_at"] = tensors["labels"].flatten().ne(IGNORED).nonzero().flatten()
     return Batch(tensors, tuple(indices), tokens)
 
 
@@ -114,9 +149,14 @@ def epoch_order(data: Dataset, train_seed: int, batch_size: int, epoch: int) -> 
     return [batches[i] for i in streams.permutation(len(batches), *key, "batches")]
 
 
-def _pad(rows: Sequence[NDArray[np.int32]], value: int, left: bool) -> Tensor:
-    """[b, longest] int64."""
-    width = max(map(len, rows))
+def _width(rows: Sequence[NDArray[np.int32]], multiple: int, lengths: NDArray[np.int64]) -> int:
+    """Of the longest row, or of the next multiple, but no more than the longest of all rows' ``lengths`` needs."""
+    longest = max(map(len, rows))
+    return longest if multiple == 1 else max(longest, min(-(-longest // multiple) * multiple, int(lengths.max())))
+
+
+def _pad(rows: Sequence[NDArray[np.int32]], value: int, width: int, left: bool) -> Tensor:
+    """[b, width] int64."""
     filled = np.full((len(rows), width), value, np.int64)
     for i, row in enumerate(rows):
         filled[i, width - len(row) if left else 0 : width if left else len(row)] = row

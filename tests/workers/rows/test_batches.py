@@ -6,19 +6,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from encodings_for_tests import TINY, encoding
+from encodings_for_tests import TINY, dataset, encoding
 
 from trials.errors import ApetError
 from workers.rows.batches import Batch, eval_batches, stream
 from workers.rows.data import Rows
 from workers.rows.encode import Dataset, encode
-
-
-def dataset(backbone: str, n: int = 50) -> Dataset:
-    how = encoding("mrpc", backbone)
-    return Dataset(
-        encode(Rows([("cat " * (i % 17 + 1), "a dog") for i in range(n)], [i % 2 for i in range(n)]), how), how
-    )
 
 
 def rows_of(batches: list[Batch]) -> list[tuple[int, ...]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trials.modules.positions import OpLayout
 from trials.modules.sites import Site
+from workers.modules import padded
 from workers.modules.corrections import Layer
 from workers.modules.units import Rows
 
@@ -27,6 +28,11 @@ class _Components:
     scale: float
     sides: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
+    @property
+    def joined(self) -> list[Tensor]:
+        """Output sides and input sides, of all sites."""
+        return [side[0] if len(side) == 1 else torch.cat(side) for side in zip(*self.sides, strict=True)]
+
 
 class Concat(Rows):
     """Rank-1 components, in the memory of the output (see ``Add``)."""
@@ -34,6 +40,12 @@ class Concat(Rows):
     def __init__(self, parts: Sequence[OpLayout | None], layers: Mapping[int, Layer], device: torch.device) -> None:
         super().__init__(parts, layers, device)
         self._bound: dict[Layer, dict[int, _Components]] = {}
+        self._scales = [torch.tensor(1.0 if part is None else part.scale, device=device) for part in parts]
+
+    def bind(self, active: Sequence[int], pieces_K: Sequence[Sequence[Tensor]]) -> None:
+        """Site by site, and the slices' scales where the products are."""
+        super().bind(active, pieces_K)
+        self._scale_K11 = torch.stack([self._scales[trial] for trial in active]).view(-1, 1, 1)
 
     def clear(self) -> None:
         """Let go of what is bound."""
@@ -50,17 +62,21 @@ class Concat(Rows):
     def onto(self, layer: Layer, y: Tensor, x: Tensor, f: Tensor) -> Tensor:
         """A product a slice, in plain shapes, so that it is bitwise what it is alone; a slice without any is left out.
 
-        In the memory of ``y``.
+        Or one padded product for all. Both in the memory of ``y``.
         """
         components = self._bound.get(layer)
         if components is None:
             return y
-        sides: list[Tensor] = []
-        for each in components.values():
-            for side in zip(*each.sides, strict=True):
-                sides.append((side[0] if len(side) == 1 else torch.cat(side)).to(x.dtype))
-        scales = {i: each.scale for i, each in components.items()}
-        corrected: Tensor = _Onto.apply(y, x, self.k, scales, *sides)  # type: ignore[no-untyped-call]  # torch's own
+        sides = {i: each.joined for i, each in components.items()}
+        corrected: Tensor
+        if padded.pays(self.k, y.device):
+            both = (padded.padded({i: pair[n] for i, pair in sides.items()}, self.k).to(x.dtype) for n in (0, 1))
+            scale_K11 = self._scale_K11.to(x.dtype)
+            corrected = _OntoAll.apply(y, x, scale_K11, *both)  # type: ignore[no-untyped-call]  # torch's own
+        else:
+            scales = {i: each.scale for i, each in components.items()}
+            flat = [side.to(x.dtype) for pair in sides.values() for side in pair]
+            corrected = _Onto.apply(y, x, self.k, scales, *flat)  # type: ignore[no-untyped-call]  # torch's own
         return corrected
 
 
@@ -99,3 +115,24 @@ class _Onto(torch.autograd.Function):
             if gx_Kni is not None:
                 torch.mm(gc_nr, in_ri, out=gx_Kni[i])
         return gradient, None if gx_Kni is None else gx_Kni.view_as(x), None, None, *sides
+
+
+class _OntoAll(torch.autograd.Function):
+    """The same by one batch of products; K slices, and as many components in each: those of zeros add nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, scale_K11: Tensor, out_Krw: Tensor, in_Kri: Tensor) -> Tensor:
+        out, k = y.detach(), len(out_Krw)
+        c_Knr = torch.bmm(x.reshape(k, -1, x.shape[-1]), in_Kri.mT) * scale_K11
+        out.view(k, -1, out.shape[-1]).baddbmm_(c_Knr, out_Krw)
+        ctx.save_for_backward(x, c_Knr, scale_K11, out_Krw, in_Kri)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, c_Knr, scale_K11, out_Krw, in_Kri = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        g_Knw, x_Kni = (t.reshape(len(c_Knr), -1, t.shape[-1]) for t in (gradient, x))
+        gc_Knr = torch.bmm(g_Knw, out_Krw.mT) * scale_K11
+        gx = torch.bmm(gc_Knr, in_Kri).view_as(x) if ctx.needs_input_grad[1] else None
+        return gradient, gx, None, torch.bmm(c_Knr.mT, g_Knw), torch.bmm(gc_Knr.mT, x_Kni)

@@ -10,6 +10,7 @@ from torch.nn.functional import gelu
 
 from trials.modules.positions import OpLayout
 from trials.modules.sites import Site
+from workers.modules import padded
 from workers.modules.corrections import Layer, slices
 from workers.modules.units import Rows
 
@@ -38,11 +39,21 @@ class Plug(Rows):
         units = self._bound.get(layer)
         if units is None:
             return y
+        if padded.pays(self.k, y.device):
+            return _onto_all(y, f, padded.padded(units, self.k))
         f_K = slices(f, self.k)
         y_K = f_K if y is f else slices(y, self.k)
         pairs = enumerate(zip(y_K, f_K, strict=True))
         corrected = [_onto(y_bsd, f_bsd, units[i]) if i in units else y_bsd for i, (y_bsd, f_bsd) in pairs]
         return torch.cat(corrected) if self.k > 1 else corrected[0]
+
+
+def _onto_all(y: Tensor, f: Tensor, rows_Kmr: Tensor) -> Tensor:
+    """All slices, by one batch of products: units of zeros add nothing."""
+    k, d = len(rows_Kmr), f.shape[-1]
+    v_Kmd, c_Km1, u_Kmd = torch.split(rows_Kmr.to(f.dtype), [d, 1, d], dim=2)
+    units_Knm = gelu(torch.baddbmm(c_Km1.mT, f.view(k, -1, d), u_Kmd.mT))
+    return torch.baddbmm(y.view(k, -1, d), units_Knm, v_Kmd).view_as(y)
 
 
 def _onto(y_bsd: Tensor, f_bsd: Tensor, rows: Tensor) -> Tensor:

@@ -1,0 +1,94 @@
+"""AdamW over K groups at once: how many kernels a step starts depends on no K.
+
+``torch.optim.AdamW`` steps group by group, fused or not, and its fused kernel takes one learning rate a call: K rates
+are K calls. Here each operation of the update is one call over the tensors of all groups, with a factor a tensor. The
+arithmetic is that of torch's own loop over tensors, on a CPU to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.engines.engine import Group
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+AT_ONCE = 2**22  # scalars of one pass, 16 MiB of scratch memory: a whole backbone's would be as large as the backbone
+
+
+class AdamW(torch.optim.Optimizer):
+    """The study's optimiser (PAPER: AdamW, β (0.9, 0.999), no decay), one parameter group a trial.
+
+    Of every tensor that has had a gradient the state is ``step``, a Python number, for a step size is made of it
+    without waiting for a device; ``exp_avg`` and ``exp_avg_sq``, of the tensor's shape.
+
+    Args:
+        groups: what the trials train, each with its own learning rate.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        plain: list[dict[str, Any]] = [{"params": list(g.params), "lr": g.learning_rate} for g in groups]
+        super().__init__(plain, {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Move every tensor that has a gradient."""
+        assert closure is None, "gradients are there before a step"
+        for part in _parts([(p, group["lr"]) for group in self.param_groups for p in group["params"]]):
+            states = [self._state(p) for p, _ in part]
+            for state in states:
+                state["step"] += 1
+            _move(
+                [p for p, _ in part],
+                [p.grad for p, _ in part if p.grad is not None],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [state["step"] for state in states],
+                [rate for _, rate in part],
+            )
+
+    def _state(self, p: Tensor) -> dict[str, Any]:
+        """The state of a tensor, zero before its first step."""
+        state: dict[str, Any] = self.state[p]
+        if not state:
+            state |= {"step": 0, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        return state
+
+
+def _parts(pairs: Sequence[tuple[Tensor, float]]) -> Iterator[list[tuple[Tensor, float]]]:
+    """The tensors that have a gradient, of each pass."""
+    part: list[tuple[Tensor, float]] = []
+    scalars = 0
+    for p, rate in pairs:
+        if p.grad is None:
+            continue
+        if part and scalars + p.numel() > AT_ONCE:
+            yield part
+            part, scalars = [], 0
+        part.append((p, rate))
+        scalars += p.numel()
+    if part:
+        yield part
+
+
+def _move(
+    params: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: Sequence[int],
+    rates: Sequence[float],
+) -> None:
+    """One step of some tensors, operation by operation as in torch's ``_single_tensor_adam``."""
+    beta1, beta2 = BETAS
+    torch._foreach_lerp_(means, gradients, 1 - beta1)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+    scales = torch._foreach_sqrt(squares)
+    torch._foreach_div_(scales, [(1 - beta2**step) ** 0.5 for step in steps])
+    torch._foreach_add_(scales, EPSILON)
+    sizes = [-rate / (1 - beta1**step) for rate, step in zip(rates, steps, strict=True)]
+    torch._foreach_addcdiv_(params, means, scales, sizes)
