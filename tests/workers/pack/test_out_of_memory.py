@@ -13,10 +13,17 @@ from tiny_for_tests import FAMILIES
 from worker_for_tests import pack_of, rows_of
 
 from trials.store.store import Store
+from workers import worker as workers
 from workers.modules.model import PackModel
 from workers.worker import Worker
 
 families = pytest.mark.parametrize("name", FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for speed would go first, and the same pass be tried once more (``test_kept.py``)."""
+    monkeypatch.setattr(workers, "free_bytes", lambda device: 0)
 
 
 def short_of_memory(what: Callable[..., Any], most: int, since: int, seen: list[int]) -> Callable[..., Any]:
