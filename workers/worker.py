@@ -26,6 +26,7 @@ from workers.backbone.full import Fingerprint, fingerprint
 from workers.backbone.load import Backbone
 from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
+from workers.pack.calibrate import Calibrator, told
 from workers.pack.loop import Interrupted
 from workers.pack.memory import OutOfMemoryError, memory_named
 from workers.pack.progress import Progress
@@ -67,6 +68,7 @@ class Worker:
         self._threads = torch.get_num_threads()  # of packs that don't say
         self._warm: Warm | None = None
         self._rows = WarmRows()
+        self._calibrator = Calibrator(store)
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
@@ -117,10 +119,12 @@ class Worker:
             return
         finally:
             recorder.load_s = self._load_s
-        run = PackRun(pack, backbone, data, recorder, partial(choice.make, self.engine))
+        make_engine = partial(choice.make, self.engine)
+        learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop)
+        run = PackRun(pack, backbone, data, recorder, make_engine)
         try:
             with memory_named():
-                yield from run.trials(should_stop)
+                yield from told(learnt, run.trials(should_stop))
         except Interrupted:
             yield run.interrupted()
         except OutOfMemoryError as error:

@@ -67,14 +67,14 @@ class Conditions:
 
         Args:
             trial: one of them.
-            setup: theirs.
+            setup: theirs, its device resolved.
             precision: as resolved on the device.
             processor: the device's name.
         """
         how = trial.training
         return Conditions(
             weights=keys.warmth(trial.backbone.text, precision),
-            device="cuda" if setup.gpus or setup.device == "cuda" else "cpu",
+            device=setup.device,
             processor=processor,
             threads=setup.threads,
             precision=precision,
