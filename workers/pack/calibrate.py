@@ -1,12 +1,13 @@
 """How many trials a pack should hold on this device, measured by the worker before its first pack of a kind.
 
-Stand-ins of the pack's own trials take a few steps on its own data, one of them, then two, four and so on together,
-until a larger pack no longer gains, memory says no, or time is up. They share nothing with the trials that come after:
+Stand-ins of the pack's own trials take a few steps on its own data, one of them, two, four and so on together, until a
+larger pack no longer gains, memory says no, or time is up. They share nothing with the trials that come after:
 modules, engine and moments are of their own and go away, and no random number is drawn.
 
 On a CPU with one thread the clock is that thread's CPU time: a busy machine takes turns away from it, and hardly
-changes what a turn does; what neighbours take of caches and memory does count, as it will while packs run. Elsewhere it
-is a clock on the wall, for the work isn't the thread's own. Both are written down.
+changes what a turn does; what neighbours take of caches and memory does count, as it will while packs run. Where the
+thread has less than half of a core, too much else runs, and nothing is learnt: with load 17 on two cores, a gain of a
+tenth looked like none. Elsewhere it is a clock on the wall, for the work isn't the thread's own. Both are written down.
 
 It costs at most :data:`SHARE` of the steps to come in the pack at hand, and :data:`LONGEST_S`; where that isn't enough
 to get as far as the planned size, nothing is measured, and what was planned stays.
@@ -37,7 +38,8 @@ from workers.rows.warm import PackData
 
 SHARE = 0.02  # of the steps to come
 LONGEST_S = 10.0
-REPEATS = 3  # steps of every size, of which the fastest counts: the first ones allocate
+REPEATS = 3  # steps of every size, of which the fastest counts
+OWN_SHARE = 0.5  # of a core that a thread must have had: on a machine more crowded than that nothing is measured
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +52,7 @@ class Calibrator:
 
     def __init__(self, store: Store) -> None:
         self._known = store.calibrations()
-        self._told: set[Conditions] = set()
+        self._asked: set[Conditions] = set()
 
     def learn(
         self, pack: Pack, backbone: Backbone, data: PackData, make_engine: MakeEngine, should_stop: Callable[[], bool]
@@ -73,9 +75,12 @@ class Calibrator:
         trial = pack.members[0].trial
         precision = precision_of(trial.training.precision, device)
         conditions = Conditions.of(trial, replace(setup, device=device), precision, _processor(device))
-        if conditions in self._told:
+        if conditions in self._asked:
             return None
         found = self._known.find(conditions)
+        if found is None and not pays(_to_come(pack, data), setup.pack_size):
+            return None
+        self._asked.add(conditions)  # what took too long once isn't tried again
         if found is not None:
             calibration = found.calibration
         else:
@@ -85,7 +90,6 @@ class Calibrator:
             cpu_s, wall_s = ({n: getattr(x, name) for n, x in steps.items()} for name in ("cpu_s", "wall_s"))
             calibration = Calibration(conditions, cpu_s, wall_s, clock_of(setup, device))
             self._known.keep(calibration)
-        self._told.add(conditions)
         best = min(calibration.best, setup.measure_to)
         _log.info("%s: packs of %d are the fastest here", trial.backbone.name, best)
         return best if best != setup.pack_size else None
@@ -105,7 +109,7 @@ def sizes(most: int) -> list[int]:
 
 def pays(to_come: float, planned: int) -> bool:
     """Whether so many steps of one trial are enough to measure packs up to the planned size."""
-    return REPEATS * sum(sizes(planned)) <= SHARE * to_come
+    return 2 + REPEATS * sum(sizes(planned)) <= SHARE * to_come
 
 
 def clock_of(setup: Setup, device: str) -> str:
@@ -125,51 +129,85 @@ def measure(
 ) -> dict[int, Step]:
     """Seconds of one trial's step, its share of its pack's, by the size of the pack.
 
+    Sizes up to the planned one take turns, so that a machine that grows busy slows all of them; larger ones follow one
+    by one, as long as each gains.
+
     Args:
         step: takes a step of a pack of so many trials.
         planned: the size that the planner took; fewer tell nothing.
         most: as many as may be.
         to_come: steps of one trial that the pack at hand will take.
-        clock: cpu or wall, by which a larger pack gains or doesn't.
+        clock: cpu or wall: which one is to be trusted.
         spent_s: of the time that this may take, what is gone already.
         should_stop: asked before every step.
 
     Returns:
-        nothing where time isn't enough, or the work is to stop.
+        nothing where time isn't enough, the work is to stop, or other programs had most of this thread's time.
     """
-    found: dict[int, Step] = {}
-    for size in sizes(most):
-        if found:  # the first time all the way to the planned size, later every size
-            last = min(found.values(), key=lambda one: one.wall_s).wall_s
-            ahead = [n for n in sizes(most) if size <= n <= max(size, planned)] if size == 2 or size > planned else []
-            allowed_s = min(SHARE * to_come * found[1].wall_s, LONGEST_S)
-            if spent_s + REPEATS * sum(ahead) * last > allowed_s:
-                return found if max(found) >= planned else {}
+    bench = _Bench(step, spent_s, most)
+    bench.take(1)
+    bench.take(1)  # the first one allocates
+    if 1 not in bench.found:
+        return {}
+    allowed_s = min(SHARE * to_come * bench.found[1].wall_s, LONGEST_S)
+    first, beyond = ([n for n in sizes(most) if (n <= planned) is low] for low in (True, False))
+    if bench.spent_s + bench.cost_s(sum(first)) > allowed_s:
+        return {}
+    for size in first * REPEATS:
+        if should_stop():
+            return {}
+        bench.take(size)
+    for size in beyond:
+        if size > bench.most or bench.spent_s + bench.cost_s(size) > allowed_s:
+            break
+        before = bench.best_s(clock)
+        for _ in range(REPEATS):
+            if should_stop():
+                return {}
+            bench.take(size)
+        if bench.best_s(clock) > (1 - GAIN) * before:
+            break
+    crowded = clock == "cpu" and bench.found[1].cpu_s < OWN_SHARE * bench.found[1].wall_s
+    return {} if crowded else bench.found
+
+
+class _Bench:
+    """Steps taken, and of each size the fastest."""
+
+    def __init__(self, step: Callable[[int], Step], spent_s: float, most: int) -> None:
+        self._step, self.spent_s, self.most = step, spent_s, most
+        self.found: dict[int, Step] = {}
+
+    def take(self, size: int) -> None:
+        """A step of so many trials; where memory runs out, there are none of this size."""
+        if size > self.most:
+            return
         try:
             with memory_named():
-                taken = []
-                for _ in range(REPEATS):
-                    if should_stop():
-                        return {}
-                    taken.append(step(size))
+                one = self._step(size)
         except OutOfMemoryError:
-            break
-        spent_s += sum(one.wall_s for one in taken)
-        found[size] = Step(*(min(getattr(one, name) for one in taken) / size for name in ("cpu_s", "wall_s")))
-        seconds = [getattr(one, f"{clock}_s") for one in found.values()]
-        if len(seconds) > 1 and seconds[-1] > (1 - GAIN) * seconds[-2]:
-            break
-    return found
+            self.most = size - 1
+            self.found.pop(size, None)
+            return
+        self.spent_s += one.wall_s
+        share = Step(one.cpu_s / size, one.wall_s / size)
+        before = self.found.get(size, share)
+        self.found[size] = Step(min(before.cpu_s, share.cpu_s), min(before.wall_s, share.wall_s))
+
+    def cost_s(self, trials: int) -> float:
+        """What steps of packs of so many trials will take at most, all of them repeated."""
+        return REPEATS * trials * self.found[1].wall_s
+
+    def best_s(self, clock: str) -> float:
+        """Of all sizes the fewest seconds of a trial."""
+        return min(one.cpu_s if clock == "cpu" else one.wall_s for one in self.found.values())
 
 
 def _measured(
     pack: Pack, backbone: Backbone, data: PackData, make_engine: MakeEngine, should_stop: Callable[[], bool]
 ) -> dict[int, Step]:
-    """See :func:`measure`; nothing where it doesn't pay. What goes wrong here and matters goes wrong in a pack too."""
+    """See :func:`measure`. What goes wrong here only says so: what matters goes wrong in the pack too."""
     setup, device = pack.setup, backbone.device.type
-    to_come = _to_come(pack, data)
-    if not pays(to_come, setup.pack_size):
-        return {}
     began = time.perf_counter()
     try:
         with stand_ins(pack, backbone, data, make_engine) as step:
@@ -177,7 +215,7 @@ def _measured(
                 step,
                 setup.pack_size,
                 setup.measure_to,
-                to_come,
+                _to_come(pack, data),
                 clock=clock_of(setup, device),
                 spent_s=time.perf_counter() - began,
                 should_stop=should_stop,
