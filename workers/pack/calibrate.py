@@ -51,8 +51,10 @@ class Calibrator:
     """
 
     def __init__(self, store: Store) -> None:
-        self._known = store.calibrations()
-        self._asked: set[Conditions] = set()
+        self._calibrations = store.calibrations()
+        self._known: dict[Conditions, Calibration | None] = {}
+        self._tried: set[Conditions] = set()  # what took too long once isn't tried again
+        self._told: set[tuple[Conditions, Setup]] = set()
 
     def learn(
         self, pack: Pack, backbone: Backbone, data: PackData, make_engine: MakeEngine, should_stop: Callable[[], bool]
@@ -67,7 +69,8 @@ class Calibrator:
             should_stop: asked between steps.
 
         Returns:
-            at most what the planner has kept memory for; None: what was planned stays.
+            at most what the planner has kept memory for, and once for packs of one set-up, so that what memory has
+            taught since isn't contradicted; None: nothing new.
         """
         setup, device = pack.setup, backbone.device.type
         if setup.measure_to <= 1:
@@ -75,24 +78,28 @@ class Calibrator:
         trial = pack.members[0].trial
         precision = precision_of(trial.training.precision, device)
         conditions = Conditions.of(trial, replace(setup, device=device), precision, _processor(device))
-        if conditions in self._asked:
+        how = conditions, replace(setup, pack_size=0)
+        if how in self._told:
             return None
-        found = self._known.find(conditions)
-        if found is None and not pays(_to_come(pack, data), setup.pack_size):
+        if conditions not in self._known:
+            found = self._calibrations.find(conditions)
+            self._known[conditions] = found and found.calibration
+        if self._known[conditions] is None and conditions not in self._tried and pays(_to_come(pack, data), setup):
+            self._tried.add(conditions)
+            if steps := _measured(pack, backbone, data, make_engine, should_stop):
+                self._keep(conditions, steps, clock_of(setup, device))
+        known = self._known[conditions]
+        if known is None:
             return None
-        self._asked.add(conditions)  # what took too long once isn't tried again
-        if found is not None:
-            calibration = found.calibration
-        else:
-            steps = _measured(pack, backbone, data, make_engine, should_stop)
-            if not steps:
-                return None
-            cpu_s, wall_s = ({n: getattr(x, name) for n, x in steps.items()} for name in ("cpu_s", "wall_s"))
-            calibration = Calibration(conditions, cpu_s, wall_s, clock_of(setup, device))
-            self._known.keep(calibration)
-        best = min(calibration.best, setup.measure_to)
-        _log.info("%s: packs of %d are the fastest here", trial.backbone.name, best)
+        self._told.add(how)
+        best = min(known.best, setup.measure_to)
         return best if best != setup.pack_size else None
+
+    def _keep(self, conditions: Conditions, steps: dict[int, Step], clock: str) -> None:
+        """What was measured, for this worker and for others."""
+        cpu_s, wall_s = ({n: getattr(step, name) for n, step in steps.items()} for name in ("cpu_s", "wall_s"))
+        self._known[conditions] = calibration = Calibration(conditions, cpu_s, wall_s, clock)
+        self._calibrations.keep(calibration)
 
 
 def told(size: int | None, run: Iterator[Progress]) -> Iterator[Progress]:
@@ -107,9 +114,9 @@ def sizes(most: int) -> list[int]:
     return [*(2**n for n in range(most.bit_length()) if 2**n < most), most]
 
 
-def pays(to_come: float, planned: int) -> bool:
+def pays(to_come: float, setup: Setup) -> bool:
     """Whether so many steps of one trial are enough to measure packs up to the planned size."""
-    return 2 + REPEATS * sum(sizes(planned)) <= SHARE * to_come
+    return 2 + REPEATS * sum(sizes(setup.pack_size)) <= SHARE * to_come
 
 
 def clock_of(setup: Setup, device: str) -> str:

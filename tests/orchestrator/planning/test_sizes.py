@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shell import apet, small
 
+from orchestrator.driver import run as driver
 from orchestrator.planning import devices
 from orchestrator.planning.devices import Machine, machine_with
 from orchestrator.planning.fit import USABLE, Fit, at_once, fit
+from orchestrator.planning.packing import Todo
 from orchestrator.planning.plan import plan
 from orchestrator.planning.setups import Setups
 from orchestrator.planning.sizes import MOST, USUAL, Known, largest
@@ -238,6 +240,23 @@ def test_a_plan_says_what_packs_hold_and_where_that_comes_from(tmp_path: Path, m
     }
     asked = apet("plan", text, "--set", "resources.pack_size=3").stdout
     assert "3 (asked for)" in asked
+
+
+def test_a_run_takes_what_was_measured_and_the_plan_says_the_same(tmp_path: Path) -> None:
+    sweep, store = Sweep.load(str(small(tmp_path))), Store(tmp_path / "store", create=True)
+    known(*(measured(2, one) for one in sweep.trials()), store=store)
+    todo = [Todo(one, sweep.sources(one)) for one in sweep.trials()]
+    run = driver._setups(todo, [ROOMY], sweep.resources, store)
+    groups = [group for one in plan(sweep, store, [ROOMY]).backbones for group in one.groups]
+    assert {group.setup for group in groups} == {run.setup(one) for one in sweep.trials()}
+    assert {(group.setup.pack_size, group.pack_size_source) for group in groups} == {(1, "full"), (2, "store")}
+
+
+def test_a_trial_that_is_shown_as_a_pack_is_alone(tmp_path: Path) -> None:
+    sweep = small(tmp_path)
+    trial_id = Sweep.load(str(sweep)).trials()[1].trial_id
+    setup = json.loads(apet("show", trial_id, "--sweep", sweep, "--pack").stdout)["setup"]
+    assert (setup["pack_size"], setup["measure_to"]) == (1, 0)
 
 
 def test_a_plan_for_cards_fills_them() -> None:

@@ -116,9 +116,10 @@ def test_it_takes_a_share_of_what_is_to_come_and_no_more_than_some_seconds(
 
 
 def test_it_begins_only_where_the_steps_to_come_pay_for_it() -> None:
-    assert not pays(4 * 60, 4), "a pack of the quickstart"
-    assert pays(4 * 300, 4)
-    least = next(n for n in range(1, 10**5) if pays(n, 4))
+    four = Setup("cpu", pack_size=4)
+    assert not pays(4 * 60, four), "a pack of the quickstart"
+    assert pays(4 * 300, four)
+    least = next(n for n in range(1, 10**5) if pays(n, four))
     assert measure(Bench(lambda size: 1e-3), 4, 8, least)
     assert measure(Bench(lambda size: 1e-3 * 0.9**size), 4, 8, least / 2) == {}
 
@@ -202,6 +203,7 @@ def test_a_worker_measures_once_and_others_read_it(
     assert news(Worker(store), of(folder, replace(MEASURING, measure_to=4), trials[4])) == [4, None]
     assert len(benches) == 1
     assert news(Worker(store), of(folder, replace(MEASURING, pack_size=5), trials[5])) == [None, None], "no news"
+    assert news(worker, of(folder, replace(MEASURING, measure_to=3), trials[0])) == [3, None], "another set-up"
 
 
 def test_what_took_too_long_once_is_not_tried_again(
