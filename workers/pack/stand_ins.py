@@ -19,7 +19,6 @@ from workers.backbone.load import Backbone
 from workers.engines.engine import Engine, Group
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
-from workers.pack.loop import to_device
 from workers.rows.batches import Batch, parts, stream
 from workers.rows.warm import PackData
 
@@ -52,9 +51,8 @@ def stand_ins(
         groups = [Group([theta, *head], trial.learning_rate) for theta, head in zip(modules.thetas, heads, strict=True)]
         engine = make_engine(model, groups)
         stack.callback(engine.close)
-        portions = [
-            (to_device(tensors, device), share) for tensors, share in parts(batch, setup.micro_batch or len(batch.rows))
-        ]
+        cut = parts(batch, setup.micro_batch or len(batch.rows))
+        portions = [({name: x.to(device) for name, x in tensors.items()}, share) for tensors, share in cut]
 
         def step(size: int) -> Step:
             modules.active = list(range(size))
