@@ -149,7 +149,8 @@ def _notes(plan: Plan) -> list[str]:
         )
     lines += [f"refused by `apet run`: {one}" for one in plan.refused]
     lines.append(
-        "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies"
+        "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies; of "
+        "packs that aren't measured, of the largest that a worker may try"
     )
     lines.append(f"time for what is to do: {_time(plan.backbones)}")
     bases: dict[str, dict[str, None]] = {}

@@ -48,7 +48,8 @@ class GroupPlan:
         setup: of their packs, the one that ``apet run`` takes on the same machine.
         pack_size_source: where its pack size comes from: ``resources``, ``full`` (which is alone), a measurement in the
             ``store`` or in this machine's ``cache``, or the ``model`` of memory.
-        bytes_per_device: memory of each card, or on the CPU of each worker's process: an upper estimate.
+        bytes_per_device: memory of each card, or on the CPU of each worker's process: an upper estimate, of the largest
+            pack that a worker may measure.
         device_bytes: memory of the card or machine that is planned for.
         fits: whether 90 % of that is enough.
         at_once: packs at a time; 0 where the machine can't hold one.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST = {"cpu": 8, "cuda": 64}  # trials of a pack that are planned for
 USUAL = {"cpu": 4, "cuda": 64}  # of them where nobody has measured
 ASKED, FULL, MODEL = "resources", "full", "model"  # sources, beside STORE and CACHE
-_WORDS = {ASKED: "asked for", STORE: "measured, store", CACHE: "measured, cache", MODEL: "not measured yet"}
+_WORDS = {ASKED: "asked for", STORE: "measured, store", CACHE: "measured, cache", MODEL: "not measured"}
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def sized(one: Trial, machine: Machine = ROOMY, wanted: Resources = AUTO, *calib
 def test_on_a_cpu_a_few_and_a_worker_may_measure_up_to_what_memory_holds() -> None:
     found = sized(trial())
     assert size(found) == (USUAL["cpu"], MOST["cpu"], "model")
-    assert found.setup.reason == "no GPU; the whole batch at a time; packs of 4 (not measured yet)"
+    assert found.setup.reason == "no GPU; the whole batch at a time; packs of 4 (not measured)"
     assert found.setup.memory == fit([trial()], [ROOMY], Resources(pack_size=MOST["cpu"])).setup.memory
 
 
@@ -232,7 +232,7 @@ def test_a_plan_says_what_packs_hold_and_where_that_comes_from(tmp_path: Path, m
     said = apet("plan", text, "--store", store.uri).stdout
     lines = {line.split()[0]: line for line in said.splitlines() if "all others" in line or "lora" in line}
     assert "2 (measured, store)" in lines["tiny-bert"]
-    assert "4 (not measured yet)" in lines["tiny-t5"]
+    assert "4 (not measured)" in lines["tiny-t5"]
     groups = json.loads(apet("plan", text, "--store", store.uri, "--json").stdout)["backbones"][0]["groups"]
     assert {(g["methods"].split()[0], g["setup"]["pack_size"], g["pack_size_source"]) for g in groups} == {
         ("full", 1, "full"),
