@@ -22,6 +22,8 @@ class Setup:
             add up to those of the whole batch.
         threads: torch's CPU threads of one rank, None for torch's own choice; one makes results bitwise repeatable.
         memory: bytes of the machine's memory that one rank takes; 0 where nobody has said.
+        measure_to: the largest pack that a worker may measure before its first one, since there is room for it in
+            ``memory``; 0: none, for the size is given, or measured already.
         checkpoint_s: seconds of training between two checkpoints at most; evaluations write one too.
         reason: why this set-up and no other, in words.
     """
@@ -35,6 +37,7 @@ class Setup:
     micro_batch: int | None = None
     threads: int | None = None
     memory: int = 0
+    measure_to: int = 0
     checkpoint_s: float = 30.0
     reason: str = ""
 

@@ -28,6 +28,7 @@ from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.free import free_bytes
 from workers.modules.kept import Kept
+from workers.pack.calibrate import Calibrator, told
 from workers.pack.loop import Interrupted
 from workers.pack.memory import OutOfMemoryError, hopeless, memory_named
 from workers.pack.portions import Limits
@@ -72,6 +73,7 @@ class Worker:
         self._rows = WarmRows()
         self._kept = Kept(lambda: free_bytes(self.device))
         self._limits: dict[tuple[object, ...], Limits] = {}
+        self._calibrator = Calibrator(store)
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
@@ -124,10 +126,11 @@ class Worker:
         finally:
             recorder.load_s = self._load_s
         make_engine, kept = partial(choice.make, self.engine), self._kept.of(backbone.model, data)
+        learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop)
         run = PackRun(pack, backbone, data, recorder, self.limits(pack), make_engine, kept)
         try:
             with memory_named():
-                yield from run.trials(should_stop)
+                yield from told(learnt, run.trials(should_stop))
         except Interrupted:
             yield run.interrupted()
         except OutOfMemoryError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.planning.devices import ASSUMED
 from orchestrator.planning.fit import described
 from orchestrator.planning.plan import TO_DO, BackbonePlan, GroupPlan, Plan
+from orchestrator.planning.sizes import said
 from orchestrator.text import as_text, duration, number, size, table
 
 SHOWN = 6  # values of a setting, or counts, before the middle is left out
@@ -93,7 +94,8 @@ def _alike(one: BackbonePlan) -> list[list[GroupPlan]]:
     """The groups of a backbone by their set-up, whatever memory they take."""
     found: dict[object, list[GroupPlan]] = {}
     for group in one.groups:
-        found.setdefault((replace(group.setup, memory=0, reason=""), group.fits, group.assumed), []).append(group)
+        how = replace(group.setup, memory=0, measure_to=0, reason="")
+        found.setdefault((how, group.pack_size_source, group.fits, group.assumed), []).append(group)
     return list(found.values())
 
 
@@ -108,7 +110,7 @@ def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[o
         setup.gpus,
         setup.zero_stage if on_gpu else None,
         setup.offload if on_gpu else None,
-        setup.pack_size,
+        f"{setup.pack_size} ({source})" if (source := said(largest.pack_size_source)) else setup.pack_size,
         setup.micro_batch or "all",
         held,
         size(setup.memory * setup.ranks) if on_gpu else None,
@@ -147,7 +149,8 @@ def _notes(plan: Plan) -> list[str]:
         )
     lines += [f"refused by `apet run`: {one}" for one in plan.refused]
     lines.append(
-        "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies"
+        "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies; of "
+        "packs that aren't measured, of the largest that a worker may try"
     )
     lines.append(f"time for what is to do: {_time(plan.backbones)}")
     bases: dict[str, dict[str, None]] = {}

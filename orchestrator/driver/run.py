@@ -90,13 +90,22 @@ def check(todo: Sequence[Todo], resources: Resources, address: str | None = None
         _setups(todo, (here(),), resources)
 
 
-def _setups(todo: Sequence[Todo], machines: Sequence[Machine], resources: Resources) -> Setups:
+def _setups(
+    todo: Sequence[Todo], machines: Sequence[Machine], resources: Resources, store: Store | None = None
+) -> Setups:
     """The set-up of every trial; the same as in ``apet plan`` on the same machines.
+
+    Args:
+        todo: attempts at them.
+        machines: that they may run on.
+        resources: of every pack.
+        store: where workers may have measured pack sizes; None: only what fits matters.
 
     Raises:
         ApetError: as :func:`check`.
     """
-    found = Setups((one.trial for one in todo), machines, resources)
+    calibrations = None if store is None else store.calibrations()
+    found = Setups((one.trial for one in todo), machines, resources, calibrations)
     found.check()
     return found
 
@@ -182,7 +191,7 @@ def execute(
                 store.clear_runs()
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            groups = packs(todo, _setups(todo, place.machines, resources).setup)
+            groups = packs(todo, _setups(todo, place.machines, resources, store).setup)
             retries = resources.retries
             dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
             counts = dispatch.counts

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orchestrator.text import GIB
 from trials.errors import ApetError, choices
+from trials.processor import processor
 
 CARDS = {  # MiB that each has for programs, as nvidia-smi says
     "t4-16": 15_360,
@@ -47,6 +48,7 @@ class Machine:
         card_bytes: memory of one card, of the smallest where they differ; 0 without.
         count: how many such machines there are, or may be.
         name: for people: a host's name, a node type's.
+        processor: name of its CPU, empty where it isn't known.
     """
 
     cpus: int
@@ -55,6 +57,7 @@ class Machine:
     card_bytes: int = 0
     count: int = 1
     name: str = ""
+    processor: str = ""
 
 
 def machine_with(card: str, gpus: int) -> Machine:
@@ -89,6 +92,7 @@ def here(groups: Path = OWN_GROUPS, mounted: Path = CGROUPS) -> Machine:
         gpus=len(cards),
         card_bytes=min(cards, default=0),
         name=socket.gethostname(),
+        processor=processor(),
     )
 
 

@@ -1,33 +1,35 @@
 """How a group of trials runs on given machines: the one decision, for ``plan`` and ``run`` alike.
 
-The cheapest that fits comes first: whole on one card, with fewer rows of a batch at a time where all are too many; then
-on the fewest cards that share what trains (ZeRO stage 2), then the weights too (stage 3); then offload to the machine's
-memory. Where no machine has a card, the CPU; where that is too small, an assumed machine shows what it would take. What
-``resources`` ask for, a wish for every pack, is kept, even if it doesn't fit.
+The cheapest that fits comes first: whole on one card, with fewer trials in a pack and then fewer rows of a batch at a
+time where all are too many; then on the fewest cards that share what trains (ZeRO stage 2), then the weights too
+(stage 3); then offload to the machine's memory. Where no machine has a card, the CPU; where that is too small, an
+assumed machine shows what it would take. What ``resources`` ask for, a wish for every pack, is kept, even if it doesn't
+fit. How many trials train together: :mod:`orchestrator.planning.sizes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.devices import ASSUMED, Machine
 from orchestrator.planning.groups import by_method, counted
-from orchestrator.planning.memory import Memory, memory
+from orchestrator.planning.memory import Memory, memory, number_bytes
+from orchestrator.planning.sizes import MODEL, Known, pack_size
 from orchestrator.text import GIB, number, size
 from trials.backbones import loaded_parameters
 from trials.errors import ApetError
 from trials.setup import Setup, beyond
+from trials.store.calibration import Calibration
 from trials.trial import Trial
 
 if TYPE_CHECKING:
     from trials.sweep.sweep import Resources
 
 USABLE = 0.9  # of a card's or a machine's memory
-PACK_SIZE = 1  # until workers measure how many fit
 GANGS = (1, 2, 4, 8)
 PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
 GPU_PROCESS_BYTES = 4 * GIB  # of a worker beside a GPU, with CUDA's libraries: an allowance, not measured
@@ -45,6 +47,9 @@ class Fit:
         lacking: why the machines can't hold a pack, in words; empty where they can.
         assumed: whether the set-up is one for :data:`ASSUMED`, for the machines can't hold a pack.
         asked: what ``resources`` ask of GPUs, in words; empty where that is left to us.
+        pack_source: where the pack's size comes from: ``resources``; ``full``, which is alone; a measurement in the
+            ``store`` or the ``cache``; or the ``model`` of memory.
+        measured: what workers have measured of these packs.
     """
 
     setup: Setup
@@ -54,6 +59,8 @@ class Fit:
     lacking: str = ""
     assumed: bool = False
     asked: str = ""
+    pack_source: str = MODEL
+    measured: Calibration | None = None
 
     @property
     def fits(self) -> bool:
@@ -69,36 +76,31 @@ class Fit:
         return "; ".join(whys)
 
 
-def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources) -> Fit:
+def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources, known: Known | None = None) -> Fit:
     """The set-up of trials that may share packs.
 
     Args:
         trials: one or more, of one group (``orchestrator.planning.groups``).
         machines: any of which may get a pack, if it has the cards and the memory that the set-up says.
         wanted: of every pack.
+        known: what workers have measured; None: nothing.
 
     Raises:
         ApetError: wishes that exclude each other.
     """
     _check(wanted)
-    pack_size = pack_size_of(wanted) if trials[0].method.name != "full" else 1
-    rows = _rows(trials[0].training.batch_size, wanted)
+    on_cpu, on_cards = _Ask(trials, wanted, known, on_gpu=False), _Ask(trials, wanted, known, on_gpu=True)
     if wanted.gpus == 0 or not (any(one.gpus for one in machines) or _asks_for_cards(wanted)):
-        found = _on_cpu(_needs(trials, pack_size, on_gpu=False), rows, pack_size, machines, wanted)
+        found = _on_cpu(on_cpu, machines)
         if wanted.gpus == 0 or not found.lacking:
             return found
         lacking = found.lacking
     elif any(one.gpus for one in machines):
-        return _on_cards(_needs(trials, pack_size, on_gpu=True), rows, pack_size, machines, wanted)
+        return _on_cards(on_cards, machines)
     else:
         lacking = f"there is {names(machines)}"
-    shown = _on_cards(_needs(trials, pack_size, on_gpu=True), rows, pack_size, (ASSUMED,), wanted)
+    shown = _on_cards(on_cards, (ASSUMED,))
     return replace(shown, at_once=0, lacking=lacking, assumed=True)
-
-
-def pack_size_of(wanted: Resources) -> int:
-    """Trials of a pack at most."""
-    return PACK_SIZE if wanted.pack_size == "auto" else wanted.pack_size
 
 
 def at_once(setup: Setup, machines: Sequence[Machine]) -> int:
@@ -127,11 +129,6 @@ def described(one: Machine) -> str:
     return f"{count}{one.name or 'a machine'}, {number(one.cpus, 'CPU')}, {size(one.memory)} of memory, {cards}"
 
 
-def number_bytes(precision: str, on_gpu: bool) -> int:
-    """Bytes of a weight: 2 in bf16, which ``auto`` takes on a GPU; 4 in fp32."""
-    return 2 if precision == "bf16" or (precision == "auto" and on_gpu) else 4
-
-
 def _check(wanted: Resources) -> None:
     """Refuse wishes that exclude each other.
 
@@ -152,84 +149,93 @@ def _asks_for_cards(wanted: Resources) -> bool:
     return wanted.gpus not in ("auto", 0) or wanted.zero_stage not in ("auto", 0) or wanted.offload is True
 
 
-def _rows(batch_size: int, wanted: Resources) -> tuple[int | None, ...]:
-    """Rows of a batch at a time, in the order in which they are tried: all, then half as many and so on."""
-    if wanted.micro_batch != "auto":
-        return (wanted.micro_batch,)
-    return (None, *(batch_size >> n for n in range(1, batch_size.bit_length())))
+@dataclass(frozen=True)
+class _Ask:
+    """Trials that may share packs, and what is wanted of these."""
+
+    trials: Sequence[Trial]
+    wanted: Resources
+    known: Known | None
+    on_gpu: bool
+
+    @property
+    def rows(self) -> tuple[int | None, ...]:
+        """Rows of a batch at a time, in the order in which they are tried: all, then half as many and so on."""
+        if self.wanted.micro_batch != "auto":
+            return (self.wanted.micro_batch,)
+        batch_size = self.trials[0].training.batch_size
+        return (None, *(batch_size >> n for n in range(1, batch_size.bit_length())))
+
+    @cached_property
+    def needs(self) -> Callable[[int, int | None], Memory]:
+        """Memory of a pack by its size and the rows of a batch at a time, as large as it may get with these trials."""
+        loaded = loaded_parameters(self.trials[0].backbone)
+
+        def scalars(trial: Trial) -> int:
+            return counted(trial.method, trial.backbone, loaded)
+
+        largest = [max(some, key=scalars) for some in by_method(self.trials).values()]  # of every method the most
+        most = max(map(scalars, largest))
+        precision = number_bytes(self.trials[0].training.precision, self.on_gpu)
+        first, *beside = largest
+        return cache(lambda size, rows: memory(first, loaded, most, size, precision, rows, beside))
+
+    def sized(self, tried: Callable[[int], Fit]) -> Fit:
+        """The fit of the packs that are best among those that are tried by size."""
+        one = tried(1)
+        able = one.at_once and one.fits
+
+        def holds(size: int) -> bool:
+            found = tried(size)
+            return bool(able) and found.fits and found.at_once == one.at_once
+
+        chosen = pack_size(self.trials[0], one.setup, self.wanted.pack_size, holds, self.known)
+        found = tried(max(chosen.size, chosen.measure_to))
+        reason = f"{found.setup.reason}; {chosen}"
+        sizes = {"pack_size": chosen.size, "measure_to": chosen.measure_to}
+        setup = replace(found.setup, **sizes, checkpoint_s=self.wanted.checkpoint_s, reason=reason)
+        return replace(found, setup=setup, pack_source=chosen.source, measured=chosen.measured)
 
 
-def _needs(trials: Sequence[Trial], pack_size: int, on_gpu: bool) -> Callable[[int | None], Memory]:
-    """Memory of a pack by the rows of a batch at a time, where it is as large as it may get with these trials."""
-    loaded = loaded_parameters(trials[0].backbone)
-
-    def scalars(trial: Trial) -> int:
-        return counted(trial.method, trial.backbone, loaded)
-
-    largest = [max(some, key=scalars) for some in by_method(trials).values()]  # of every method the largest count
-    most = max(map(scalars, largest))
-    precision = number_bytes(trials[0].training.precision, on_gpu)
-    first, *beside = largest
-    return cache(lambda rows: memory(first, loaded, most, pack_size, precision, rows, beside))
-
-
-def _on_cpu(
-    needs: Callable[[int | None], Memory],
-    rows: Sequence[int | None],
-    pack_size: int,
-    machines: Sequence[Machine],
-    wanted: Resources,
-) -> Fit:
+def _on_cpu(ask: _Ask, machines: Sequence[Machine]) -> Fit:
     """One thread a worker: the numbers are then the same on every machine, however many cores it has."""
     most = max((one.memory for one in machines), default=0)
-    why = "resources.gpus is 0" if wanted.gpus == 0 else "no GPU"
-    for given in rows:
-        needed = PROCESS_BYTES + needs(given).on_cpu
-        reason = f"{why}; {_rows_words(given)}"
-        setup = Setup(
-            "cpu",
-            pack_size=pack_size,
-            micro_batch=given,
-            threads=1,
-            memory=needed,
-            checkpoint_s=wanted.checkpoint_s,
-            reason=reason,
-        )
-        if together := at_once(setup, machines):
-            return Fit(setup, needed, most, together)
-    lacking = f"a worker on the CPU takes {size(needed)}, and {size(most * USABLE)} of {size(most)} may be used"
-    return Fit(setup, needed, most, 0, lacking)
+    why = "resources.gpus is 0" if ask.wanted.gpus == 0 else "no GPU"
+    for given in ask.rows:
+
+        def tried(size: int, rows: int | None = given) -> Fit:
+            needed = PROCESS_BYTES + ask.needs(size, rows).on_cpu
+            reason = f"{why}; {_rows_words(rows)}"
+            setup = Setup("cpu", pack_size=size, micro_batch=rows, threads=1, memory=needed, reason=reason)
+            return Fit(setup, needed, most, at_once(setup, machines))
+
+        found = ask.sized(tried)
+        if found.at_once:
+            return found
+    lacking = f"a worker on the CPU takes {size(found.needed)}, and {size(most * USABLE)} of {size(most)} may be used"
+    return replace(found, lacking=lacking)
 
 
-def _on_cards(
-    needs: Callable[[int | None], Memory],
-    rows: Sequence[int | None],
-    pack_size: int,
-    machines: Sequence[Machine],
-    wanted: Resources,
-) -> Fit:
-    least, asked = None, _asked(wanted)
-    for gpus, stage, offload in _gangs(machines, wanted):
-        for given in rows:
-            held = needs(given)
-            needed = held.on_card(gpus, stage, offload)
-            setup = Setup(
-                device="cuda",
-                gpus=gpus,
-                ranks=gpus,
-                zero_stage=stage,
-                offload=offload,
-                pack_size=pack_size,
-                micro_batch=given,
-                memory=GPU_PROCESS_BYTES + _beside(held, gpus, stage, offload),
-                checkpoint_s=wanted.checkpoint_s,
-                reason=f"{asked or _chosen(gpus, stage, offload)}; {_rows_words(given)}",
-            )
-            card = min((one.card_bytes for one in machines if _on(setup, one)), default=0)
-            found = Fit(setup, needed, card, at_once(setup, machines), asked=asked)
-            if card and found.fits:
+def _on_cards(ask: _Ask, machines: Sequence[Machine]) -> Fit:
+    least, asked = None, _asked(ask.wanted)
+    for gpus, stage, offload in _gangs(machines, ask.wanted):
+        gang = Setup("cuda", gpus=gpus, ranks=gpus, zero_stage=stage, offload=offload)
+        for given in ask.rows:
+
+            def tried(size: int, gang: Setup = gang, rows: int | None = given) -> Fit:
+                held = ask.needs(size, rows)
+                needed = held.on_card(gang.gpus, gang.zero_stage, gang.offload)
+                beside = _beside(held, gang.gpus, gang.zero_stage, gang.offload)
+                reason = f"{asked or _chosen(gang)}; {_rows_words(rows)}"
+                memory = GPU_PROCESS_BYTES + beside
+                setup = replace(gang, pack_size=size, micro_batch=rows, memory=memory, reason=reason)
+                card = min((one.card_bytes for one in machines if _on(setup, one)), default=0)
+                return Fit(setup, needed, card, at_once(setup, machines) if card else 0, asked=asked)
+
+            found = ask.sized(tried)
+            if found.at_once and found.fits:
                 return found
-            if least is None or needed < least.needed:
+            if least is None or found.needed < least.needed:
                 least = found
     assert least is not None, "some gang is tried"
     setup, largest = least.setup, max(machines, key=lambda one: (one.gpus, one.card_bytes))
@@ -267,10 +273,10 @@ def _asked(wanted: Resources) -> str:
     return ", ".join(f"resources.{name} is {str(value).lower()}" for name, value in wishes.items() if value != "auto")
 
 
-def _chosen(gpus: int, stage: int, offload: bool) -> str:
-    if gpus == 1 and not stage:
+def _chosen(gang: Setup) -> str:
+    if gang.gpus == 1 and not gang.zero_stage:
         return "one GPU holds all of it"
-    return f"the fewest GPUs that hold it, ZeRO stage {stage}{', with offload' if offload else ''}"
+    return f"the fewest GPUs that hold it, ZeRO stage {gang.zero_stage}{', with offload' if gang.offload else ''}"
 
 
 def _rows_words(rows: int | None) -> str:

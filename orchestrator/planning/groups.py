@@ -1,4 +1,4 @@
-"""Trials that run alike: one backbone, the same lengths of a batch, and one method, or all that may share a pack."""
+"""Trials that run alike: one backbone, the same lengths of a batch, and methods whose packs are of about one size."""
 
 from __future__ import annotations
 
@@ -12,39 +12,46 @@ from trials.trial import BackboneRef, Method, Trial
 
 
 @dataclass(frozen=True)
-class Group:
-    """What trials agree in that run with one set-up.
+class Kind:
+    """What trials agree in that may run with one set-up.
 
     Args:
         backbone: theirs.
-        method: with its sizes, as text; empty where trials of several methods share packs.
+        full: whether they train it, each alone.
         batch_size: rows of a batch.
         precision: as asked for.
         max_input_length, max_generated_length: tokens of a row.
     """
 
     backbone: BackboneRef
-    method: str
+    full: bool
     batch_size: int
     precision: str
     max_input_length: int
     max_generated_length: int
 
     @staticmethod
-    def of(trial: Trial, pack_size: int) -> Group:
-        """The group of a trial; ``full`` shares its pack with nobody."""
-        how, alone = trial.training, pack_size == 1 or trial.method.name == "full"
-        method = method_name(trial.method, trial.backbone.family) if alone else ""
+    def of(trial: Trial) -> Kind:
+        """The kind of a trial."""
+        how = trial.training
         lengths = how.max_input_length, how.max_generated_length
-        return Group(trial.backbone, method, how.batch_size, how.precision, *lengths)
+        return Kind(trial.backbone, trial.method.name == "full", how.batch_size, how.precision, *lengths)
 
 
-def grouped(trials: Iterable[Trial], pack_size: int) -> dict[Group, list[Trial]]:
-    """Trials by their group, in order of appearance."""
-    groups: dict[Group, list[Trial]] = defaultdict(list)
+@dataclass(frozen=True)
+class Group:
+    """Trials of one kind that run with one set-up: all those of some methods, counts included."""
+
+    kind: Kind
+    methods: frozenset[Method]
+
+
+def kinds(trials: Iterable[Trial]) -> dict[Kind, list[Trial]]:
+    """Trials by their kind, in order of appearance."""
+    found: dict[Kind, list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[Group.of(trial, pack_size)].append(trial)
-    return dict(groups)
+        found[Kind.of(trial)].append(trial)
+    return dict(found)
 
 
 def by_method(trials: Iterable[Trial]) -> dict[str, list[Trial]]:

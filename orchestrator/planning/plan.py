@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.planning.devices import Machine
     from orchestrator.planning.fit import Fit
     from orchestrator.planning.setups import Setups
-    from orchestrator.planning.times import Pace
+    from orchestrator.planning.times import Paces
     from trials.setup import Setup
     from trials.store.store import Store
     from trials.sweep.sweep import Sweep
@@ -47,7 +46,10 @@ class GroupPlan:
         tasks: of theirs.
         trials: how many.
         setup: of their packs, the one that ``apet run`` takes on the same machine.
-        bytes_per_device: memory of each card, or on the CPU of each worker's process: an upper estimate.
+        pack_size_source: where its pack size comes from: ``resources``, ``full`` (which is alone), a measurement in the
+            ``store`` or in this machine's ``cache``, or the ``model`` of memory.
+        bytes_per_device: memory of each card, or on the CPU of each worker's process: an upper estimate, of the largest
+            pack that a worker may measure.
         device_bytes: memory of the card or machine that is planned for.
         fits: whether 90 % of that is enough.
         at_once: packs at a time; 0 where the machine can't hold one.
@@ -62,6 +64,7 @@ class GroupPlan:
     tasks: tuple[str, ...]
     trials: int
     setup: Setup
+    pack_size_source: str
     bytes_per_device: int
     device_bytes: int
     fits: bool
@@ -101,8 +104,8 @@ class BackbonePlan:
         from orchestrator.planning.times import START_S
 
         on_cpu = [one for one in self.groups if not one.setup.gpus and one.to_do]
-        packs = sum(ceil(one.to_do / one.setup.pack_size) for one in on_cpu)
-        seconds = sum(one.work_s / max(1, min(one.at_once, packs)) for one in on_cpu)
+        trials = sum(one.to_do for one in on_cpu)  # packs are split before a worker is left without one
+        seconds = sum(one.work_s / max(1, min(one.at_once, trials)) for one in on_cpu)
         return START_S + seconds if on_cpu else 0.0
 
     @property
@@ -169,9 +172,11 @@ def plan(sweep: Sweep, store: Store | None = None, machines: Sequence[Machine] |
     from orchestrator.planning.settings import model_folders, settings, too_long, unpinned
     from orchestrator.planning.setups import Setups
     from orchestrator.planning.times import measured
+    from trials.store.calibration import Calibrations
 
     every, machines = sweep.trials(), machines or (here(),)
-    setups = Setups(every, machines, sweep.resources)
+    calibrations = Calibrations() if store is None else store.calibrations()
+    setups = Setups(every, machines, sweep.resources, calibrations)
     states = states_of(every, store)
     known = measured(store)
     backbones: dict[BackboneRef, list[Trial]] = defaultdict(list)
@@ -204,7 +209,7 @@ def _backbone(
     trials: Sequence[Trial],
     setups: Setups,
     states: Mapping[str, str],
-    known: Mapping[Hashable, Pace],
+    known: Paces,
 ) -> BackbonePlan:
     from orchestrator.planning.groups import by_method
     from trials.backbones import loaded_parameters, parameters
@@ -221,22 +226,23 @@ def _backbone(
         groups=tuple(
             _group(some, setups.fits[group], states, known)
             for group, some in setups.groups.items()
-            if group.backbone == ref
+            if group.kind.backbone == ref
         ),
     )
 
 
-def _group(trials: Sequence[Trial], found: Fit, states: Mapping[str, str], known: Mapping[Hashable, Pace]) -> GroupPlan:
+def _group(trials: Sequence[Trial], found: Fit, states: Mapping[str, str], known: Paces) -> GroupPlan:
     from orchestrator.planning.setups import methods
     from orchestrator.planning.times import work
 
     left = [t for t in trials if t.trial_id not in states] if states else trials
-    seconds, basis = work(left, found.setup, known)
+    seconds, basis = work(left, found.setup, known, found.measured)
     return GroupPlan(
         methods=methods(trials),
         tasks=tuple(dict.fromkeys(t.task.name for t in trials)),
         trials=len(trials),
         setup=found.setup,
+        pack_size_source=found.pack_source,
         bytes_per_device=found.needed,
         device_bytes=found.device_bytes,
         fits=found.fits,

@@ -1,8 +1,10 @@
-"""How long trials take: measured on rows of a store where it has the like, else by arithmetic.
+"""How long trials take: measured on rows of a store where it has the like, or by a worker beforehand, else arithmetic.
 
-Rows are alike that agree in backbone, tasks with their rows, batch size, precision, device, pack size, soft tokens and
-in whether all of the backbone trains. Of them count the seconds of a step and those of an evaluation, so that steps
-and evaluations may differ. Another machine's rows count too: a store doesn't know how fast this one is.
+Rows are alike that agree in backbone, tasks with their rows, batch size, precision, device, soft tokens and in whether
+all of the backbone trains. Of them count the seconds of a step and of an evaluation, so that steps and evaluations
+may differ; of several pack sizes those of the nearest. Another machine's rows count too: a store doesn't know how fast
+this one is. Where there is no such row, the seconds of a step that a worker measured to choose the size of its packs
+(``trials.store.calibration``) come before arithmetic; where rows are of other pack sizes, they give the ratio.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.planning.work import UNKNOWN_ROWS, batches, blocks, flops
+from trials.store.calibration import nearest
 from trials.sweep.acting import evaluations
 
 if TYPE_CHECKING:
     from trials.setup import Setup
+    from trials.store.calibration import Calibration
     from trials.store.store import Store
     from trials.trial import Trial
 
@@ -39,36 +43,56 @@ class Pace(NamedTuple):
     end_s: float
 
 
-def measured(store: Store | None) -> dict[Hashable, Pace]:
-    """The pace of a store's completed rows by what they agree in: the median of those that are alike."""
+Paces = Mapping[Hashable, Mapping[int, Pace]]
+"""By what rows agree in, and of those by the size of their packs."""
+
+
+def measured(store: Store | None) -> Paces:
+    """The pace of a store's completed rows: the median of those that are alike, and of packs of one size."""
     if store is None:
         return {}
-    seen: dict[Hashable, list[Pace]] = defaultdict(list)
+    seen: dict[Hashable, dict[int, list[Pace]]] = defaultdict(lambda: defaultdict(list))
     for row in store.trials().select([*COLUMNS, *TIMES]).to_pylist():
         if row["state"] == "completed" and row["device"] and all(row[name] is not None for name in TIMES):
             spec = json.loads(row["spec"])
             if row["steps_done"]:
                 gpus = 0 if row["device"] == "cpu" else row["devices"] or 1
-                seen[_key(spec, gpus, row["pack_size"] or 1)].append(_pace(row, spec))
-    return {key: Pace(*map(median, zip(*paces, strict=True))) for key, paces in seen.items()}
+                seen[_key(spec, gpus)][row["pack_size"] or 1].append(_pace(row, spec))
+    return {
+        key: {size: Pace(*map(median, zip(*paces, strict=True))) for size, paces in sizes.items()}
+        for key, sizes in seen.items()
+    }
 
 
-def work(trials: Sequence[Trial], setup: Setup, known: Mapping[Hashable, Pace]) -> tuple[float, str]:
+def work(
+    trials: Sequence[Trial], setup: Setup, known: Paces, calibration: Calibration | None = None
+) -> tuple[float, str]:
     """Seconds of one worker for these trials, one pack after the other, and what the number rests on.
 
     Args:
         trials: of one backbone.
         setup: of their packs; arithmetic takes the cards of a pack to share the work evenly.
         known: from :func:`measured`.
+        calibration: of packs like these; None: there is none.
     """
     if not trials:
         return 0.0, "nothing to do"
     seconds, timed = 0.0, 0
     rate, basis = _rate(setup)
+    if calibration is not None:
+        basis = f"a step as measured by a worker in packs of {nearest(calibration.seconds, setup.pack_size)}"
     for group in _alike(trials):
-        pace = known.get(_key(json.loads(group[0].spec), setup.gpus, setup.pack_size))
-        timed += len(group) if pace else 0
-        seconds += len(group) * (_at_pace(group[0], pace) if pace else _by_arithmetic(group[0], rate))
+        paces = known.get(_key(json.loads(group[0].spec), setup.gpus), {})
+        timed += len(group) if paces else 0
+        if paces:
+            size = nearest(paces, setup.pack_size)
+            ratio = calibration.at(setup.pack_size) / calibration.at(size) if calibration is not None else 1.0
+            each = ratio * _at_pace(group[0], paces[size])
+        elif calibration is not None:
+            each = _by_steps(group[0], calibration.at(setup.pack_size))
+        else:
+            each = _by_arithmetic(group[0], rate)
+        seconds += len(group) * each
     if timed:
         rows = "rows of the store"
         basis = f"measured on {rows}" if timed == len(trials) else f"{basis}; {rows} for {timed} trials"
@@ -108,13 +132,13 @@ def _timed(work: Callable[[], object]) -> float:
     return time.thread_time() - start
 
 
-def _key(spec: Mapping[str, Any], gpus: int, pack_size: int) -> Hashable:
+def _key(spec: Mapping[str, Any], gpus: int) -> Hashable:
     """What trials agree in whose steps and evaluations take the same time."""
     method, training = spec["method"], spec["training"]
     full = method["name"] == "full"
     scored = ((t["name"], t["data"]["version"], t["validation_rows"], t["test_rows"]) for t in _tasks(spec))
     size = training["batch_size"], training["precision"]
-    return spec["backbone"]["name"], *scored, *size, full, method["tokens"], gpus, 1 if full else pack_size
+    return spec["backbone"]["name"], *scored, *size, full, method["tokens"], gpus
 
 
 def _tasks(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -142,8 +166,13 @@ def _by_arithmetic(trial: Trial, rate: float) -> float:
 
 def least_s(trial: Trial) -> float:
     """Seconds of a trial, however small its layers: a step, and half of one for every batch that is scored."""
+    return _by_steps(trial, blocks(trial) * BLOCK_S)
+
+
+def _by_steps(trial: Trial, step_s: float) -> float:
+    """Seconds of a trial whose steps take so many, and half of one for every batch that is scored."""
     trained, scored = batches(trial)
-    return blocks(trial) * BLOCK_S * (trained + scored / 2)
+    return step_s * (trained + scored / 2)
 
 
 def _alike(trials: Sequence[Trial]) -> list[list[Trial]]:

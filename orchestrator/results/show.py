@@ -172,7 +172,7 @@ def pack_of(shown: Shown) -> Pack:
         raise Problems([f"trial {shown.trial.trial_id}: {what}" for what in shown.lost])
     attempt = 1 + max((row["attempt"] for row in shown.attempts), default=-1)
     sweep = (shown.row or {}).get("sweep") or ""
-    setup = fit([shown.trial], (here(),), Resources()).setup
+    setup = fit([shown.trial], (here(),), Resources(pack_size=1)).setup
     return Pack(f"alone-{shown.trial.trial_id}", (Member(shown.trial, attempt),), shown.sources, sweep, setup)
 
 

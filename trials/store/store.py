@@ -10,6 +10,7 @@ readers list, workers add, merging two stores is copying files. Layout, below th
     checkpoints/<2 hex>/<trial_id>.safetensors  of trials that are not done
     sweeps/<name>-<8 hex>.yaml                  sweeps as run
     runs/<run_id>/                              heartbeats of live runs
+    calibration/<weights>-<device>-<settings>.json   pack sizes as measured
 
 `pandas.read_parquet(STORE + "/attempts")` reads all attempts without this code.
 """
@@ -29,6 +30,7 @@ import pyarrow as pa
 
 from trials.errors import ApetError
 from trials.store import liveness, views
+from trials.store.calibration import Calibrations
 from trials.store.files import Files
 from trials.store.reading import Reader
 from trials.store.record import CURVES, SCHEMA, Record, attempt_table, curve_table
@@ -228,6 +230,10 @@ class Store:
     def drop_checkpoint(self, trial_id: str) -> None:
         """Forget a trial's checkpoint, if there is one."""
         self._files.delete(_path("checkpoints", trial_id, "safetensors"))
+
+    def calibrations(self) -> Calibrations:
+        """Pack sizes that workers have measured, here and in this machine's cache."""
+        return Calibrations(self._files)
 
     # Live runs.
 

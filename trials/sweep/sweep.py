@@ -30,7 +30,7 @@ class Resources:
         gpus: of a pack, 0 for the CPU.
         zero_stage: DeepSpeed's stage, 0 to 3.
         offload: to the machine's memory.
-        pack_size: trials per pack.
+        pack_size: trials per pack at most; ``auto``: what is fastest there, as far as memory holds it.
         micro_batch: rows of a batch in memory at once, at most: the numbers are the same; ``auto``: all, and fewer
             where all don't fit or memory runs out.
         checkpoint_s: seconds of training between two checkpoints at most; evaluations write one too.

@@ -29,6 +29,7 @@ from trials.trial import Method, Source, TaskRef, Training, Trial
 GIB = 2**30
 SIZES = {"lora": 6_291_456, "bitfit": 1_290_240}  # scalars on T5-XXL
 AUTO = Resources()
+ALONE = Resources(pack_size=1)
 
 
 def trial(backbone: str, method: Method | str = "lora", **training: Any) -> Trial:
@@ -52,13 +53,13 @@ def full_xxl() -> Trial:
 
 
 def test_whole_on_one_card_where_it_fits() -> None:
-    one = fit([trial("t5-xxl")], [cards(8, 80)], AUTO)
+    one = fit([trial("t5-xxl")], [cards(8, 80)], ALONE)
     assert how(one) == (1, 0, False, None)
     assert (one.setup.device, one.setup.ranks, one.setup.threads) == ("cuda", 1, None)
     assert one.needed == memory(trial("t5-xxl"), loaded_parameters(get("t5-xxl")), SIZES["lora"], 1, 2).on_card()
     assert one.setup.memory == GPU_PROCESS_BYTES + 2 * loaded_parameters(get("t5-xxl")), "weights pass through"
     assert (one.at_once, one.refusal, one.assumed) == (8, "", False)
-    assert one.setup.reason == "one GPU holds all of it; the whole batch at a time"
+    assert one.setup.reason == "one GPU holds all of it; the whole batch at a time; packs of 1 (asked for)"
 
 
 def test_fewer_rows_at_a_time_before_more_cards() -> None:

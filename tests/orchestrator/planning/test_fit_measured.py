@@ -20,8 +20,10 @@ from trials.sweep.sweep import Sweep
 CORE = Machine(1, 10**12)
 
 
-@pytest.mark.parametrize(("method", "batch_size"), [("full", 16), ("lora", 192)])
-def test_a_worker_takes_no_more_than_its_set_up_says(method: str, batch_size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "batch_size", "pack_size"), [("full", 16, 1), ("lora", 192, 1), ("lora", 48, 4)])
+def test_a_worker_takes_no_more_than_its_set_up_says(
+    method: str, batch_size: int, pack_size: int, tmp_path: Path
+) -> None:
     """Rows as long as they may be, so that the passes are the largest that the plan thinks of."""
     data = tmp_path / "data"
     data.mkdir()
@@ -31,12 +33,13 @@ def test_a_worker_takes_no_more_than_its_set_up_says(method: str, batch_size: in
         (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     sweep = Sweep.parse(
         f"backbones: [tiny-t5]\ntasks: [{{name: rotten_tomatoes, data_dir: {data}}}]\nmethods: [{method}]\n"
-        f"learning_rates: [0.001]\ntraining: {{steps: 2, batch_size: {batch_size}}}\n"
+        f"learning_rates: {[0.001 * (n + 1) for n in range(pack_size)]}\n"
+        f"training: {{steps: 2, batch_size: {batch_size}}}\nresources: {{pack_size: {pack_size}}}\n"
     )
-    (one,) = sweep.trials()
-    setup = Setups([one], [CORE], sweep.resources).setup(one)
+    one, *_ = trials = sweep.trials()
+    setup = Setups(trials, [CORE], sweep.resources).setup(one)
     pack = tmp_path / "pack.json"
-    pack.write_text(Pack("measured", (Member(one),), sweep.sources(one), "", setup).to_json())
+    pack.write_text(Pack("measured", tuple(map(Member, trials)), sweep.sources(one), "", setup).to_json())
     store = tmp_path / "store"
     subprocess.run(
         [sys.executable, "-m", "workers.run", pack, "--store", store],
@@ -44,6 +47,7 @@ def test_a_worker_takes_no_more_than_its_set_up_says(method: str, batch_size: in
         check=True,
         capture_output=True,
     )
-    (row,) = Store(str(store)).trials().to_pylist()
-    assert row["state"] == "completed"
+    row, *others = Store(str(store)).trials().to_pylist()
+    assert {r["state"] for r in (row, *others)} == {"completed"}
+    assert row["pack_size"] == pack_size
     assert 0.5 * setup.memory < row["peak_memory_bytes"] <= setup.memory

@@ -12,7 +12,9 @@ from shell import SMALL, apet, row, small
 from orchestrator.planning.devices import Machine
 from orchestrator.planning.plan import plan
 from orchestrator.planning.times import BLOCK_S, START_S, least_s, measured, work
+from orchestrator.planning.work import batches
 from trials.setup import Setup
+from trials.store.calibration import Calibration, Conditions
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 from trials.trial import Trial
@@ -56,7 +58,6 @@ def test_whatever_the_time_depends_on_must_be_alike(tmp_path: Path) -> None:
     for one in others:
         assert work([one], CPU, known)[1].startswith("arithmetic"), one
     assert work([lora], GANG, known)[1].startswith("arithmetic"), "rows of a CPU say nothing of GPUs"
-    assert work([lora], PACKS, known)[1].startswith("arithmetic")
     assert work([replace(lora, learning_rate=0.5)], CPU, known)[1].startswith("measured")
     assert work([lora, of("full")], CPU, known)[1].endswith("rows of the store for 1 trials")
     on_gpu = measured(rows(tmp_path / "gpu", lora, device="cuda"))
@@ -69,6 +70,32 @@ def test_only_rows_that_ran_to_their_end_count(tmp_path: Path) -> None:
     store.append(row(of("lora"), "diverged", **ON_CPU))
     store.append(row(of("full"), "failed", **ON_CPU))
     assert measured(store) == {}
+
+
+def test_of_several_pack_sizes_the_nearest_counts(tmp_path: Path) -> None:
+    lora, store = of("lora"), Store(tmp_path / "store", create=True)
+    for number, (pack_size, train_s) in enumerate([(1, 8.0), (1, 10.0), (1, 12.0), (3, 6.0), (8, 4.0)]):
+        one = replace(lora, train_seed=number)
+        store.append(row(one, **{**ON_CPU, "pack_size": pack_size, "train_s": train_s, "eval_s": 0.0}))
+    known = measured(store)
+    found = {size: work([lora], Setup("cpu", pack_size=size), known) for size in (1, 2, 4, 5, 64)}
+    assert {size: seconds for size, (seconds, _) in found.items()} == {1: 10, 2: 6, 4: 6, 5: 4, 64: 4}
+    assert {basis for _, basis in found.values()} == {"measured on rows of the store"}
+
+
+def test_a_calibration_gives_the_ratio_of_pack_sizes_and_where_there_are_no_rows_the_step(tmp_path: Path) -> None:
+    """By hand: rows of packs of one say 10 s; four together take three quarters of the time of each."""
+    lora = of("lora")
+    seconds = {1: 0.4, 2: 0.35, 4: 0.3}
+    calibration = Calibration(Conditions.of(lora, PACKS, "fp32", "A CPU"), seconds, seconds, "cpu")
+    known = measured(rows(tmp_path, lora))
+    four = Setup("cpu", pack_size=4)
+    assert work([lora], four, known, calibration) == (pytest.approx(7.5), "measured on rows of the store")
+    trained, scored = batches(lora)
+    assert work([lora], four, {}, calibration) == (
+        pytest.approx(0.3 * (trained + scored / 2)),
+        "a step as measured by a worker in packs of 4",
+    )
 
 
 def test_full_is_alone_whatever_the_pack_size(tmp_path: Path) -> None:
@@ -86,7 +113,7 @@ def test_a_tiny_backbone_takes_the_time_of_its_layers_calls() -> None:
     assert least_s(small_t5) == pytest.approx(2 * least_s(of("lora"))), "a decoder's blocks too"
 
 
-def test_workers_run_side_by_side_as_long_as_there_are_packs() -> None:
+def test_workers_run_side_by_side_as_long_as_there_are_trials() -> None:
     rates = "learning_rates: [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08]"
     text = SMALL.replace("  - full\n", "").replace("learning_rates: [1.0e-3]", rates)
     text = text.replace("  - {method: apet, counts: [10, 100], position_seeds: 2}\n", "")
@@ -96,7 +123,8 @@ def test_workers_run_side_by_side_as_long_as_there_are_packs() -> None:
         return plan(sweep, machines=[Machine(cpus, 10**12)]).backbones[0].cpu_s - START_S
 
     assert seconds(4) == pytest.approx(seconds(1) / 4)
-    assert seconds(4, pack_size=4) == pytest.approx(seconds(1) / 2), "two packs, two workers"
+    assert seconds(4, pack_size=4) == pytest.approx(seconds(1) / 4), "packs are split before a worker is idle"
+    assert seconds(16) == pytest.approx(seconds(1) / 8), "a trial isn't"
 
 
 def test_a_gang_shares_the_work() -> None:
