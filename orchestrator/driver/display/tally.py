@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.planning.packing import PlannedPack, Todo, cost
+from orchestrator.planning.packing import Todo, cost
 from trials.pack import Pack
 from trials.trial import Trial
 from workers.pack.progress import Ended, Progress
@@ -49,7 +49,7 @@ class Tally:
         now: clock, in seconds.
     """
 
-    todo: Iterable[PlannedPack]
+    todo: Iterable[Todo]
     before: int = 0
     workers: int = 1
     now: Callable[[], float] = time.monotonic
@@ -60,9 +60,9 @@ class Tally:
     def __post_init__(self) -> None:
         self._speeds: dict[str, Speed] = {}
         self.total = 0
-        for planned in self.todo:
-            self.total += len(planned.members)
-            self._speed(planned.members[0].trial).left += planned.weight
+        for one in self.todo:
+            self.total += 1
+            self._speed(one.trial).left += cost(one.trial)
         self.todo = ()
         self.began = self.now()
 

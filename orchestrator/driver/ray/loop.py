@@ -37,7 +37,7 @@ def once(
     """
     dispatch.others = place.others
     if place.room is not None:
-        for setup in {planned.setup for planned in dispatch.queued()}:
+        for setup in {setup for _, setup in dispatch.setups()}:
             place.room.check(setup)
     searcher = PackSearcher(dispatch, launch, place.room, place.asks_memory, place.max_concurrent, on_step)
     tune.run(

@@ -14,7 +14,7 @@ from orchestrator.driver.display.screen import Screen
 from orchestrator.driver.display.sentences import ended_line
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.summary import Summary
-from orchestrator.planning.packing import PlannedPack, Todo, packs
+from orchestrator.planning.packing import PlannedPack, Todo
 from orchestrator.text import duration, trial_name
 from trials.trial import Method
 from workers.pack.progress import Ended, Progress
@@ -37,7 +37,7 @@ class Terminal(io.StringIO):
 
 def tally(*todos: Todo, workers: int = 1, before: int = 0) -> tuple[Tally, Clock]:
     clock = Clock()
-    return Tally(packs(todos), before, workers, clock), clock
+    return Tally(todos, before, workers, clock), clock
 
 
 def end(made: Tally, one: Todo, wall_s: float, load_s: float = 0.0, state: str = "completed") -> Ended:

@@ -18,7 +18,7 @@ from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable
 from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.packing import packs
+from orchestrator.planning.packing import Stock, packs
 from orchestrator.results.status import Counts, status
 from trials.pack import Pack
 from trials.setup import Setup
@@ -118,17 +118,15 @@ def test_one_bundle_a_rank() -> None:
 def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     """Tune keeps a worker for what asks for the same; on a machine of its own, the room counts memory."""
     light, heavy, other = Setup("cpu", threads=1, memory=2**30), Setup("cpu", threads=1, memory=2**33), Setup("cpu")
-    planned = [
-        *packs([todo(0)], heavy),
-        *packs([todo(1)], light),
-        *packs([todo(2, "tiny-t5")], replace(other, threads=1)),
-    ]
+    setups = {0: heavy, 1: light, 2: replace(other, threads=1)}
+    todos = [todo(0), todo(1), todo(2, "tiny-t5")]
     asked = {}
     for name, room in (("cluster", None), ("alone", Room((Machine(8, 2**36),)))):
-        dispatch = Dispatch(list(planned), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
+        stock = Stock(todos, lambda one: setups[one.train_seed])
+        dispatch = Dispatch(stock, "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
         searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), room, asks_memory=room is None)
         asked[name] = []
-        while any(dispatch.queued()):
+        while dispatch.stock:
             config = searcher.suggest(f"{len(asked[name])}")
             assert isinstance(config, dict)
             asked[name].append(PackTrainable.default_resource_request(config).required_resources)
