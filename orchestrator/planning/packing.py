@@ -87,7 +87,7 @@ def how_many(trials: int, amount: float, size: int, workers: int) -> int:
     return min(size, max(1, even, int(amount * TOLERANCE)))
 
 
-@dataclass
+@dataclass(slots=True)
 class Shelf:
     """Attempts that may share a pack.
 
