@@ -196,9 +196,9 @@ class Stock:
         how: dict[Hashable, Setup] = {}
         for one in todo:
             its = setup if isinstance(setup, Setup) else setup(one.trial)
-            key = (one.trial.pack_key, one.trial.method.tokens, _places(one.sources), one.sweep, its)
-            alike[key].append(one)
-            how[key] = its
+            shared = (one.trial.pack_key, one.trial.method.tokens, _places(one.sources), one.sweep, its)
+            alike[shared].append(one)
+            how[shared] = its
         for key, some in alike.items():
             some.sort(key=depth)  # stable
             self._lines[some[0].warmth].add(Shelf(some[::-1], how[key], cost(some[0].trial)))

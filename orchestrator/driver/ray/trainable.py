@@ -26,6 +26,7 @@ from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded
 from orchestrator.driver.ray.resources import request
+from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -89,7 +90,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             return {"done": False, UP: True}
         if not self.begun:
             if self.heartbeat.told:  # by nobody of ours: whoever it was gets this process, another one takes the pack
-                raise WorkerBroken("Stopped", "its process was told to stop", self.node, socket.gethostname())
+                why = "its process was told to stop"
+                raise WorkerBroken("Stopped", why, self.node, socket.gethostname(), PREEMPTED)
             if self.heartbeat.should_stop():
                 return {"done": True}
             if is_excluded(self.run_id, self.node):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_worker import WORKER, behave, todo
-from paths import SUPPORT
 
 from orchestrator.driver.run import execute
 from orchestrator.driver.summary import Summary
@@ -22,22 +19,6 @@ from trials.store.store import Store
 from trials.sweep.sweep import Resources
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    """Ray with two CPUs, whose processes find this folder's modules."""
-    from orchestrator.driver.ray.cluster import ENVIRONMENT
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", f"{SUPPORT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-        import ray
-
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield ray
-        ray.shutdown()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from desk import LONG, Desk, preempted, seeds
 from fake_worker import todo
 
 from orchestrator.driver.ledger import Ledger
-from orchestrator.driver.ray.deaths import Death, broken, death, explain
+from orchestrator.driver.ray.deaths import Death, WorkerBroken, broken, death, explain
 from orchestrator.driver.retries import IN_A_ROW
 from trials.failures import INFRASTRUCTURE, PREEMPTED, InfrastructureError
 from trials.store.store import Store
@@ -194,6 +194,8 @@ def test_the_class_of_a_death_is_not_read_from_its_text(tmp_path: Path) -> None:
     assert (found.error_class, found.failure_class) == ("MemoryError", INFRASTRUCTURE)
     assert (found.node, found.host, found.reason) == ("node-1", "host-1", "MemoryError: pack 7: CUDA error")
     assert "all of\nthe traceback" in found.log
+    told = RayTaskError("step", "all of it", WorkerBroken("Stopped", "told", "", "", PREEMPTED)).as_instanceof_cause()
+    assert death(Told(tmp_path, told, failures=1)).failure_class == PREEMPTED, "what it says itself"
     assert broken(KeyError("x"), "", "").error_class == "KeyError"
     other = RayTaskError("setup", "preempted: not so", ValueError("preempted")).as_instanceof_cause()
     assert (death(Told(tmp_path, other, 1)).error_class, death(Told(tmp_path, other, 1)).failure_class) == (

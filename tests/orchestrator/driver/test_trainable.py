@@ -20,6 +20,7 @@ from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine
 from orchestrator.planning.packing import Stock, packs
 from orchestrator.results.status import Counts, status
+from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -139,5 +140,6 @@ def test_a_worker_that_alone_was_told_to_stop_takes_no_other_pack(store: Store, 
     """It would be through with each at once, without a row: in a minute all that is left would have failed."""
     begin(made, FakeWorker(store), pack_of(0.1))
     made.heartbeat.told = True
-    with pytest.raises(WorkerBroken, match="told to stop"):
+    with pytest.raises(WorkerBroken, match="told to stop") as caught:
         made.step()
+    assert caught.value.failure_class == PREEMPTED, "a pack that wasn't begun has spent nothing"
