@@ -36,7 +36,7 @@ def attempts(store: Store) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["train_seed"], row["attempt"]))
 
 
-def test_each_worker_loads_each_backbone_once(ray: Any, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+def test_workers_stay_on_their_backbones(ray: Any, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
     names = ("tiny-bert", "tiny-t5", "tiny-bloom")
     todos = [todo(i, name) for i in range(8) for name in names]
     for one in todos[:6]:
@@ -46,7 +46,7 @@ def test_each_worker_loads_each_backbone_once(ray: Any, store: Store, capfd: pyt
     rows = attempts(store)
     assert sorted(row["trial_id"] for row in rows) == sorted(one.trial.trial_id for one in todos)
     assert {(row["device"], row["threads"]) for row in rows} == {("cpu", 1)}, "one thread each"
-    assert sum(row["load_s"] > 0 for row in rows) <= 2 * 3
+    assert sum(row["load_s"] > 0 for row in rows) <= 3 + 2, "a worker stays on its backbone"
     assert store.running() == {}
     assert not list((Path(store.uri) / "runs").rglob("*.json"))
     out, err = capfd.readouterr()
@@ -106,7 +106,7 @@ def test_packs_of_several_trials(ray: Any, store: Store) -> None:
     rates = [0.1 * n for n in range(1, 6)]
     todos = [todo(0, learning_rate=rate) for rate in rates]
     behave(store, {todos[2].trial.trial_id: "die-once"})
-    summary = run(todos, store, pack_size=5)
+    summary = run(todos, store, pack_size=5, max_concurrent=1)
     rows = attempts(store)
     assert (summary.completed, len(rows)) == (5, 5)
     assert sorted((row["pack_size"], row["attempt"]) for row in rows) == [(1, 1)] * 3 + [(5, 0)] * 2
