@@ -132,11 +132,11 @@ def test_a_trial_as_long_as_all_the_rest_is_not_left_to_the_end() -> None:
 def test_a_pack_for_which_there_is_too_little_room_is_waited_for() -> None:
     """Small packs would keep a large one waiting until none is left."""
     large, small = Setup("cuda", gpus=2), Setup("cuda", gpus=1)
-    todos = [todo(0, "tiny-t5", steps=90), *(todo(i) for i in range(8))]
+    todos = [*(todo(i, "tiny-t5") for i in range(12)), *(todo(i) for i in range(8))]
     stock = Stock(todos, lambda one: large if one.backbone.name == "tiny-t5" else small)
     assert stock.take(None, (), 2, lambda setup: setup == small) is None
-    assert stock.take(todos[1].warmth, (), 2, lambda setup: setup == small) is None, "a worker has become free"
-    found = stock.take(todos[1].warmth, (), 2)
+    assert stock.take(todos[-1].warmth, (), 2, lambda setup: setup == small) is None, "a worker has become free"
+    found = stock.take(todos[-1].warmth, (), 2)
     assert found is not None
     assert found.members == (todos[0],)
 
