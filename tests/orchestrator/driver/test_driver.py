@@ -97,9 +97,12 @@ def test_a_long_run_stays_small(ray: Any, store: Store, monkeypatch: pytest.Monk
         on_step_end(self, iteration, trials, **info)
 
     monkeypatch.setattr(Watch, "on_step_end", spy)
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    before = set(session.rglob("working_dirs/*"))
     summary = run([todo(i, steps=0) for i in range(100)], store, max_concurrent=1)
     assert (summary.completed, summary.workers_started) == (100, 1)
     assert max(held) <= 4, "Tune holds trials that ended"
+    assert 1 <= len(set(session.rglob("working_dirs/*")) - before) <= 2, "a folder a pack takes a minute to remove"
 
 
 def test_packs_of_several_trials(ray: Any, store: Store) -> None:

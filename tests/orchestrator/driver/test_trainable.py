@@ -136,6 +136,28 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     assert asked["alone"] == [one] * 6, "three workers that start, and three packs"
 
 
+def test_the_worker_whose_pack_ended_goes_on_with_its_backbone() -> None:
+    """Tune gives the next suggestion to the worker that has been idle longest."""
+    todos = [todo(i, name) for name in ("tiny-bert", "tiny-t5", "tiny-bloom") for i in range(4)]
+    dispatch = Dispatch(Stock(todos), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
+    searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), Room((Machine(2, 2**36),)))
+
+    def suggested(name: str) -> str:
+        config = searcher.suggest(name)
+        assert isinstance(config, dict)
+        return Pack.from_json(config[PACK]).members[0].trial.backbone.name if config[PACK] else ""
+
+    assert [suggested("start-0"), suggested("start-1")] == ["", ""]
+    for name in ("start-0", "start-1"):
+        searcher.on_trial_complete(name, {})
+    first = {name: suggested(name) for name in ("a", "b")}
+    assert len(set(first.values())) == 2, "each loads its own"
+    assert searcher.suggest("c") is None, "both are busy"
+    for ended in ("b", "a", "b", "b"):
+        searcher.on_trial_complete(ended, {"done": True})
+        assert suggested(ended) == first[ended]
+
+
 def test_a_worker_that_alone_was_told_to_stop_takes_no_other_pack(store: Store, made: PackTrainable) -> None:
     """It would be through with each at once, without a row: in a minute all that is left would have failed."""
     begin(made, FakeWorker(store), pack_of(0.1))
