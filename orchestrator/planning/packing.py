@@ -114,8 +114,9 @@ class Line:
     def __init__(self) -> None:
         self.work = 0.0  # cost of all of it
         self.front, self.back = deque[PlannedPack](), deque[PlannedPack]()  # that came back: before shelves, behind
-        self._heap: list[tuple[float, int, int, Shelf]] = []  # longest trials first, of those the fullest packs
+        self._heap: list[tuple[float, int, int, int, Shelf]] = []  # the order of packs, see _push
         self._numbers = itertools.count()
+        self._setups: dict[Setup, int] = {}  # in order of appearance
 
     def __bool__(self) -> bool:
         return bool(self._heap or self.front or self.back)
@@ -142,18 +143,18 @@ class Line:
 
     @property
     def _head(self) -> Shelf | PlannedPack:
-        return self.front[0] if self.front else self._heap[0][3] if self._heap else self.back[0]
+        return self.front[0] if self.front else self._heap[0][4] if self._heap else self.back[0]
 
     def setups(self) -> Iterator[Setup]:
         """Of all that is left, trial by trial, about in its order."""
-        shelves = (entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3]))
+        shelves = (entry[4] for entry in sorted(self._heap, key=lambda entry: entry[:4]))
         yield from (planned.setup for planned in self.front)
         yield from (shelf.setup for shelf in shelves for _ in shelf.todo)
         yield from (planned.setup for planned in self.back)
 
     def resize(self, setup: Setup, size: int) -> None:
         """Shelves of a set-up, whatever its size is, make packs of another one from now on."""
-        shelves = [(entry[2], entry[3]) for entry in self._heap]
+        shelves = [(entry[3], entry[4]) for entry in self._heap]
         self._heap = []
         for number, shelf in shelves:
             if _unsized(shelf.setup) == _unsized(setup):
@@ -174,8 +175,10 @@ class Line:
         return planned
 
     def _push(self, shelf: Shelf, number: int) -> None:
+        """Longest trials first; of those such as run alike, for whom workers are kept; of those the fullest packs."""
+        how = self._setups.setdefault(_unsized(shelf.setup), len(self._setups))
         full = min(len(shelf.todo), shelf.setup.pack_size)
-        heapq.heappush(self._heap, (-shelf.cost, -full, number, shelf))
+        heapq.heappush(self._heap, (-shelf.cost, how, -full, number, shelf))
 
 
 class Stock:

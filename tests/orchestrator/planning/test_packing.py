@@ -141,6 +141,13 @@ def test_a_pack_for_which_there_is_too_little_room_is_waited_for() -> None:
     assert found.members == (todos[0],)
 
 
+def test_equal_trials_that_run_alike_come_together() -> None:
+    """A worker is kept for packs that ask for the same."""
+    one, two = Setup("cpu", threads=1), Setup("cpu", threads=2)
+    found = packs([todo(i) for i in range(8)], lambda trial: one if trial.train_seed % 2 else two)
+    assert [planned.setup for planned in found] == [two] * 4 + [one] * 4
+
+
 def test_trials_of_similar_depth_come_together() -> None:
     """What lies below the lowest block that any of a pack touches is computed once."""
     ref = get("bert-large")
