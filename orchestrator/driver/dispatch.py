@@ -1,9 +1,9 @@
 """Which pack is next, and what becomes of its trials: the driver's bookkeeping, without ray.
 
 A trial leaves in one of four ways: its row is written (completed, diverged, failed), it was interrupted, or
-its worker couldn't go on. Only the last comes back, as a new attempt, after a while, at most ``retries`` times in one
-run; a preempted one comes back at once and costs none of them. Memory grows with what is still to be done, never with
-what is done.
+its worker couldn't go on. Only the last comes back, as a new attempt, after a while, alone, at most ``retries`` times
+in one run; preempted ones come back at once, as one pack, for they were at one step, and cost none of them. Memory
+grows with what is still to be done, never with what is done.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.driver.retries import Nodes, Retries
-from orchestrator.planning.packing import PlannedPack, Todo
+from orchestrator.planning.packing import Busy, PlannedPack, Stock, Todo
 from trials.failures import PREEMPTED, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
@@ -30,12 +29,15 @@ class Running:
 
     Args:
         open: those of its trials that have not ended, by trial_id.
+        cost: of all of it, and how much of its training is over.
         node, host: where it runs, see :class:`Death`; empty until it is known.
         unseen: of a row that the worker says it wrote, and that the driver doesn't see.
     """
 
     planned: PlannedPack
     open: dict[str, Todo]
+    cost: float
+    over: float = 0.0
     node: str = ""
     host: str = ""
     unseen: Death | None = None
@@ -65,12 +67,13 @@ class Dispatch:
     """Hands out packs and takes back reports.
 
     Args:
-        groups: packs in the order of :func:`orchestrator.planning.packing.packs`.
+        stock: what is to be done.
         run_id: names the packs of this run.
         retries: how often a trial may come back in this run because its worker couldn't go on.
         row_state: the state of an attempt's row in the store, None when there is none.
         stored: whether an attempt's row is in the store, by its id.
         give_up: writes a failed row for an attempt whose worker couldn't go on, with the reason.
+        workers: packs that run at a time, about; what is left in the end is shared out among them.
         on_start, on_report, on_end, on_over: told of every pack handed out, of every report, of every trial
             that ends and of every pack that no longer runs (by its id), for the display.
         on_note: told what a person should read, one line.
@@ -82,12 +85,13 @@ class Dispatch:
         hopeless: why no node is left that could work; nothing is handed out then either.
     """
 
-    groups: Iterable[PlannedPack]
+    stock: Stock
     run_id: str
     retries: int
     row_state: Callable[[Todo], str | None]
     stored: Callable[[str], bool]
     give_up: Callable[[Todo, Death], None]
+    workers: int = 1
     on_start: Callable[[Pack], None] = lambda pack: None
     on_report: Callable[[Progress], None] = lambda progress: None
     on_end: Callable[[Todo, Ended], None] = lambda todo, ended: None
@@ -102,10 +106,6 @@ class Dispatch:
     nodes: Nodes = field(default_factory=Nodes)
 
     def __post_init__(self) -> None:
-        self._queues: dict[str, deque[PlannedPack]] = {}
-        for group in self.groups:
-            self._queue(group)
-        self.groups = ()
         self._later: list[tuple[float, int, PlannedPack]] = []  # a heap: not before, a number, what came back
         self._retries = Retries(self.retries)
         self._numbers = itertools.count()
@@ -113,34 +113,35 @@ class Dispatch:
     @property
     def waiting(self) -> bool:
         """Whether packs are to be handed out, now or later."""
-        return not self.stopping and not self.hopeless and bool(self._queues or self._later)
+        return not self.stopping and not self.hopeless and bool(self.stock or self._later)
 
     @property
     def over(self) -> bool:
         """Whether no pack will be handed out any more, whatever becomes of those that run."""
-        return self.stopping or bool(self.hopeless) or not (self._queues or self._later or self.running)
+        return self.stopping or bool(self.hopeless) or not (self.stock or self._later or self.running)
 
-    def queued(self) -> Iterator[PlannedPack]:
-        """What is to be handed out, now in this order, and later."""
-        yield from (planned for queue in self._queues.values() for planned in queue)
-        yield from (planned for _, _, planned in self._later)
+    def setups(self) -> Iterator[tuple[str, Setup]]:
+        """Warmth and set-up of each trial that is to be handed out, now in about this order, and later."""
+        yield from self.stock.setups()
+        yield from ((planned.warmth, planned.setup) for _, _, planned in self._later)
 
-    def next(self, fits: Callable[[Setup], bool] = lambda setup: True) -> Pack | None:
-        """The next pack; None when there is none to hand out now, or when the first one doesn't fit.
+    def next(self, fits: Callable[[Setup], bool] = lambda setup: True, warm: str | None = None) -> Pack | None:
+        """The next pack; None when there is none to hand out now, or when it doesn't fit.
 
-        Others don't overtake it: small packs would keep a large one waiting until none is left.
+        Args:
+            fits: whether there is room for a pack of a set-up.
+            warm: the warmth of what the worker that will get it has loaded, as far as that is known.
         """
         self._due()
-        if not self.waiting or not self._queues:
+        if not self.waiting:
             return None
-        warmth, queue = next(iter(self._queues.items()))
-        if not fits(queue[0].setup):
+        busy = [Busy(one.planned.warmth, one.cost * (1 - one.over)) for one in self.running.values()]
+        planned = self.stock.take(warm, busy, self.workers, fits)
+        if planned is None:
             return None
-        planned = queue.popleft()
-        if not queue:
-            del self._queues[warmth]
         pack = planned.pack(f"{self.run_id}-{next(self._numbers)}")
-        self.running[pack.pack_id] = Running(planned, {todo.trial.trial_id: todo for todo in planned.members})
+        members = {todo.trial.trial_id: todo for todo in planned.members}
+        self.running[pack.pack_id] = Running(planned, members, planned.weight)
         self.on_start(pack)
         return pack
 
@@ -159,18 +160,23 @@ class Dispatch:
         running = self.running.get(progress.pack_id)
         if running is None:
             return
+        running.over = progress.step / progress.steps if progress.steps else 0.0
+        if progress.pack_size is not None:
+            self.stock.learnt(running.planned.warmth, running.planned.setup, progress.pack_size)
+        back = list[Todo]()
         for ended in progress.ended:
             todo = running.open.pop(ended.trial_id, None)
             if todo is None:
                 continue
             if ended.state == INTERRUPTED and not self.stopping:
-                self._back(todo, running.planned.setup, _stopped(running))
+                back.append(todo)
             elif ended.state == INTERRUPTED or ended.attempt_id is None or self._seen(ended.attempt_id):
                 self._ended(todo, ended)
             else:
                 why = f"the worker wrote the row of attempt {ended.attempt_id} where the driver doesn't see it"
                 running.unseen = _no_row(running, f"{why}: every node must see the same store")
-                self._back(todo, running.planned.setup, running.unseen)
+                self._back([todo], running.planned.setup, running.unseen)
+        self._back(back, running.planned.setup, _stopped(running))
 
     def finished(self, pack_id: str) -> None:
         """A worker is through with its pack. A trial that it said nothing of is looked up in the store."""
@@ -183,7 +189,7 @@ class Dispatch:
                 self._ended(todo, Ended(todo.trial.trial_id, state or INTERRUPTED))
             else:
                 running.unseen = _no_row(running, "the worker ended its pack without a row for this trial")
-                self._back(todo, running.planned.setup, running.unseen)
+                self._back([todo], running.planned.setup, running.unseen)
         if running.unseen is not None:
             self._blame(running.unseen)
         else:
@@ -196,6 +202,7 @@ class Dispatch:
             return
         if not why.node:
             why = replace(why, node=running.node, host=running.host)
+        back = list[Todo]()
         for todo in running.open.values():
             state = self._row_state(todo)
             if state:
@@ -203,7 +210,8 @@ class Dispatch:
             elif self.stopping:
                 self._ended(todo, Ended(todo.trial.trial_id, INTERRUPTED))
             else:
-                self._back(todo, running.planned.setup, why)
+                back.append(todo)
+        self._back(back, running.planned.setup, why)
         if not self.stopping:
             self._blame(why)
 
@@ -211,9 +219,7 @@ class Dispatch:
         """A worker didn't begin its pack, for its node gets no more: the pack is the next one again."""
         running = self._take(pack_id)
         if running is not None:
-            warmth = running.planned.warmth
-            self._queues = {warmth: self._queues.pop(warmth, deque()), **self._queues}
-            self._queues[warmth].appendleft(running.planned)
+            self.stock.refused(running.planned)
 
     def _take(self, pack_id: str) -> Running | None:
         running = self.running.pop(pack_id, None)
@@ -235,17 +241,19 @@ class Dispatch:
         self.counts.add(ended.state)
         self.on_end(todo, ended)
 
-    def _back(self, todo: Todo, setup: Setup, why: Death) -> None:
-        """Queue a new attempt behind the packs of its backbone; a trial alone, since it may be the culprit."""
+    def _back(self, todos: Sequence[Todo], setup: Setup, why: Death) -> None:
+        """Bring trials of a pack back, as a pack after a preemption; else each alone, since it may be the culprit."""
         if why.failure_class == PREEMPTED:
-            self._queue(PlannedPack((todo,), setup))
+            if todos:
+                self.stock.put_back(PlannedPack(tuple(todos), setup))
             return
-        delay = self._retries.fail(todo.trial.trial_id, why.node)
-        if delay is None:
-            self._given_up(todo, why)
-        else:
-            again = PlannedPack((todo.again(),), setup)
-            heapq.heappush(self._later, (self.now() + delay, next(self._numbers), again))
+        for todo in todos:
+            delay = self._retries.fail(todo.trial.trial_id, why.node)
+            if delay is None:
+                self._given_up(todo, why)
+            else:
+                again = PlannedPack((todo.again(),), setup)
+                heapq.heappush(self._later, (self.now() + delay, next(self._numbers), again))
 
     def _given_up(self, todo: Todo, why: Death) -> None:
         """No row before: a driver that dies now leaves the trial missing, not failed."""
@@ -258,13 +266,10 @@ class Dispatch:
             return
         self._ended(todo, Ended(trial_id, "failed", error_message=why.reason, failure_class=why.failure_class))
 
-    def _queue(self, planned: PlannedPack) -> None:
-        self._queues.setdefault(planned.warmth, deque()).append(planned)
-
     def _due(self) -> None:
         """What came back and has waited long enough is as good as any."""
         while self._later and self._later[0][0] <= self.now():
-            self._queue(heapq.heappop(self._later)[2])
+            self.stock.put_back(heapq.heappop(self._later)[2])
 
     def _seen(self, attempt_id: str) -> bool:
         """Whether a row is there; where the store can't be asked, the worker's word is enough, who wrote it."""

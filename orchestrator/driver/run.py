@@ -19,7 +19,8 @@ from orchestrator.driver.signals import Stop
 from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.devices import Machine, here
-from orchestrator.planning.packing import Todo, packs
+from orchestrator.planning.fit import at_once
+from orchestrator.planning.packing import Stock, Todo
 from orchestrator.planning.setups import Setups
 from trials.errors import ApetError
 from trials.failures import PREEMPTED
@@ -191,12 +192,11 @@ def execute(
                 store.clear_runs()
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            groups = packs(todo, _setups(todo, place.machines, resources, store).setup)
-            retries = resources.retries
-            dispatch = Dispatch(groups, run_id, retries, ledger.state, ledger.stored, ledger.give_up)
+            stock = Stock(todo, _setups(todo, place.machines, resources, store).setup)
+            workers, retries = _workers(stock, place), resources.retries
+            dispatch = Dispatch(stock, run_id, retries, ledger.state, ledger.stored, ledger.give_up, workers)
             counts = dispatch.counts
-            at_once = len(place.room.at_once(one.setup for one in groups)) if place.room else 1
-            _show(dispatch, Tally(groups, before, max_concurrent or at_once), show)
+            _show(dispatch, Tally(todo, before, workers), show)
             started = _tune(dispatch, Launch(ledger.uri, run_id, worker), place, stop, ledger, show)
     finally:
         show.close()
@@ -212,6 +212,16 @@ def execute(
         workers_started=started,
         stopped=stop.signal,
     )
+
+
+def _workers(stock: Stock, place: Cluster) -> int:
+    """Packs that run at a time, as far as that is known before any runs: 1 or more."""
+    setups = [setup for _, setup in stock.setups()]
+    if place.room is not None:
+        found = len(place.room.at_once(setups))
+    else:
+        found = min(len(setups), max((at_once(setup, place.machines) for setup in set(setups)), default=1))
+    return max(1, min(found, place.max_concurrent or place.most))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.ray.deaths import Death, explain
-from orchestrator.planning.packing import Todo, packs
+from orchestrator.planning.packing import Stock, Todo
 from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
@@ -24,7 +24,7 @@ class Desk:
         self.notes: list[str] = []
         self.now = 0.0
         self.dispatch = Dispatch(
-            packs(todos, Setup(pack_size=pack_size)),
+            Stock(todos, Setup(pack_size=pack_size)),
             "run",
             retries,
             row_state=lambda one: self.rows.get((one.trial.trial_id, one.attempt)),

@@ -7,8 +7,9 @@ are among those of a larger one, with the same initial values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from math import sqrt
 from typing import Any
@@ -21,7 +22,7 @@ from trials.modules import operations as ops
 from trials.modules.sequences import adjacent, adjacent_start, adjacent_start_1, discrete, starts
 from trials.modules.sites import Site, sites
 from trials.streams import Key, permutation, uniform, words
-from trials.trial import Method, Trial
+from trials.trial import BackboneRef, Method, Trial
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -133,16 +134,8 @@ def layout(trial: Trial, *, values: bool = True) -> Layout:
 
 
 def _apet(trial: Trial, method: Method, seeds: tuple[int, int], values: bool) -> tuple[OpLayout, ...]:
-    ref = trial.backbone
-    assert method.operations is not None
-    assert method.count is not None
-    assert method.placement is not None
-    counts.check_placement(method.placement)
-    kinds = counts.resolve_sites(ref.family, method.operations, method.sites)
-    capacities = counts.capacity(ref, method.operations, kinds, method.tokens)
-    counts.check_count(method.count, capacities, ref.name)
-    given = counts.deal(method.count, method.operations, capacities)
-    tokens = method.tokens or 0
+    ref, tokens = trial.backbone, method.tokens or 0
+    given, kinds = dealt(method, ref)
     sequence = _sequences(trial, kinds, tokens)
     return tuple(
         _op_layout(
@@ -158,16 +151,38 @@ def _apet(trial: Trial, method: Method, seeds: tuple[int, int], values: bool) ->
     )
 
 
+@lru_cache(maxsize=4096)
+def dealt(method: Method, ref: BackboneRef) -> tuple[Mapping[str, int], Mapping[str, tuple[str, ...]]]:
+    """How many scalars each operation of ``apet`` gets, and the kinds of its sites.
+
+    Raises:
+        ApetError: a count above the capacity, or sites that the backbone can't have.
+    """
+    assert method.operations is not None
+    assert method.count is not None
+    assert method.placement is not None
+    counts.check_placement(method.placement)
+    kinds = counts.resolve_sites(ref.family, method.operations, method.sites)
+    capacities = counts.capacity(ref, method.operations, kinds, method.tokens)
+    counts.check_count(method.count, capacities, ref.name)
+    return counts.deal(method.count, method.operations, capacities), kinds
+
+
 def _sequences(trial: Trial, kinds: Mapping[str, tuple[str, ...]], tokens: int) -> Callable[[str], NDArray[np.int32]]:
     """Each operation's units in the order in which a growing count takes them."""
     ref, seed = trial.backbone, trial.position_seed or 0
     if trial.method.placement == "discrete":
         return lambda op: discrete(ref.family, ref.shape, op, kinds[op], seed, tokens)
-    if trial.spec_version == 1:
-        first = adjacent_start_1(ref, seed)
-    else:
-        first = adjacent_start(ref, {kind for some in kinds.values() for kind in some}, seed, tokens)
+    first = adjacent_first(trial, {kind for some in kinds.values() for kind in some})
     return lambda op: adjacent(ref.family, ref.shape, op, kinds[op], first, tokens)
+
+
+def adjacent_first(trial: Trial, kinds: Collection[str]) -> int:
+    """Index of the site where a trial's adjacent runs begin, by the rule of its spec's version."""
+    ref, seed = trial.backbone, trial.position_seed or 0
+    if trial.spec_version == 1:
+        return adjacent_start_1(ref, seed)
+    return adjacent_start(ref, kinds, seed, trial.method.tokens or 0)
 
 
 def _fixed(placed: methods.Placed) -> Ints:

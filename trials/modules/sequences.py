@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trials.modules import operations as ops
 from trials.modules.sites import Site, sites, sites_of
-from trials.streams import permutation
+from trials.streams import Key, permutation
 from trials.trial import BackboneRef, Shape
 
 
@@ -24,7 +24,12 @@ def discrete(
     (block, site, slot). The array is kept between calls, and read-only.
     """
     places = [site for site in sites_of(family, shape, tokens) if site.kind in kinds]
-    return _kept(permutation(int(starts(op, places)[-1]), "position", position_seed, op, "units"))
+    return _kept(permutation(int(starts(op, places)[-1]), *discrete_stream(op, position_seed)))
+
+
+def discrete_stream(op: str, position_seed: int) -> tuple[Key, ...]:
+    """The stream whose words order the units of :func:`discrete`: a unit of a smaller word comes first."""
+    return "position", position_seed, op, "units"
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.driver.display.sentences import cut_line, ended_line
 from orchestrator.driver.display.streams import tolerant
-from orchestrator.driver.display.tally import Tally
+from orchestrator.driver.display.tally import RunningPack, Tally
 from orchestrator.text import duration, trial_name
 from trials.trial import Trial
 from workers.pack.progress import Ended, Progress
@@ -84,14 +84,23 @@ class Screen:
         table = Table.grid(padding=(0, 2))
         rows = list(self.tally.rows.values())
         for row in rows[:SHOWN]:
-            trial = row.pack.members[0].trial
-            more = f" and {len(row.pack.members) - 1} more" if len(row.pack.members) > 1 else ""
-            score = "" if row.score is None else f"validation {row.score:.3f}"
+            trial = next(iter(row.open), row.pack.members[0].trial)
+            more = f" and {len(row.open) - 1} more" if len(row.open) > 1 else ""
             seconds = duration(self.tally.now() - row.since)
-            table.add_row(trial.trial_id[:8], trial_name(trial) + more, f"step {row.step}/{row.steps}", score, seconds)
+            step = f"step {row.step}/{row.steps}"
+            table.add_row(trial.trial_id[:8], trial_name(trial) + more, step, scores(row), seconds)
         if len(rows) > SHOWN:
             table.add_row("", f"and {len(rows) - SHOWN} more packs")
         return table
+
+
+def scores(row: RunningPack) -> str:
+    """The latest validation scores of a pack's open trials: one, or the lowest and the highest."""
+    found = [f"{row.scores[one.trial_id]:.3f}" for one in row.open if one.trial_id in row.scores]
+    if not found:
+        return ""
+    low, high = min(found), max(found)
+    return f"validation {low}" if low == high else f"validation {low} to {high}"
 
 
 def counts(tally: Tally) -> Text:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.planning.packing import PlannedPack, Todo, cost
+from orchestrator.planning.packing import Todo, cost
 from trials.pack import Pack
 from trials.trial import Trial
 from workers.pack.progress import Ended, Progress
@@ -23,14 +23,30 @@ class Speed:
 
 @dataclass
 class RunningPack:
-    """A pack that runs."""
+    """A pack that runs.
+
+    Args:
+        costs: of its trials that have not ended, by their ids.
+        since: by the tally's clock.
+        scores: the latest on validation, by trial id.
+    """
 
     pack: Pack
-    weight: float
+    costs: dict[str, float]
     since: float
     step: int = 0
     steps: int = 0
-    score: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def open(self) -> list[Trial]:
+        """Those of its trials that have not ended."""
+        return [member.trial for member in self.pack.members if member.trial.trial_id in self.costs]
+
+    @property
+    def weight(self) -> float:
+        """The cost of those together."""
+        return sum(self.costs.values())
 
     @property
     def fraction(self) -> float:
@@ -49,7 +65,7 @@ class Tally:
         now: clock, in seconds.
     """
 
-    todo: Iterable[PlannedPack]
+    todo: Iterable[Todo]
     before: int = 0
     workers: int = 1
     now: Callable[[], float] = time.monotonic
@@ -60,9 +76,9 @@ class Tally:
     def __post_init__(self) -> None:
         self._speeds: dict[str, Speed] = {}
         self.total = 0
-        for planned in self.todo:
-            self.total += len(planned.members)
-            self._speed(planned.members[0].trial).left += planned.weight
+        for one in self.todo:
+            self.total += 1
+            self._speed(one.trial).left += cost(one.trial)
         self.todo = ()
         self.began = self.now()
 
@@ -74,20 +90,21 @@ class Tally:
     @property
     def running(self) -> int:
         """Trials that train now."""
-        return sum(len(row.pack.members) for row in self.rows.values())
+        return sum(len(row.costs) for row in self.rows.values())
 
     def started(self, pack: Pack) -> None:
         """A worker got a pack."""
-        trial = pack.members[0].trial
-        total = sum(cost(member.trial) for member in pack.members)
-        self.rows[pack.pack_id] = RunningPack(pack, total, self.now(), steps=trial.training.steps)
+        costs = {member.trial.trial_id: cost(member.trial) for member in pack.members}
+        steps = pack.members[0].trial.training.steps
+        self.rows[pack.pack_id] = RunningPack(pack, costs, self.now(), steps=steps)
 
     def reported(self, progress: Progress) -> None:
-        """A pack reached an evaluation."""
+        """A pack reached an evaluation; trials that ended there leave it."""
         row = self.rows.get(progress.pack_id)
         if row:
-            row.step, row.steps = progress.step, progress.steps
-            row.score = max(progress.scores.values(), default=row.score)
+            row.step, row.steps, row.scores = progress.step, progress.steps, progress.scores or row.scores
+            for ended in progress.ended:
+                row.costs.pop(ended.trial_id, None)
 
     def over(self, pack_id: str) -> None:
         """A pack no longer runs."""

@@ -38,6 +38,7 @@ class Cluster:
         private: it has one node, this machine, and gets no other.
         asks_memory: whether packs ask Ray for memory; where it isn't asked, :attr:`room` counts it, or nobody can.
         max_concurrent: packs at a time at most.
+        most: packs that wait for room in Ray at a time at most.
     """
 
     machines: tuple[Machine, ...]
@@ -45,6 +46,7 @@ class Cluster:
     private: bool
     asks_memory: bool = False
     max_concurrent: int | None = None
+    most: int = MOST_PENDING
 
     @property
     def logs(self) -> Path:
@@ -82,8 +84,9 @@ def cluster(address: str | None, max_concurrent: int | None = None) -> Iterator[
         try:
             machines, asks_memory = _up(directory, address, ours)
             waiting = sum((machine.gpus or machine.cpus) * machine.count for machine in machines)
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(1, min(MOST_PENDING, waiting)))
-            yield Cluster(machines, directory, address is None, asks_memory, max_concurrent)
+            most = max(1, min(MOST_PENDING, waiting))
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
+            yield Cluster(machines, directory, address is None, asks_memory, max_concurrent, most)
         finally:
             if ours:
                 ray.shutdown()

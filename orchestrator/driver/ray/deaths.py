@@ -40,9 +40,12 @@ class Death:
 class WorkerBroken(InfrastructureError):
     """What a worker couldn't cope with, in plain values: it travels to the driver, which has no torch."""
 
-    def __init__(self, error_class: str, reason: str, node: str, host: str) -> None:
-        super().__init__(error_class, reason, node, host)
+    def __init__(
+        self, error_class: str, reason: str, node: str, host: str, failure_class: str = INFRASTRUCTURE
+    ) -> None:
+        super().__init__(error_class, reason, node, host, failure_class)
         self.error_class, self.reason, self.node, self.host = error_class, reason, node, host
+        self.failure_class = failure_class
 
     def __str__(self) -> str:
         return f"{self.error_class}: {self.reason}"
@@ -59,7 +62,7 @@ def death(trial: Any, logs: Path | None = None) -> Death:
     """Why Tune's ``trial`` failed; its class by what Tune counted and by the exception's type.
 
     Args:
-        trial: with its error file, and the exception.
+        trial: with its error file, and the exception, which may say its class itself.
         logs: Ray's folder of logs, if it is on this machine: what the process last wrote to stderr.
     """
     from ray.exceptions import RayTaskError
@@ -73,7 +76,7 @@ def death(trial: Any, logs: Path | None = None) -> Death:
     error = _error(trial)
     cause = error.cause if isinstance(error, RayTaskError) else None
     if isinstance(cause, WorkerBroken):
-        return Death(cause.error_class, str(cause), text, failure_class, cause.node, cause.host)
+        return Death(cause.error_class, str(cause), text, cause.failure_class, cause.node, cause.host)
     said = explain(text, logs)
     name = type(cause).__name__ if cause is not None else DIED
     return Death(name, said.reason, said.log, failure_class)

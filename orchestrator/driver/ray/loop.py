@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from ray import tune
 from ray.exceptions import RayError
+from ray.tune import registry
 from ray.tune.error import TuneError
 
 from orchestrator.driver.dispatch import Dispatch
@@ -37,26 +40,45 @@ def once(
     """
     dispatch.others = place.others
     if place.room is not None:
-        for setup in {planned.setup for planned in dispatch.queued()}:
+        for setup in {setup for _, setup in dispatch.setups()}:
             place.room.check(setup)
     searcher = PackSearcher(dispatch, launch, place.room, place.asks_memory, place.max_concurrent, on_step)
-    tune.run(
-        PackTrainable,
-        name="run",
-        search_alg=searcher,
-        scheduler=Forgetful(searcher),
-        callbacks=[Watch(searcher, on_step, workers, place.logs)],
-        num_samples=-1,
-        reuse_actors=True,
-        max_failures=0,
-        raise_on_failed_trial=False,
-        storage_path=str(place.directory / "tune"),
-        trial_name_creator=str,
-        trial_dirname_creator=lambda trial: trial.trial_id,
-        verbose=0,
-    )
+    with asked_once():
+        tune.run(
+            PackTrainable,
+            name="run",
+            search_alg=searcher,
+            scheduler=Forgetful(searcher),
+            callbacks=[Watch(searcher, on_step, workers, place.logs)],
+            num_samples=-1,
+            reuse_actors=True,
+            max_failures=0,
+            raise_on_failed_trial=False,
+            storage_path=str(place.directory / "tune"),
+            trial_name_creator=str,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            verbose=0,
+        )
     if dispatch.hopeless and not dispatch.stopping:
         raise ApetError(
             f"{dispatch.hopeless}\nNo other machine is left. What is finished has its rows, and what failed so has "
             "none: mend the machine, or give others with --address, and run the same command again"
         )
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Tune asks the cluster three times a trial for the trainable that it has registered itself: the first will do."""
+    own, known = registry._global_registry, dict[tuple[str, str], Any]()
+    get, contains = own.get, own.contains
+
+    def remembered(category: str, key: str) -> Any:
+        if (category, key) not in known:
+            known[category, key] = get(category, key)
+        return known[category, key]
+
+    own.get, own.contains = remembered, lambda category, key: (category, key) in known or contains(category, key)
+    try:
+        yield
+    finally:
+        del own.get, own.contains  # the class has its own again

@@ -52,13 +52,14 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self.packs: dict[str, tuple[str, Setup]] = {}  # Tune's trial id: pack id and set-up, of packs that run
         self._run_id, self._launch = launch.run_id, launch.to_json()
         self._memory: dict[str, int] = {}  # by warmth
-        for planned in dispatch.queued() if asks_memory else ():
-            self._memory[planned.warmth] = max(planned.setup.memory, self._memory.get(planned.warmth, 0))
-        first = room.at_once(planned.setup for planned in dispatch.queued())[:max_concurrent] if room else []
+        for warmth, setup in dispatch.setups() if asks_memory else ():
+            self._memory[warmth] = max(setup.memory, self._memory.get(warmth, 0))
+        first = room.at_once(setup for _, setup in dispatch.setups())[:max_concurrent] if room else []
         self._to_start = deque(first if len(first) > 1 else [])
         self._starting: dict[str, Setup] = {}  # Tune's trial ids of suggestions without a pack
         self._up: set[str] = set()
         self._first_up = 0.0
+        self._freed = deque[str]()  # warmth of workers that are idle, in the order in which Tune gives them packs
         self._told: set[str] = set()  # nodes of which workers know that they get nothing more
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -74,14 +75,15 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         if self._to_start:
             setup = self._starting[trial_id] = self._to_start.popleft()
             return self._suggestion("", setup, 0)
-        pack = self.dispatch.next(self._fits)
+        pack = self.dispatch.next(self._fits, self._freed[0] if self._freed else None)
         if pack is None:
             self.on_wait()
             return None
         self.packs[trial_id] = pack.pack_id, pack.setup
+        warmth = self.dispatch.running[pack.pack_id].planned.warmth
+        self._handed_out(warmth)
         near = elsewhere(pack.setup, self.dispatch.failed_on(pack), self.dispatch.nodes.excluded)
-        memory = self._memory.get(self.dispatch.running[pack.pack_id].planned.warmth, 0)
-        return self._suggestion(pack.to_json(), pack.setup, memory, near)
+        return self._suggestion(pack.to_json(), pack.setup, self._memory.get(warmth, 0), near)
 
     def up(self, trial_id: str) -> bool:
         """A worker without a pack is up; whether it may take one now: all are, or it waited long enough."""
@@ -108,6 +110,8 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         if result and result.get(REFUSED):
             self.dispatch.refused(pack_id)
         else:
+            if self.room is not None and pack_id in self.dispatch.running:
+                self._freed.append(self.dispatch.running[pack_id].planned.warmth)
             self.dispatch.finished(pack_id)
             self._tell_excluded()
 
@@ -122,6 +126,18 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see :meth:`save`."""
+
+    def _handed_out(self, warmth: str) -> None:
+        """Guess who gets the next pack.
+
+        On machines of our own a suggestion is made when a worker is free, and Tune gives it to the one that has been
+        idle longest. On a cluster packs wait in Tune for whoever is free first: there, all workers go from backbone to
+        backbone together.
+        """
+        if self._freed:
+            self._freed.popleft()
+        if self.room is None:
+            self._freed.append(warmth)
 
     def _suggestion(self, pack: str, setup: Setup, memory: int, near: str = "") -> dict[str, Any]:
         """A worker goes on only to packs that ask Ray for the same as its first.

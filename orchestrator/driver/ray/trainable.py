@@ -14,6 +14,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,6 +26,7 @@ from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded
 from orchestrator.driver.ray.resources import request
+from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -68,6 +71,14 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         self._begin(new_config)
         return True
 
+    def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
+        """Tune's own; then the last pack's working directory goes: those of 10 000 packs take a minute to remove."""
+        before = Path(self.logdir)
+        done = bool(super().reset(new_config, storage=storage))
+        with suppress(OSError):  # it isn't empty, or it is this pack's too
+            before.rmdir()
+        return done
+
     def step(self) -> dict[str, Any]:
         """Train to the pack's next evaluation; a pack that comes after the request to stop isn't begun.
 
@@ -79,7 +90,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             return {"done": False, UP: True}
         if not self.begun:
             if self.heartbeat.told:  # by nobody of ours: whoever it was gets this process, another one takes the pack
-                raise WorkerBroken("Stopped", "its process was told to stop", self.node, socket.gethostname())
+                why = "its process was told to stop"
+                raise WorkerBroken("Stopped", why, self.node, socket.gethostname(), PREEMPTED)
             if self.heartbeat.should_stop():
                 return {"done": True}
             if is_excluded(self.run_id, self.node):

@@ -14,7 +14,7 @@ from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import display
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.run import _show
-from orchestrator.planning.packing import Todo, packs
+from orchestrator.planning.packing import Stock, Todo
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 from workers.pack.progress import Progress
@@ -46,9 +46,9 @@ def sweep_file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def run(sweep: Sweep, store: Store, quiet: bool = False) -> str:
     """Every trial in a pack of its own, in this process; what the driver says of them."""
     said = io.StringIO()
-    groups = packs([Todo(trial, sweep.sources(trial)) for trial in sweep.trials()])
-    dispatch = Dispatch(groups, "run", 0, lambda _: None, lambda _: True, lambda *_: None)
-    _show(dispatch, Tally(groups), display(quiet, said))
+    todo = [Todo(trial, sweep.sources(trial)) for trial in sweep.trials()]
+    dispatch = Dispatch(Stock(todo), "run", 0, lambda _: None, lambda _: True, lambda *_: None)
+    _show(dispatch, Tally(todo), display(quiet, said))
     worker = Worker(store)
     while pack := dispatch.next():
         for progress in worker.run(pack):

@@ -14,7 +14,7 @@ from orchestrator.driver.display.screen import Screen
 from orchestrator.driver.display.sentences import ended_line
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.summary import Summary
-from orchestrator.planning.packing import PlannedPack, Todo, packs
+from orchestrator.planning.packing import PlannedPack, Todo, cost
 from orchestrator.text import duration, trial_name
 from trials.trial import Method
 from workers.pack.progress import Ended, Progress
@@ -37,7 +37,7 @@ class Terminal(io.StringIO):
 
 def tally(*todos: Todo, workers: int = 1, before: int = 0) -> tuple[Tally, Clock]:
     clock = Clock()
-    return Tally(packs(todos), before, workers, clock), clock
+    return Tally(todos, before, workers, clock), clock
 
 
 def end(made: Tally, one: Todo, wall_s: float, load_s: float = 0.0, state: str = "completed") -> Ended:
@@ -138,6 +138,27 @@ def on_a_terminal() -> str:
     made.reported(Progress("p", 1, 2, {trial(1).trial_id: 0.625}))
     show.close()
     return stream.getvalue()
+
+
+def test_a_pack_is_a_line_of_those_of_its_trials_that_still_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    todos = [todo(0, learning_rate=0.1 * n) for n in range(1, 5)]
+    ids = [one.trial.trial_id for one in todos]
+    made, clock = tally(*todos)
+    show = Screen(Terminal(), width=110)
+    show.start(made)
+    made.started(PlannedPack(tuple(todos)).pack("p"))
+    clock.seconds = 4.0
+    made.reported(Progress("p", 1, 2, dict(zip(ids, (0.9, 0.5, 0.625, 0.75), strict=True)), ()))
+    assert (made.running, made.rows["p"].weight) == (4, pytest.approx(4 * cost(todos[0].trial)))
+    made.reported(Progress("p", 1, 2, {}, (end(made, todos[0], 1.0),)))
+    assert made.running == 3
+    assert made.rows["p"].weight == pytest.approx(3 * cost(todos[0].trial)), "what ended is not counted twice"
+    show.close()
+    text = show.console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    for part in (f"{ids[1][:8]} ", "s0 0.2 and 2 more", "step 1/2", "validation 0.500 to 0.750", "3 running"):
+        assert part in text, text
+    assert ids[0][:8] not in text.rpartition("running")[2].partition("latest")[0]
 
 
 def test_the_display_survives_many_packs_and_no_trial() -> None:

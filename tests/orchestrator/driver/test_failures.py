@@ -10,7 +10,7 @@ from desk import LONG, Desk, preempted, seeds
 from fake_worker import todo
 
 from orchestrator.driver.ledger import Ledger
-from orchestrator.driver.ray.deaths import Death, broken, death, explain
+from orchestrator.driver.ray.deaths import Death, WorkerBroken, broken, death, explain
 from orchestrator.driver.retries import IN_A_ROW
 from trials.failures import INFRASTRUCTURE, PREEMPTED, InfrastructureError
 from trials.store.store import Store
@@ -149,6 +149,44 @@ def test_only_the_open_trials_of_a_lost_pack_come_back_and_alone() -> None:
     assert desk.dispatch.counts.completed == 1
 
 
+@pytest.mark.parametrize("how", ["lost", "interrupted"])
+def test_what_is_open_of_a_preempted_pack_comes_back_as_one_pack_and_costs_nothing(how: str) -> None:
+    desk = Desk(*(todo(0, learning_rate=rate) for rate in (0.1, 0.2, 0.3, 0.4)), pack_size=4, retries=0)
+    pack = desk.take()
+    ids = [member.trial.trial_id for member in pack.members]
+    desk.dispatch.report(Progress(pack.pack_id, 1, 2, {}, (Ended(ids[1], "completed", attempt_id="there"),)))
+    if how == "lost":
+        desk.dispatch.lost(pack.pack_id, preempted("the machine went away"))
+    else:
+        stopped = tuple(Ended(i, "interrupted") for i in ids)
+        desk.dispatch.report(Progress(pack.pack_id, 1, 2, {}, stopped))
+        desk.dispatch.finished(pack.pack_id)
+    again = desk.take()
+    assert [(m.trial.trial_id, m.attempt) for m in again.members] == [(i, 0) for i in (ids[0], *ids[2:])]
+    assert desk.dispatch.next() is None
+
+
+def test_a_size_that_a_worker_has_learnt_is_that_of_later_packs() -> None:
+    """Also of what comes back; other backbones know nothing of it."""
+    rates = [0.1 * n for n in range(1, 21)]
+    desk = Desk(
+        *(todo(0, name, learning_rate=rate) for name in ("tiny-t5", "tiny-bert") for rate in rates), pack_size=8
+    )
+    first = desk.take()
+    assert len(first.members) == 8
+    warm = todo(0, first.members[0].trial.backbone.name).warmth
+    desk.dispatch.report(Progress(first.pack_id, 1, 2, {}, (), pack_size=3))
+    desk.dispatch.lost(first.pack_id, preempted("gone"))
+    sizes, others = [], []
+    while pack := desk.dispatch.next(warm=warm):
+        (sizes if pack.members[0].trial.backbone == first.members[0].trial.backbone else others).append(pack)
+        desk.end(pack)
+    assert [len(p.members) for p in sizes] == [3, 3, 3, 3, 3, 3, 2]
+    assert {p.setup.pack_size for p in sizes[:4]} == {3}
+    assert max(len(p.members) for p in others) == 8
+    assert sorted(seeds(first)) == sorted(s for p in sizes[-3:] for s in seeds(p))
+
+
 def test_a_row_that_the_driver_does_not_see_counts_as_lost() -> None:
     desk = Desk(todo(0), retries=1)
     for _ in range(2):
@@ -194,6 +232,8 @@ def test_the_class_of_a_death_is_not_read_from_its_text(tmp_path: Path) -> None:
     assert (found.error_class, found.failure_class) == ("MemoryError", INFRASTRUCTURE)
     assert (found.node, found.host, found.reason) == ("node-1", "host-1", "MemoryError: pack 7: CUDA error")
     assert "all of\nthe traceback" in found.log
+    told = RayTaskError("step", "all of it", WorkerBroken("Stopped", "told", "", "", PREEMPTED)).as_instanceof_cause()
+    assert death(Told(tmp_path, told, failures=1)).failure_class == PREEMPTED, "what it says itself"
     assert broken(KeyError("x"), "", "").error_class == "KeyError"
     other = RayTaskError("setup", "preempted: not so", ValueError("preempted")).as_instanceof_cause()
     assert (death(Told(tmp_path, other, 1)).error_class, death(Told(tmp_path, other, 1)).failure_class) == (

@@ -18,8 +18,9 @@ from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable
 from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.packing import packs
+from orchestrator.planning.packing import Stock, packs
 from orchestrator.results.status import Counts, status
+from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -118,17 +119,15 @@ def test_one_bundle_a_rank() -> None:
 def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     """Tune keeps a worker for what asks for the same; on a machine of its own, the room counts memory."""
     light, heavy, other = Setup("cpu", threads=1, memory=2**30), Setup("cpu", threads=1, memory=2**33), Setup("cpu")
-    planned = [
-        *packs([todo(0)], heavy),
-        *packs([todo(1)], light),
-        *packs([todo(2, "tiny-t5")], replace(other, threads=1)),
-    ]
+    setups = {0: heavy, 1: light, 2: replace(other, threads=1)}
+    todos = [todo(0), todo(1), todo(2, "tiny-t5")]
     asked = {}
     for name, room in (("cluster", None), ("alone", Room((Machine(8, 2**36),)))):
-        dispatch = Dispatch(list(planned), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
+        stock = Stock(todos, lambda one: setups[one.train_seed])
+        dispatch = Dispatch(stock, "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
         searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), room, asks_memory=room is None)
         asked[name] = []
-        while any(dispatch.queued()):
+        while dispatch.stock:
             config = searcher.suggest(f"{len(asked[name])}")
             assert isinstance(config, dict)
             asked[name].append(PackTrainable.default_resource_request(config).required_resources)
@@ -137,9 +136,32 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     assert asked["alone"] == [one] * 6, "three workers that start, and three packs"
 
 
+def test_the_worker_whose_pack_ended_goes_on_with_its_backbone() -> None:
+    """Tune gives the next suggestion to the worker that has been idle longest."""
+    todos = [todo(i, name) for name in ("tiny-bert", "tiny-t5", "tiny-bloom") for i in range(4)]
+    dispatch = Dispatch(Stock(todos), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
+    searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), Room((Machine(2, 2**36),)))
+
+    def suggested(name: str) -> str:
+        config = searcher.suggest(name)
+        assert isinstance(config, dict)
+        return Pack.from_json(config[PACK]).members[0].trial.backbone.name if config[PACK] else ""
+
+    assert [suggested("start-0"), suggested("start-1")] == ["", ""]
+    for name in ("start-0", "start-1"):
+        searcher.on_trial_complete(name, {})
+    first = {name: suggested(name) for name in ("a", "b")}
+    assert len(set(first.values())) == 2, "each loads its own"
+    assert searcher.suggest("c") is None, "both are busy"
+    for ended in ("b", "a", "b", "b"):
+        searcher.on_trial_complete(ended, {"done": True})
+        assert suggested(ended) == first[ended]
+
+
 def test_a_worker_that_alone_was_told_to_stop_takes_no_other_pack(store: Store, made: PackTrainable) -> None:
     """It would be through with each at once, without a row: in a minute all that is left would have failed."""
     begin(made, FakeWorker(store), pack_of(0.1))
     made.heartbeat.told = True
-    with pytest.raises(WorkerBroken, match="told to stop"):
+    with pytest.raises(WorkerBroken, match="told to stop") as caught:
         made.step()
+    assert caught.value.failure_class == PREEMPTED, "a pack that wasn't begun has spent nothing"

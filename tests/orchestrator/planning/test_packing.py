@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from fake_worker import todo, trial
 
-from orchestrator.planning.packing import PlannedPack, cost, packs
+from orchestrator.planning.packing import Busy, PlannedPack, Stock, cost, packs
+from trials.backbones import get
 from trials.errors import ApetError
+from trials.modules.depth import lowest_block
 from trials.pack import Pack, Sources
 from trials.setup import Setup
 from trials.trial import Method
@@ -75,7 +77,7 @@ def test_a_pack_has_the_one_set_up_of_its_trials() -> None:
     rates = [0.1, 0.2, 0.3, 0.4]
     small, large = Setup("cuda", gpus=1, pack_size=4), Setup("cuda", gpus=1, pack_size=2, micro_batch=8)
     found = packs([todo(0, learning_rate=r) for r in rates], lambda t: small if t.learning_rate < 0.15 else large)
-    assert [(len(planned.members), planned.setup) for planned in found] == [(2, large), (1, small), (1, large)]
+    assert [(len(planned.members), planned.setup) for planned in found] == [(1, small), (2, large), (1, large)]
 
 
 def test_a_pack_is_what_a_worker_reads() -> None:
@@ -89,6 +91,80 @@ def test_a_pack_is_what_a_worker_reads() -> None:
 def test_trials_that_share_nothing_make_no_pack() -> None:
     with pytest.raises(ApetError, match="pack keys"):
         PlannedPack((todo(0), todo(1))).pack("p")
+
+
+@pytest.mark.parametrize(("trials", "sizes"), [(16, [4, 4, 4, 4]), (9, [3, 3, 3]), (4, [2, 1, 1]), (1, [1])])
+def test_the_end_is_shared_out_among_the_workers(trials: int, sizes: list[int]) -> None:
+    """Full packs as long as there are enough; then no worker is idle while another has two packs left."""
+    stock = Stock([todo(0, learning_rate=0.1 * n) for n in range(1, trials + 1)], Setup(pack_size=4))
+    busy, found = list[Busy](), list[int]()
+    while planned := stock.take(None, busy, 3):
+        found.append(len(planned.members))
+        busy = [*busy, Busy(planned.warmth, planned.weight)][-2:]  # the oldest is through
+    assert found == sizes
+
+
+def test_a_worker_stays_on_its_backbone_and_the_next_one_takes_another() -> None:
+    stock = Stock([todo(i, name) for name in ("tiny-bert", "tiny-t5", "tiny-bloom") for i in range(6)], Setup())
+    first = stock.take(None, (), 2)
+    assert first is not None
+    second = stock.take(None, [Busy(first.warmth, first.weight)], 2)
+    assert second is not None
+    assert first.warmth != second.warmth
+    for _ in range(5):
+        again = stock.take(first.warmth, [Busy(second.warmth, second.weight)], 2)
+        assert again is not None
+        assert again.warmth == first.warmth
+    third = stock.take(first.warmth, [Busy(second.warmth, second.weight)], 2)
+    assert third is not None
+    assert third.warmth not in (first.warmth, second.warmth), "nobody has it loaded yet"
+
+
+def test_a_trial_as_long_as_all_the_rest_is_not_left_to_the_end() -> None:
+    small = [todo(i, "tiny-bert") for i in range(40)]
+    long = todo(0, "tiny-t5", steps=2000)
+    stock = Stock([*small, long], Setup())
+    found = stock.take(small[0].warmth, [Busy(small[0].warmth, 1.0)], 2)
+    assert found is not None
+    assert found.members == (long,)
+
+
+def test_a_pack_for_which_there_is_too_little_room_is_waited_for() -> None:
+    """Small packs would keep a large one waiting until none is left."""
+    large, small = Setup("cuda", gpus=2), Setup("cuda", gpus=1)
+    todos = [*(todo(i, "tiny-t5") for i in range(12)), *(todo(i) for i in range(8))]
+    stock = Stock(todos, lambda one: large if one.backbone.name == "tiny-t5" else small)
+    assert stock.take(None, (), 2, lambda setup: setup == small) is None
+    assert stock.take(todos[-1].warmth, (), 2, lambda setup: setup == small) is None, "a worker has become free"
+    found = stock.take(todos[-1].warmth, (), 2)
+    assert found is not None
+    assert found.members == (todos[0],)
+
+
+def test_equal_trials_that_run_alike_come_together() -> None:
+    """A worker is kept for packs that ask for the same."""
+    one, two = Setup("cpu", threads=1), Setup("cpu", threads=2)
+    found = packs([todo(i) for i in range(8)], lambda trial: one if trial.train_seed % 2 else two)
+    assert [planned.setup for planned in found] == [two] * 4 + [one] * 4
+
+
+def test_trials_of_similar_depth_come_together() -> None:
+    """What lies below the lowest block that any of a pack touches is computed once."""
+    ref = get("bert-large")
+    counts, seeds = (1, 4), range(12)
+    todos = [
+        todo(
+            backbone="tiny-bert",
+            method=Method("apet", {"add": 1}, {"add": ("q", "v", "o")}, "adjacent", count),
+            position_seed=seed,
+        )
+        for count in counts
+        for seed in seeds
+    ]
+    todos = [replace(one, trial=replace(one.trial, backbone=ref)) for one in todos]
+    deep = [[lowest_block(one.trial) for one in planned.members] for planned in packs(todos, Setup(pack_size=4))]
+    assert [block for some in deep for block in some] == sorted(lowest_block(one.trial) for one in todos)
+    assert len({block for some in deep for block in some}) > 4
 
 
 def test_cost_grows_with_steps_rows_and_parameters() -> None:
