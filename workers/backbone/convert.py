@@ -18,19 +18,19 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 
 from trials.errors import ApetError
-from trials.sources.digests import cache_folder, file_digest, folder_digest
+from trials.sources import copies
+from trials.sources.digests import file_digest
 from trials.sources.locks import alone
 from trials.sources.tensors import Stored
 from workers.backbone.files import DTYPES, NAMES, Bins
 
 LARGE = 2**30  # bytes of torch's files from which on they are converted
-SHARD = 2**30  # bytes of a shard, at most, unless a tensor is larger
-INDEX = "model.safetensors.index.json"
+SHARD = 2**29  # bytes of a shard, at most, unless a tensor is larger
 PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64"}
 
 _log = logging.getLogger(__name__)
@@ -44,18 +44,6 @@ class Shard:
     tensors: tuple[Stored, ...]  # by their places in the shard
     header: bytes
     size: int
-
-
-def root() -> Path:
-    """Where the copies are.
-
-    Raises:
-        ApetError: there is no folder for a cache.
-    """
-    cache = cache_folder()
-    if cache is None:
-        raise ApetError("large .bin weights are converted into the cache, and there is no home; set APET_CACHE")
-    return cache / "weights"
 
 
 def converted(
@@ -76,7 +64,7 @@ def converted(
         ApetError: files of anything but tensors (nothing is unpickled), too small a disk, a cache that can't be
             written or locked; and what ``check`` raises.
     """
-    folder = root() / f"{folder_digest(files)[:32]}-{PRECISIONS[dtype]}"
+    folder = copies.place(files, PRECISIONS[dtype])
     try:
         if (shards := whole(folder)) is not None:
             return shards
@@ -96,7 +84,7 @@ def converted(
 
 def whole(folder: Path) -> tuple[Path, ...] | None:
     """The shards of a copy, None where it isn't complete, or isn't what was written."""
-    digests = index(folder).get("sha256", {})
+    digests = copies.index(folder).get("sha256", {})
     shards = tuple(folder / name for name in digests)
     if not shards or not all(digests.values()):
         return None
@@ -104,21 +92,12 @@ def whole(folder: Path) -> tuple[Path, ...] | None:
     return shards if same else None
 
 
-def index(folder: Path) -> dict[str, Any]:
-    """What a copy is: ``metadata``, ``weight_map``, and ``sha256`` of each shard, null until all are there."""
-    try:
-        found = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _convert(bins: Bins, folder: Path, dtype: torch.dtype, metadata: Mapping[str, object]) -> tuple[Path, ...]:
     shards = _planned(bins, dtype)
     folder.mkdir(parents=True, exist_ok=True)
     for dead in folder.glob(".*"):  # what a killed process was writing: we alone are here
         dead.unlink()
-    before = index(folder).get("sha256", {})
+    before = copies.index(folder).get("sha256", {})
     lacking = [shard for shard in shards if not _there(folder / shard.name, shard, before.get(shard.name))]
     needed, free = sum(shard.size for shard in lacking), shutil.disk_usage(folder).free
     if needed > free:
@@ -192,7 +171,7 @@ def _index(
     text = json.dumps(
         {"metadata": {**metadata, "total_size": total}, "weight_map": places, "sha256": digests}, indent=1
     )
-    with _written(folder / INDEX) as file:
+    with _written(folder / copies.INDEX) as file:
         file.write(text.encode())
 
 

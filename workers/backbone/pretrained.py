@@ -99,7 +99,7 @@ def snapshot(ref: BackboneRef, hub_id: str, revision: str) -> Path:
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
     raise ApetError(
         f"{ref.name}: tried the local hub cache and the hub{offline} for {hub_id} at {revision}: {why}; "
-        f"with no network, give a local folder: {{name: {ref.name}, model_dir: PATH}}"
+        f"with no network, bring its files here and give their folder: {{name: {ref.name}, model_dir: PATH}} in a sweep"
     )
 
 
