@@ -47,7 +47,7 @@ def fetch(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a backbone's weights, check them, and convert them if need be.
+    """Fetch, check and convert the weights of a backbone.
 
     A large .bin is converted once into sharded safetensors, in APET_CACHE; a conversion that was killed goes on.
     """

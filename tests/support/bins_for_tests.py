@@ -1,12 +1,14 @@
 """A made-up T5 in one ``pytorch_model.bin``, as the hub has the study's, and a process that converts or loads it.
 
-``python bins_for_tests.py convert|load|read FOLDER DTYPE`` prints a line of JSON: seconds, and the peak of resident memory
-before and after in MiB.
+``python bins_for_tests.py convert|load|read FOLDER SHAPE`` prints a line of JSON: what it has done in bf16, the seconds,
+and the MiB that the peak of its resident memory rose by.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import subprocess
 import sys
 import time
@@ -15,24 +17,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from paths import ROOT
 
 from trials import backbones
 from trials.trial import BackboneRef, Shape
 from workers.backbone import convert, weights
 from workers.backbone.drawn import Drawn
-from workers.backbone.load import digest, load
+from workers.backbone.load import load
 from workers.backbone.source import each
 from workers.environment import peak_memory_bytes
 
-SMALL = Shape(3, 3, 128, 256, 4, 32, vocab=2048, positions=0, lm_head=True)  # 6 MB
-LARGE = Shape(17, 17, 1024, 2816, 16, 64, vocab=2048, positions=0, lm_head=True)  # 2 GB
+SHAPES = {  # 2 MB and 2 GB in float32
+    "small": Shape(2, 2, 64, 128, 4, 16, vocab=2048, positions=0, lm_head=True),
+    "large": Shape(17, 17, 1024, 2816, 16, 64, vocab=2048, positions=0, lm_head=True),
+}
 
 
-def ref_of(shape: Shape) -> BackboneRef:
-    return backbones.with_random_weights(replace(backbones.get("t5-small"), name="made-up", shape=shape))
+def ref_of(shape: str) -> BackboneRef:
+    return backbones.with_random_weights(replace(backbones.get("t5-small"), name="made-up", shape=SHAPES[shape]))
 
 
-def write_bin(folder: Path, shape: Shape, bins: int = 1) -> Path:
+def write_bin(folder: Path, shape: str = "small", bins: int = 1) -> Path:
     """The folder: float32 numbers of a stream, in one file or in several."""
     folder.mkdir(parents=True, exist_ok=True)
     config: Any = weights._bare(ref_of(shape)).config
@@ -51,21 +56,26 @@ def bins_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.bin"))
 
 
-def started(what: str, folder: Path, dtype: str = "bfloat16") -> subprocess.Popen[str]:
+def started(what: str, folder: Path, shape: str = "small") -> subprocess.Popen[str]:
     """Another process that does it."""
-    words = [sys.executable, __file__, what, str(folder), dtype]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, __file__, what, str(folder), shape]
+    places = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": places}
+    )
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it has done."""
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
 
 
-def _main(what: str, folder: Path, name: str) -> None:
-    dtype, ref = getattr(torch, name), ref_of(SMALL if (folder / "small").exists() else LARGE)
+def _main(what: str, folder: Path, shape: str) -> None:
+    dtype, ref = torch.bfloat16, ref_of(shape)
+    logging.basicConfig(level=logging.INFO)
     peak, start = peak_memory_bytes("cpu"), time.perf_counter()
     said: dict[str, Any] = {}
     if what == "convert":
@@ -74,8 +84,8 @@ def _main(what: str, folder: Path, name: str) -> None:
         said["digest"] = load(ref, str(folder), "cpu", dtype).weights_digest
     else:
         said["tensors"] = sum(1 for _ in each(weights.opened(ref, str(folder), dtype).tensors, dtype))
-    mib = [round(x / 2**20) for x in (peak, peak_memory_bytes("cpu"))]
-    print(json.dumps({"seconds": round(time.perf_counter() - start, 1), "mib": mib, **said}), flush=True)
+    rose = round((peak_memory_bytes("cpu") - peak) / 2**20)
+    print(json.dumps({"seconds": round(time.perf_counter() - start, 1), "mib": rose, **said}), flush=True)
 
 
 if __name__ == "__main__":
