@@ -75,11 +75,15 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _main(what: str, folder: Path, shape: str) -> None:
     dtype, ref = torch.bfloat16, ref_of(shape)
-    logging.basicConfig(level=logging.INFO)
+    seen: list[str] = []
+    watch = logging.Handler()
+    watch.emit = lambda record: seen.append(record.msg)  # type: ignore[method-assign]
+    logging.basicConfig(level=logging.INFO, handlers=[watch])
     peak, start = peak_memory_bytes("cpu"), time.perf_counter()
     said: dict[str, Any] = {}
     if what == "convert":
         said["shards"] = [str(path) for path in convert.converted(bins_of(folder), dtype, ref.name)]
+        said["converted"] = sum("converting shard" in line for line in seen)
     elif what == "load":
         said["digest"] = load(ref, str(folder), "cpu", dtype).weights_digest
     else:

@@ -26,7 +26,7 @@ from trials.sources import tensors
 from trials.sources.folders import SAFETENSORS, weight_files
 from trials.sources.ignored import ignored
 from trials.trial import BackboneRef
-from workers.backbone.convert import LARGE, converted
+from workers.backbone import convert
 from workers.backbone.files import Bins, Safetensors, short
 from workers.backbone.opened import Opened
 from workers.backbone.source import Filed
@@ -41,14 +41,14 @@ NO_DROPOUT = {
 _log = logging.getLogger(__name__)
 
 
-def from_folder(ref: BackboneRef, folder: Path, dtype: torch.dtype, large: int = LARGE) -> Opened:
+def from_folder(ref: BackboneRef, folder: Path, dtype: torch.dtype, large: int | None = None) -> Opened:
     """Open a folder as ``save_pretrained`` writes it.
 
     Args:
         ref: the backbone that it must hold.
         folder: the model's.
         dtype: that it will be loaded in.
-        large: bytes of torch's own files from which on they are converted first, see ``workers.backbone.convert``.
+        large: bytes of torch's own files from which on they are converted first; None: ``convert.LARGE``.
 
     Raises:
         ApetError: a file that is missing, cut or no model's; Problems: tensors that are missing, unexpected or of
@@ -59,7 +59,7 @@ def from_folder(ref: BackboneRef, folder: Path, dtype: torch.dtype, large: int =
         _log.warning("%s: %s", ref.name, line)
     weights = [path for path in files if path.suffix in (".safetensors", ".bin")]
     tensors.check_index(folder, tuple(weights))
-    source = _source(ref, folder, weights, dtype, large)
+    source = _source(ref, folder, weights, dtype, convert.LARGE if large is None else large)
     with _only(files) as view:
         try:
             model, tokenizer = _skeleton(ref, view), tokenizer_of(view)
@@ -136,7 +136,7 @@ def _source(ref: BackboneRef, folder: Path, files: Sequence[Path], dtype: torch.
     def match(stored: Mapping[str, tensors.Stored]) -> dict[str, tensors.Stored]:
         return tensors.match(ref, stored, str(folder))
 
-    copy = Safetensors(converted(files, dtype, ref.name, check=match))
+    copy = Safetensors(convert.converted(files, dtype, ref.name, check=match))
     said = files[0] if len(files) == 1 else folder
     return Filed(match({name: replace(one, file=said) for name, one in copy.stored.items()}), copy)
 
