@@ -68,7 +68,9 @@ def fetch(name: str, precision: str | None = None, model_dir: Path | None = None
     here = _here(ref) if model_dir is None else _row(ref.name, "folder", _model_files(model_dir), model_dir)
     assert here is not None, location
     files = _model_files(Path(here["place"])) if here["kind"] != "package" else []
-    large = files[:1] != [] and files[0].suffix == ".bin" and sum(path.stat().st_size for path in files) >= convert.LARGE
+    large = (
+        files[:1] != [] and files[0].suffix == ".bin" and sum(path.stat().st_size for path in files) >= convert.LARGE
+    )
     copy = copies.copy_in(copies.place(files, wanted)) if large else None
     return [here, *([_copy(copy)] if copy is not None else [])]
 

@@ -92,7 +92,9 @@ def test_the_readme_shows_every_command() -> None:
     assert {words[1] for words in lines if words[0] == "apet"} >= set(COMMAND.commands) - {"backbones"}
 
 
-@pytest.mark.parametrize("wrong", [["plna", "quickstart"], ["run", "quickstart", "--stroe", "x"], ["show"], ["weights", "fetch"]])
+@pytest.mark.parametrize(
+    "wrong", [["plna", "quickstart"], ["run", "quickstart", "--stroe", "x"], ["show"], ["weights", "fetch"]]
+)
 def test_wrong_commands_are_noticed(wrong: list[str]) -> None:
     with pytest.raises(Exception, match=r"(?i)no such|missing"):
         check_command(wrong)

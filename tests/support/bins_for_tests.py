@@ -1,7 +1,7 @@
 """A made-up T5 in one ``pytorch_model.bin``, as the hub has the study's, and a process that converts or loads it.
 
-``python bins_for_tests.py convert|load|read FOLDER SHAPE`` prints a line of JSON: what it has done in bf16, the seconds,
-and the MiB that the peak of its resident memory rose by.
+``python bins_for_tests.py convert|load|read FOLDER SHAPE`` prints a line of JSON: what it has done in bf16, the
+seconds, and the MiB that the peak of its resident memory rose by.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def index(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     usable = isinstance(found, dict) and all(isinstance(found.get(key), dict) for key in ("metadata", "sha256"))
-    return found if usable else {}
+    return found if usable and found["metadata"].keys() >= {"backbone", "precision", "source"} else {}
 
 
 def copy_in(folder: Path) -> Copy | None:

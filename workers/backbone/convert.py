@@ -74,7 +74,13 @@ def converted(
             bins = Bins(files)
             check(bins.stored)
             source = files[0] if len(files) == 1 else files[0].parent
-            return _convert(bins, folder, dtype, {"backbone": name, "source": str(source.absolute())})
+            said = {"backbone": name, "source": str(source.absolute()), "precision": PRECISIONS[dtype]}
+            shards = _convert(bins, folder, dtype, said)
+            if copies.place(files, PRECISIONS[dtype]) != folder:
+                shutil.rmtree(folder)
+                raise ApetError(f"{source}: it changed while it was converted; wait until it is written, try again")
+            _index(folder, shards, said, {shard.name: file_digest(folder / shard.name) for shard in shards})
+            return tuple(folder / shard.name for shard in shards)
     except OSError as error:
         raise ApetError(
             f"{folder}: {error.strerror or error}; {name} is converted there, so it must be writable, and on a file "
@@ -92,7 +98,8 @@ def whole(folder: Path) -> tuple[Path, ...] | None:
     return shards if same else None
 
 
-def _convert(bins: Bins, folder: Path, dtype: torch.dtype, metadata: Mapping[str, object]) -> tuple[Path, ...]:
+def _convert(bins: Bins, folder: Path, dtype: torch.dtype, said: Mapping[str, str]) -> list[Shard]:
+    """Write the shards that aren't there whole."""
     shards = _planned(bins, dtype)
     folder.mkdir(parents=True, exist_ok=True)
     for dead in folder.glob(".*"):  # what a killed process was writing: we alone are here
@@ -102,20 +109,18 @@ def _convert(bins: Bins, folder: Path, dtype: torch.dtype, metadata: Mapping[str
     needed, free = sum(shard.size for shard in lacking), shutil.disk_usage(folder).free
     if needed > free:
         raise ApetError(
-            f"{folder}: {metadata['backbone']} in {PRECISIONS[dtype]} needs {needed:,} bytes there and {free:,} are "
+            f"{folder}: {said['backbone']} in {said['precision']} needs {needed:,} bytes there and {free:,} are "
             "free; free some, or set APET_CACHE to a folder on a larger disk"
         )
-    _index(folder, shards, {**metadata, "precision": PRECISIONS[dtype]}, dict.fromkeys((s.name for s in shards), None))
+    _index(folder, shards, said, dict.fromkeys((shard.name for shard in shards), None))
     for number, shard in enumerate(lacking, start=1):
-        _log.info("%s: converting shard %d of %d", metadata["backbone"], number, len(lacking))
+        _log.info("%s: converting shard %d of %d", said["backbone"], number, len(lacking))
         with _written(folder / shard.name) as file:
             file.write(shard.header)
             for one in shard.tensors:
                 for part in bins.parts(one.name, 0, one.scalars):
-                    file.write(memoryview(part.to(DTYPES[one.dtype]).contiguous().view(torch.uint8).numpy()))
-    digests = {shard.name: file_digest(folder / shard.name) for shard in shards}
-    _index(folder, shards, {**metadata, "precision": PRECISIONS[dtype]}, digests)
-    return tuple(folder / shard.name for shard in shards)
+                    file.write(part.to(DTYPES[one.dtype]).contiguous().view(torch.uint8).numpy().data)
+    return shards
 
 
 def _planned(bins: Bins, dtype: torch.dtype) -> list[Shard]:
@@ -163,14 +168,10 @@ def _there(path: Path, shard: Shard, digest: str | None) -> bool:
     return same and digest in (None, file_digest(path))
 
 
-def _index(
-    folder: Path, shards: Sequence[Shard], metadata: Mapping[str, object], digests: Mapping[str, str | None]
-) -> None:
+def _index(folder: Path, shards: Sequence[Shard], said: Mapping[str, str], digests: Mapping[str, str | None]) -> None:
     places = {one.name: shard.name for shard in shards for one in shard.tensors}
     total = sum(shard.size - len(shard.header) for shard in shards)
-    text = json.dumps(
-        {"metadata": {**metadata, "total_size": total}, "weight_map": places, "sha256": digests}, indent=1
-    )
+    text = json.dumps({"metadata": {**said, "total_size": total}, "weight_map": places, "sha256": digests}, indent=1)
     with _written(folder / copies.INDEX) as file:
         file.write(text.encode())
 

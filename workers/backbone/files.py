@@ -72,7 +72,7 @@ class Safetensors:
                 file.seek(one.at + start * dtype.itemsize)
                 for at in range(start, stop, PART):
                     part = held[: min(PART, stop - at)]
-                    room = memoryview(part.view(torch.uint8).numpy())
+                    room = part.view(torch.uint8).numpy().data
                     while room:
                         got = file.readinto(room)
                         if not got:
@@ -101,7 +101,7 @@ class Bins:
         for at in range(start, stop, PART):
             if self._mapped and self._read > WINDOW:
                 self._open()
-            part = self._held[name].reshape(-1)[at : min(at + PART, stop)]
+            part = self._held[name].detach().reshape(-1)[at : min(at + PART, stop)]
             self._read += part.nbytes
             yield part
             del part  # it would keep the mapping
@@ -110,7 +110,7 @@ class Bins:
         """Map the files, and let go of what was mapped before."""
         self._held: dict[str, Tensor] = {}
         self._read, self._mapped = 0, True  # bytes since then; whether all files could be
-        stored = {}
+        stored: dict[str, Stored] = {}
         for path in self._files:
             state = self._load(path)
             self._held |= state

@@ -37,9 +37,7 @@ class TensorSource(Protocol):
         """
 
 
-def each(
-    source: TensorSource, dtype: torch.dtype, device: str | torch.device = "cpu"
-) -> Iterator[tuple[str, Tensor]]:
+def each(source: TensorSource, dtype: torch.dtype, device: str | torch.device = "cpu") -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a source with its name, one at a time, whole, on a device.
 
     Raises:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,11 +47,8 @@ def test_a_lock_is_held_by_one_and_taken_back_from_the_dead(tmp_path: Path) -> N
     waiting.kill()
     for one in (process, waiting):
         one.communicate()
-    with alone(lock), pytest.raises(BlockingIOError):
-        import fcntl
-
-        with lock.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with alone(lock), lock.open("ab") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
@@ -60,9 +60,6 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_a_large_file_is_read_by_one_and_the_others_have_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-    from concurrent.futures import ThreadPoolExecutor
-
     path = write_rows(tmp_path / "data" / "train.jsonl")
     os.utime(path, (time.time() - 60, time.time() - 60))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -93,7 +93,7 @@ def test_a_copy_is_of_the_content_and_the_trial_of_the_files(folder: Path, tmp_p
 
 
 def test_what_is_whole_stays_and_the_rest_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conversion that ends in the middle of the fourth shard goes on there, and gives what an undisturbed one does."""
+    """A conversion that ends in the middle of a shard goes on there, and gives what an undisturbed one does."""
     expected = [path.read_bytes() for path in converted(bins_of(folder), BF16, "made-up")]
     shutil.rmtree(copies.root())
     real, asked = files.Bins.parts, []
@@ -132,6 +132,20 @@ def test_a_shard_that_is_not_what_was_written_is_made_again(damage: str, folder:
     assert [path.read_bytes() for path in converted(bins_of(folder), BF16, "made-up")] == content
 
 
+def test_a_file_that_changes_meanwhile_gives_no_copy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = convert._convert
+
+    def change(*args: Any) -> Any:
+        shards = real(*args)
+        torch.save({**state_of(folder), "new": torch.zeros(1)}, folder / "pytorch_model.bin")
+        return shards
+
+    monkeypatch.setattr(convert, "_convert", change)
+    with pytest.raises(ApetError, match=r"pytorch_model\.bin: it changed while it was converted"):
+        converted(bins_of(folder), BF16, "made-up")
+    assert not list(copies.root().rglob("*.safetensors"))
+
+
 def test_a_copy_that_is_there_is_used_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards = converted(bins_of(folder), BF16, "made-up")
     monkeypatch.setattr(convert, "Bins", lambda *_: pytest.fail("read again"))
@@ -151,7 +165,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
 def test_a_cache_that_cannot_be_written_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("APET_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ApetError, match="made-up is converted there, so it must be writable.*APET_CACHE"):
+    with pytest.raises(ApetError, match=r"made-up is converted there, so it must be writable.*APET_CACHE"):
         converted(bins_of(folder), BF16, "made-up")
 
 
@@ -208,7 +222,7 @@ def test_a_file_of_an_old_torch_is_converted_too(folder: Path) -> None:
 def test_views_and_whole_numbers_are_kept(folder: Path) -> None:
     state = state_of(folder)
     state |= {"turned": state["lm_head.weight"].T, "copy": state["shared.weight"], "ids": torch.arange(5)}
-    state |= {"one": torch.tensor(3.0), "none": torch.zeros(0, 4)}
+    state |= {"one": torch.tensor(3.0), "none": torch.zeros(0, 4), "trained": torch.nn.Parameter(torch.ones(3))}
     torch.save(state, folder / "pytorch_model.bin")
     found = read_back(converted(bins_of(folder), BF16, "made-up"))
     assert torch.equal(found["turned"], state["turned"].to(BF16))
@@ -216,6 +230,7 @@ def test_views_and_whole_numbers_are_kept(folder: Path) -> None:
     assert torch.equal(found["ids"], state["ids"])
     assert found["one"] == 3
     assert found["none"].shape == (0, 4)
+    assert found["trained"].tolist() == [1, 1, 1]
 
 
 def test_one_converts_and_the_others_use_what_it_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

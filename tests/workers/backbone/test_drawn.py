@@ -1,4 +1,4 @@
-"""Random weights drawn in place are the same bits however they are drawn, and the tiny backbones' are what they were."""
+"""Random weights drawn in place are the same bits however they are drawn; the tiny backbones' are what they were."""
 
 from __future__ import annotations
 
@@ -108,9 +108,7 @@ def test_a_study_s_backbone_comes_in_either_precision(name: str) -> None:
     assert backbones.with_random_weights(known).weights.version != "1"
     full = load(ref, f"random:{name}")
     half = load(ref, f"random:{name}", dtype=torch.bfloat16)
-    for (key, value), (_, rounded) in zip(
-        full.model.named_parameters(), half.model.named_parameters(), strict=True
-    ):
+    for (key, value), (_, rounded) in zip(full.model.named_parameters(), half.model.named_parameters(), strict=True):
         assert torch.equal(value.to(torch.bfloat16), rounded), key
     rows = full.tokenizer(["a good film", "a dull story of a town"], return_tensors="pt", padding=True)
     inputs = {key: rows[key] for key in ("input_ids", "attention_mask")}
