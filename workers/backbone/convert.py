@@ -75,12 +75,12 @@ def converted(
             check(bins.stored)
             source = files[0] if len(files) == 1 else files[0].parent
             said = {"backbone": name, "source": str(source.absolute()), "precision": PRECISIONS[dtype]}
-            shards = _convert(bins, folder, dtype, said)
+            written = _convert(bins, folder, dtype, said)
             if copies.place(files, PRECISIONS[dtype]) != folder:
                 shutil.rmtree(folder)
                 raise ApetError(f"{source}: it changed while it was converted; wait until it is written, try again")
-            _index(folder, shards, said, {shard.name: file_digest(folder / shard.name) for shard in shards})
-            return tuple(folder / shard.name for shard in shards)
+            _index(folder, written, said, {shard.name: file_digest(folder / shard.name) for shard in written})
+            return tuple(folder / shard.name for shard in written)
     except OSError as error:
         raise ApetError(
             f"{folder}: {error.strerror or error}; {name} is converted there, so it must be writable, and on a file "

@@ -104,7 +104,6 @@ class Bins:
             part = self._held[name].detach().reshape(-1)[at : min(at + PART, stop)]
             self._read += part.nbytes
             yield part
-            del part  # it would keep the mapping
 
     def _open(self) -> dict[str, Stored]:
         """Map the files, and let go of what was mapped before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections import namedtuple
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from workers.backbone.pretrained import from_folder
 from workers.backbone.source import each
 
 BF16 = torch.bfloat16
+READ = torch.load
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: value for path in bins_of(folder) for name, value in torch.load(path, weights_only=True).items()}
+    return {name: value for path in bins_of(folder) for name, value in READ(path, weights_only=True).items()}
 
 
 def read_back(shards: tuple[Path, ...]) -> dict[str, torch.Tensor]:
@@ -156,7 +158,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(convert.shutil, "disk_usage", lambda _: usage(10, 9, 900_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 900_000))
     with pytest.raises(ApetError, match=r"made-up in bf16 needs 9\d{2},\d{3} bytes there and 900,000 are free"):
         converted(bins_of(folder), BF16, "made-up")
     assert not list(copies.root().rglob("*.safetensors*"))
@@ -233,10 +235,32 @@ def test_views_and_whole_numbers_are_kept(folder: Path) -> None:
     assert found["trained"].tolist() == [1, 1, 1]
 
 
+def test_what_was_read_of_a_mapped_file_is_let_go_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is mapped anew after every 100 KB, and what was mapped before is held by nobody."""
+    real, mapped = torch.load, []
+
+    def load(*args: Any, **options: Any) -> Any:
+        assert options["mmap"]
+        assert not any(one() for one in mapped)
+        state = real(*args, **options)
+        mapped.extend(weakref.ref(value) for value in state.values())
+        return state
+
+    monkeypatch.setattr(torch, "load", load)
+    size = sum(value.nbytes for value in state_of(folder).values())
+    converted(bins_of(folder), BF16, "made-up")
+    assert len(mapped) / len(state_of(folder)) > size / 150_000
+
+
 def test_one_converts_and_the_others_use_what_it_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks keep threads apart as they do processes: each opens the lock file anew."""
     opened = []
-    monkeypatch.setattr(convert, "Bins", lambda paths: opened.append(paths) or files.Bins(paths))
+
+    def bins(paths: list[Path]) -> files.Bins:
+        opened.append(paths)
+        return files.Bins(paths)
+
+    monkeypatch.setattr(convert, "Bins", bins)
     with ThreadPoolExecutor(8) as pool:
         shards = list(pool.map(lambda _: converted(bins_of(folder), BF16, "made-up"), range(8)))
     assert len(set(shards)) == len(opened) == 1
