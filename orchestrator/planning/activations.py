@@ -1,9 +1,9 @@
 """What a forward pass keeps for the backward pass, by arithmetic on shapes.
 
 The terms are the tensors that autograd saves in transformers' BERT, BLOOM and T5 v1.1 as the loader sets them (no
-dropout; sdpa attention, BLOOM's eager), read off one by one with ``saved_tensors_hooks``, each storage once; a test
-measures them again. They are those of padded batches: where all rows are as long there is no mask, and a block of T5
-keeps one table of position biases for all rows.
+dropout; fused attention), read off one by one with ``saved_tensors_hooks``, each storage once; a test measures them
+again. They are those of padded batches: where all rows are as long there is no mask, and a block of T5 keeps one table
+of position biases for all rows. BLOOM's biases are there once, n·a·s² a row: all blocks read the same.
 
 Notation: s positions of a row, t target positions, h d_model, A heads·d_kv, a heads, f d_ff; n bytes of what linear
 layers multiply, r bytes of the residual stream. What a block keeps of a row when its weights are frozen and its input
@@ -11,7 +11,7 @@ needs a gradient:
 
 ========  ===================================================================================
 BERT      s·(4A·n + 4a + 2r(h+2) + n·f) + n·s²
-BLOOM     s·(3A·n + 2r(h+2) + n·f) + a·s²·(4, in bf16 6)
+BLOOM     s·(4A·n + 4a + 2r(h+2) + n·f)
 T5        s·(4A·n + 4a + 2·norm + 6n·f) + n·a·s²; norm = 4(h+1), in bf16 2h more
 T5 dec.   the same over t without the last term, and t·(2A·n + 4a + norm) + 2A·n·s + n·a·s·t
 ========  ===================================================================================
@@ -152,14 +152,11 @@ def _norm(one: Pass) -> int:
 
 
 def _self_attention(one: Pass, s: int, masked: bool) -> int:
-    """Bytes a row: BLOOM's and trained T5's are unfused, with scores and probabilities, softmax in float32."""
+    """Bytes a row: trained T5's is unfused, with scores and probabilities, softmax in float32."""
     a, inner, n = one.shape.heads, one.inner, one.product
-    if one.family == "bloom":
-        # of a single row the query is a view of all three, which it keeps
-        return (5 if one.rows == 1 else 3) * inner * n * s + (6 if n == 2 else 4) * a * s * s
     if one.family == "t5" and one.full:
         return 12 * inner * s + 4 * a * s * s + n * inner * s
-    return _fused_attention(one, s, s, masked)
+    return _fused_attention(one, s, s, masked and one.family != "bloom")
 
 
 def _fused_attention(one: Pass, queries: int, keys: int, masked: bool) -> int:
@@ -186,14 +183,14 @@ def _inputs(one: Pass, stack: str) -> Iterator[tuple[frozenset[str], int]]:
         copies = len(kinds) if one.autocast and one.family != "bloom" else 1  # BLOOM's q, k, v are one layer
         yield frozenset(kinds), copies * n * h * s
     yield frozenset({"down"}), n * one.shape.d_ff * s
-    if one.family == "bloom":
-        yield frozenset({"o"}), n * one.inner * s
 
 
 def _ends(one: Pass) -> int:
-    """Bytes of the norms around the blocks and, where a layer reads it, of the encoder's output."""
+    """Bytes of the norms around the blocks, of BLOOM's biases and, where a layer reads it, of T5's encoder's output."""
     lengths = [one.positions(stack) for stack in one.stacks]
     kept = _norm(one) * (2 * one.length if one.family == "bloom" else sum(lengths))
+    if one.family == "bloom":
+        kept += one.product * one.shape.heads * one.length**2
     if one.family == "t5":
         reads = any(c.op == "concat" and c.kinds & {*_MEMORY} for c in one.corrections)
         kept += one.product * one.shape.d_model * one.length if reads or one.full else 0

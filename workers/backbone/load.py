@@ -22,7 +22,6 @@ from trials.trial import BackboneRef, Shape
 from workers.backbone import tokenizer as tokenizers
 from workers.backbone import weights
 from workers.backbone.full import CHUNK
-from workers.backbone.pretrained import greedy
 
 # Path of a slot's layer inside its block, per family
 BERT = {
@@ -101,7 +100,6 @@ def load(
     if ref.family == "t5" and dtype == torch.float16:
         raise ApetError(f"{ref.name} in float16: T5 overflows there; use bf16 or fp32")
     found = weights.read(ref, location, dtype, device)
-    greedy(found.model)
     model = found.model.to(device=device, dtype=dtype)
     _check(model, ref, location)
     tokenizers.check(found.tokenizer, model.config, ref, location)

@@ -31,11 +31,11 @@ from workers.backbone.files import Bins, Safetensors, short
 from workers.backbone.opened import Opened
 from workers.backbone.source import Filed
 
-ATTENTION = {"bert": "sdpa", "bloom": "eager", "t5": "sdpa"}  # BLOOM has no sdpa in transformers 5
-NO_DROPOUT = {
+ATTENTION = {"bert": "sdpa", "bloom": "eager", "t5": "sdpa"}  # BLOOM's then by fuse_bloom
+SETTINGS = {  # of every config: no dropout; a cache where it is asked for, for in training it copies keys and values
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-    "bloom": {"hidden_dropout": 0.0, "attention_dropout": 0.0},
-    "t5": {"dropout_rate": 0.0},
+    "bloom": {"hidden_dropout": 0.0, "attention_dropout": 0.0, "use_cache": False},
+    "t5": {"dropout_rate": 0.0, "use_cache": False},
 }
 
 _log = logging.getLogger(__name__)
@@ -103,13 +103,11 @@ def snapshot(ref: BackboneRef, hub_id: str, revision: str) -> Path:
     )
 
 
-def greedy(model: Any) -> None:
-    """Generation by the project's own settings alone: the best token each time, whatever config or file says."""
-    import transformers as tf
+def fuse_bloom(model: nn.Module) -> None:
+    """Give a BLOOM the fused attention that transformers has for the other families."""
+    from workers.backbone import alibi  # it imports transformers
 
-    if model.can_generate():
-        start = getattr(model.config, "decoder_start_token_id", None)
-        model.generation_config = tf.GenerationConfig(decoder_start_token_id=start)
+    alibi.fuse(model)
 
 
 def tokenizer_of(folder: Path) -> Any:
@@ -148,7 +146,7 @@ def _skeleton(ref: BackboneRef, folder: Path) -> nn.Module:
     config = tf.AutoConfig.from_pretrained(str(folder))
     if config.model_type != ref.family:
         raise ApetError(f"{folder}: its config says {config.model_type}, but {ref.name} is of the family {ref.family}")
-    for key, value in NO_DROPOUT[ref.family].items():
+    for key, value in SETTINGS[ref.family].items():
         setattr(config, key, value)
     kinds: dict[str, Any] = {
         "bert": tf.AutoModelForMaskedLM if ref.shape.lm_head else tf.AutoModel,
@@ -158,6 +156,8 @@ def _skeleton(ref: BackboneRef, folder: Path) -> nn.Module:
     bare = {"add_pooling_layer": False} if ref.family == "bert" and not ref.shape.lm_head else {}
     with torch.device("meta"):
         model: nn.Module = kinds[ref.family].from_config(config, attn_implementation=ATTENTION[ref.family], **bare)
+    if ref.family == "bloom":
+        fuse_bloom(model)
     return model
 
 

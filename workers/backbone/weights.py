@@ -20,7 +20,7 @@ from trials.sources.tensors import needed
 from trials.trial import BackboneRef
 from workers.backbone.drawn import Drawn, scale_of
 from workers.backbone.opened import Found, Opened
-from workers.backbone.pretrained import ATTENTION, NO_DROPOUT, from_folder, from_hub, tokenizer_of
+from workers.backbone.pretrained import ATTENTION, SETTINGS, from_folder, from_hub, fuse_bloom, tokenizer_of
 from workers.backbone.source import Held
 
 TOKENIZERS = Path(__file__).resolve().parents[2] / "trials" / "tokenizers"
@@ -89,7 +89,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
     import transformers as tf
 
     s = ref.shape
-    common: dict[str, Any] = {"vocab_size": s.vocab, **NO_DROPOUT[ref.family]}
+    common: dict[str, Any] = {"vocab_size": s.vocab, **SETTINGS[ref.family]}
     if ref.family == "bert":
         config = tf.BertConfig(
             hidden_size=s.d_model,
@@ -115,6 +115,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
                 **common,
             )
         )
+        fuse_bloom(bloom)
         return bloom
     config = tf.T5Config(
         d_model=s.d_model,

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from workers.backbone.load import Backbone
 from workers.modules import soft_tokens
 from workers.modules.corrections import by_slice
+from workers.modules.generation import Limit, greedy
 from workers.modules.modules import Modules
 
 
@@ -84,20 +85,16 @@ class PackModel(nn.Module):
     @torch.no_grad()
     def generate(self, batch: Mapping[str, Tensor], max_tokens: int) -> list[list[str]]:
         """Families that generate: the greedy text of every row, K lists of b."""
-        k = self._bind()
+        k, active = self._bind(), self.active
         inputs, _ = self._inputs(batch, k)
-        with self._precision():
-            tokens: Tensor = self.backbone.generate(  # type: ignore[operator]  # transformers' mixin is untyped
-                **inputs,
-                max_new_tokens=max_tokens,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
-            )
-        read = 1 if self.family == "t5" else inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
-        new = tokens[:, read:]  # after T5's start token, or BLOOM's prompt, which embeddings don't come back from
-        texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        limit = Limit(max_tokens, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        try:
+            with self._precision():
+                tokens = greedy(self.backbone, inputs, k, limit, self._stay)
+        finally:
+            if self.modules_K:
+                self.modules_K.active = active
+        texts: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         b = len(texts) // k
         return [texts[i * b : (i + 1) * b] for i in range(k)]
 
@@ -110,6 +107,12 @@ class PackModel(nn.Module):
             return 1
         self.modules_K.bind()
         return len(self.modules_K.active)
+
+    def _stay(self, slices: list[int]) -> None:
+        """The other active slices take no part in the next passes."""
+        assert self.modules_K is not None, "more than one slice"
+        self.modules_K.active = [self.active[i] for i in slices]
+        self.modules_K.bind()
 
     def _inputs(self, batch: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], int]:
         """What the backbone reads, K·b rows, and how many positions stand before the text's own."""

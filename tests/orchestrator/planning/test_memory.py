@@ -65,11 +65,13 @@ def batch(family: str, length: int) -> dict[str, Tensor]:
 
 
 class Kept:
-    """Bytes of storages that autograd keeps, each once, by block; those of parameters and of their casts apart."""
+    """Bytes of storages that autograd keeps, each once, by block; apart those of parameters and of their casts, and of
+    BLOOM's biases, which all blocks read."""
 
     def __init__(self, backbone: Any, casts: bool) -> None:
         self.blocks: dict[tuple[str, int] | None, int] = {}
-        self.casts = 0
+        self.casts = self.biases = 0
+        self._shared = 0
         self._seen = {p.untyped_storage().data_ptr() for p in backbone.model.parameters()}
         shapes = {tuple(p.shape) for p in backbone.model.parameters() if p.dim() == 2}
         self._cast_shapes = shapes | {shape[::-1] for shape in shapes} if casts else set()
@@ -78,11 +80,15 @@ class Kept:
         self._handles: list[Any] = []
         for stack in STACKS[backbone.ref.family]:
             for i, block in enumerate(blocks(backbone, stack)):
-                enter = block.register_forward_pre_hook(lambda *_, key=(stack, i): self._enter(key))
-                self._handles += [enter, block.register_forward_hook(lambda *_: self._enter(None))]
+                enter = block.register_forward_pre_hook(
+                    lambda *args, key=(stack, i): self._enter(key, args[-1]), with_kwargs=True
+                )
+                self._handles += [enter, block.register_forward_hook(lambda *_: self._enter(None, {}))]
 
-    def _enter(self, key: tuple[str, int] | None) -> None:
+    def _enter(self, key: tuple[str, int] | None, given: dict[str, Any]) -> None:
         self._now = key
+        if "alibi" in given:
+            self._shared = given["attention_mask"].untyped_storage().data_ptr()
 
     def close(self) -> None:
         for handle in self._handles:
@@ -95,6 +101,8 @@ class Kept:
             self._held.append(x)
             if tuple(x.shape) in self._cast_shapes and x.dtype == torch.bfloat16:
                 self.casts += storage.nbytes()
+            elif storage.data_ptr() == self._shared:
+                self.biases += storage.nbytes()
             else:
                 self.blocks[self._now] = self.blocks.get(self._now, 0) + storage.nbytes()
         return x
@@ -136,6 +144,16 @@ def test_a_block_keeps_what_autograd_was_seen_to_keep(backbone: str, case: str, 
     assert said[1] - said[0] == pytest.approx(seen[1] - seen[0], rel=TOLERANCE)
     if not made:
         assert said == pytest.approx(seen, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("product", [2, 4])
+def test_bloom_keeps_one_table_of_biases_for_all_blocks(product: int) -> None:
+    said = ROWS * 16 * 104**2 * product
+    assert measured("bloom-560m", "full", product, 104).biases == said
+    one = Pass("bloom", small("bloom-560m", 1), ROWS, 104, TARGETS, product)
+    wide = replace(one, shape=replace(one.shape, heads=2 * 16, d_kv=one.shape.d_kv // 2))
+    logarithms = ROWS * 16 * 104 * 4
+    assert saved_bytes(wide) - saved_bytes(one) == said + logarithms
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -17,7 +17,7 @@ from trials.pack import Member, Pack, Sources
 from trials.store.store import Store
 from trials.trial import Training, Trial
 from workers.backbone import weights
-from workers.backbone.pretrained import NO_DROPOUT
+from workers.backbone.pretrained import SETTINGS
 from workers.engines import choice
 from workers.engines.engine import Group
 from workers.environment import precision_of
@@ -57,7 +57,7 @@ def test_no_dropout_even_in_training_mode(name: str) -> None:
     ref = backbones.get(name)
     model = weights._empty(ref).train()
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} <= {0.0}
-    assert all(getattr(model.config, key) == 0.0 for key in NO_DROPOUT[ref.family])
+    assert all(getattr(model.config, key) == value for key, value in SETTINGS[ref.family].items())
 
 
 def test_bf16_where_the_device_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
