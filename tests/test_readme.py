@@ -38,6 +38,8 @@ def check_command(words: list[str], complete: bool = True) -> None:
         return
     chosen = COMMAND.get_command(context, remaining[0])
     assert chosen is not None, f"apet {remaining[0]}: no such command"
+    if remaining[1:] and (below := getattr(chosen, "commands", {}).get(remaining[1])) is not None:
+        chosen, remaining = below, remaining[1:]  # apet weights fetch
     known = {option for param in chosen.params for option in param.opts} | {"--help"}
     options = [word.partition("=")[0] for word in remaining[1:] if re.match(r"--?[a-z]", word)]
     assert set(options) <= known, f"{shlex.join(words)}: no such option; {sorted(known)}"
@@ -90,7 +92,9 @@ def test_the_readme_shows_every_command() -> None:
     assert {words[1] for words in lines if words[0] == "apet"} >= set(COMMAND.commands) - {"backbones"}
 
 
-@pytest.mark.parametrize("wrong", [["plna", "quickstart"], ["run", "quickstart", "--stroe", "x"], ["show"]])
+@pytest.mark.parametrize(
+    "wrong", [["plna", "quickstart"], ["run", "quickstart", "--stroe", "x"], ["show"], ["weights", "fetch"]]
+)
 def test_wrong_commands_are_noticed(wrong: list[str]) -> None:
     with pytest.raises(Exception, match=r"(?i)no such|missing"):
         check_command(wrong)

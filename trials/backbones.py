@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from trials.errors import ApetError, choices
@@ -12,6 +13,7 @@ HEAD_SCALE = 0.3  # s of the frozen head, measured on the quickstart encoders
 _RELATIVE_BUCKETS = 32  # rows of T5's table of relative positions
 _TOKEN_TYPES = 2  # rows of BERT's table of segments
 _UNPINNED = "main"
+DRAWN = "2"  # version of random weights that workers draw in place, at any size: workers/backbone/drawn.py
 
 
 def _bert(name: str, blocks: int, d_model: int, hub: str, revision: str) -> BackboneRef:
@@ -85,6 +87,16 @@ def get(name: str) -> BackboneRef:
             "for one of your own give {name, family, model_dir}"
         )
     return BACKBONES[name]
+
+
+def with_random_weights(ref: BackboneRef) -> BackboneRef:
+    """The same shape with seeded random weights, for measuring speed and memory; found at ``random:NAME``."""
+    return replace(ref, weights=Source("random", ref.name, DRAWN))
+
+
+def drawn(ref: BackboneRef) -> bool:
+    """Whether its weights are random ones that are drawn in place; their tokenizer is the family's tiny one."""
+    return ref.weights.kind == "random" and ref.weights.version == DRAWN
 
 
 def parameters(ref: BackboneRef) -> int:

@@ -11,12 +11,14 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from trials.canonical import canonical
 from trials.errors import ApetError
+from trials.sources.locks import alone
 
+LARGE = 2**30  # bytes; such a file is read by one process at a time, and the others have what it remembered
 _SETTLED_S = 2.0  # a file that changed just now may change again within one tick of its file system's clock
 
 
@@ -59,15 +61,19 @@ def remembered(path: Path, what: str, find: Callable[[Path], str | int]) -> str 
         known = _read(entry, identity, what)
         if known is not None:
             return known
-        found = find(path)
-        after = path.stat()
+        with _turn(entry, before.st_size):
+            known = _read(entry, identity, what)
+            if known is not None:
+                return known
+            found = find(path)
+            after = path.stat()
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise ApetError(f"{path}: it changed while it was read; wait until it is written, then try again")
+            if abs(time.time() - before.st_mtime) > _SETTLED_S:
+                _write(entry, identity, what, found)
+            return found
     except OSError as error:
         raise ApetError(f"{path}: {error.strerror or error}; it must be readable") from None
-    if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
-        if abs(time.time() - before.st_mtime) > _SETTLED_S:
-            _write(entry, identity, what, found)
-        return found
-    raise ApetError(f"{path}: it changed while it was read; wait until it is written, then try again")
 
 
 def cache_folder() -> Path | None:
@@ -79,6 +85,16 @@ def cache_folder() -> Path | None:
         return (Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".cache") / "apet"
     except RuntimeError:
         return None
+
+
+@contextlib.contextmanager
+def _turn(entry: Path | None, size: int) -> Iterator[None]:
+    """Wait for whoever reads the same large file; a cache that has no locks only costs time."""
+    with contextlib.ExitStack() as stack:
+        if entry is not None and size >= LARGE:
+            with contextlib.suppress(OSError):
+                stack.enter_context(alone(entry.with_name(f".{entry.name}.lock")))
+        yield
 
 
 def _sha256(path: Path) -> str:

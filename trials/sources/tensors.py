@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from trials.errors import ApetError, Problems
@@ -41,11 +42,18 @@ BESIDE: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file: its name there, its shape, the file."""
+    """One tensor of a file: its name there, its shape, the file; in safetensors its dtype (``F32``) and first byte."""
 
     name: str
     shape: Sizes
     file: Path
+    dtype: str = ""
+    at: int = 0
+
+    @property
+    def scalars(self) -> int:
+        """How many scalars it has."""
+        return prod(self.shape)
 
 
 def needed(ref: BackboneRef) -> dict[str, Sizes]:
@@ -123,17 +131,18 @@ def check_files(ref: BackboneRef, folder: Path, files: Sequence[Path]) -> None:
 
 
 def headers(files: Iterable[Path]) -> dict[str, Stored]:
-    """Names and shapes in safetensors files, from their headers; whether the files are whole.
+    """The tensors in safetensors files, from their headers; whether the files are whole.
 
     Raises:
         ApetError: a file that is cut, a git-lfs pointer, no safetensors, or a name in two files.
     """
     found: dict[str, Stored] = {}
     for path in files:
-        for name, shape in _header(path).items():
-            if name in found:
-                raise ApetError(f"{path}: {name} stands in {found[name].file.name} too; keep the shards of one model")
-            found[name] = Stored(name, shape, path)
+        for one in _header(path):
+            if one.name in found:
+                other = found[one.name].file.name
+                raise ApetError(f"{path}: {one.name} stands in {other} too; keep the shards of one model")
+            found[one.name] = one
     return found
 
 
@@ -176,7 +185,7 @@ def _ends(path: Path) -> bool:
         return file.read(2) != b"PK" or zipfile.is_zipfile(path)
 
 
-def _header(path: Path) -> dict[str, Sizes]:
+def _header(path: Path) -> list[Stored]:
     check_pointer(path)
     try:
         with path.open("rb") as file:
@@ -184,13 +193,22 @@ def _header(path: Path) -> dict[str, Sizes]:
             if not 2 <= length <= size - 8:
                 raise ValueError("its header is cut")
             entries = json.loads(file.read(length))
-        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items() if name != "__metadata__"}
-        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-        if 8 + length + max(ends, default=0) != size:
-            raise ValueError(f"it has {size:,} bytes of {8 + length + max(ends, default=0):,}")
+        entries.pop("__metadata__", None)
+        start, end = 8 + length, max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        if start + end != size:
+            raise ValueError(f"it has {size:,} bytes of {start + end:,}")
+        return [_stored(path, start, name, **entry) for name, entry in entries.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ApetError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
-    return shapes
+
+
+def _stored(path: Path, start: int, name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> Stored:
+    """One entry of a header; ``F32``, ``BF16`` say how many bits a number has, and ``BOOL`` has a byte."""
+    begin, end = data_offsets
+    bits = re.search(r"\d+", dtype)
+    if begin < 0 or 8 * (end - begin) != prod(shape) * int(bits[0] if bits else 8):
+        raise ValueError(f"{name} has {end - begin:,} bytes, which is not {dtype} {shape}")
+    return Stored(name, tuple(shape), path, dtype, start + begin)
 
 
 def _beside(name: str, ref: BackboneRef) -> bool:

@@ -100,7 +100,7 @@ def load(
     start = time.perf_counter()
     if ref.family == "t5" and dtype == torch.float16:
         raise ApetError(f"{ref.name} in float16: T5 overflows there; use bf16 or fp32")
-    found = weights.read(ref, location, dtype)
+    found = weights.read(ref, location, dtype, device)
     model = found.model.to(device=device, dtype=dtype)
     _check(model, ref, location)
     tokenizers.check(found.tokenizer, model.config, ref, location)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from trials.backbones import drawn
 from trials.canonical import canonical
 from trials.errors import ApetError
 from trials.trial import BackboneRef
@@ -34,7 +35,7 @@ def check(tokenizer: Any, config: Any, ref: BackboneRef, location: str) -> None:
     """
     own = "put the one that belongs to these weights there"
     tokens, rows = max(tokenizer.get_vocab().values(), default=-1) + 1, ref.shape.vocab
-    if not rows - SPARE <= tokens <= rows:
+    if not (0 if drawn(ref) else rows - SPARE) <= tokens <= rows:
         raise ApetError(
             f"{location}: its tokenizer has {tokens} tokens and the embedding table of {ref.name} {rows} rows, of "
             f"which {SPARE} at most may be spare: it is the tokenizer of another model; {own}"

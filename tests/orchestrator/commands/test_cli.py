@@ -20,7 +20,7 @@ from trials.sweep.sweep import Sweep
 COMMANDS = [
     *("plan", "run", "status", "resubmit"),
     *("show", "query", "thresholds", "report", "export"),
-    *("sweeps", "tasks", "backbones"),
+    *("sweeps", "tasks", "backbones", "weights"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 

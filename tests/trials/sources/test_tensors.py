@@ -74,6 +74,9 @@ def test_files_that_are_not_whole_are_named(tmp_path: Path) -> None:
         file.write_bytes(cut)
         with pytest.raises(ApetError, match=r"model\.safetensors: not a whole safetensors file"):
             headers((file,))
+    file.write_bytes(content.replace(b"[4,3]", b"[4,2]"))
+    with pytest.raises(ApetError, match=r"a has 48 bytes, which is not F32 \[4, 2\]"):
+        headers((file,))
     file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
     with pytest.raises(ApetError, match="git lfs pull"):
         check_pointer(file)
