@@ -192,8 +192,13 @@ class _Ask:
         chosen = pack_size(self.trials[0], one.setup, self.wanted.pack_size, holds, self.known)
         found = tried(max(chosen.size, chosen.measure_to))
         reason = f"{found.setup.reason}; {chosen}"
-        sizes = {"pack_size": chosen.size, "measure_to": chosen.measure_to}
-        setup = replace(found.setup, **sizes, checkpoint_s=self.wanted.checkpoint_s, reason=reason)
+        setup = replace(
+            found.setup,
+            pack_size=chosen.size,
+            measure_to=chosen.measure_to,
+            checkpoint_s=self.wanted.checkpoint_s,
+            reason=reason,
+        )
         return replace(found, setup=setup, pack_source=chosen.source, measured=chosen.measured)
 
 
