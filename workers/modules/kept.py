@@ -25,12 +25,13 @@ class Kept:
         self._of: tuple[object, ...] = ()
         self._states: dict[Hashable, tuple[Place, States]] = {}
         self._bytes = 0
+        self._short = False  # memory ran out while some of these were kept
 
     def of(self, *owners: object) -> Kept:
         """For a pack on these (its backbone, its rows): what is kept of others goes."""
         if len(owners) != len(self._of) or any(a is not b for a, b in zip(owners, self._of, strict=True)):
             self.clear()
-            self._of = owners
+            self._of, self._short = owners, False
         return self
 
     def get(self, rows: Hashable, place: Place) -> States:
@@ -45,15 +46,24 @@ class Kept:
                 return
             self._bytes -= _size(self._states.pop(rows)[1])
         total = self._bytes + _size(states)
-        if total <= MOST and total * SHARE <= self._free() + self._bytes:
+        if not self._short and total <= MOST and total * SHARE <= self._free() + self._bytes:
             self._states[rows] = place, states
             self._bytes = total
 
     def clear(self) -> bool:
-        """Let all of it go, as where memory ran out; whether there was any."""
+        """Let all of it go; whether there was any."""
         found = bool(self._states)
         self._states.clear()
         self._bytes = 0
+        return found
+
+    def let_go(self) -> bool:
+        """Let all of it go, for memory ran out; whether there was any: then nothing more is kept of these rows.
+
+        Else whoever tries again would fill memory again, and run out again, without end.
+        """
+        found = self.clear()
+        self._short |= found
         return found
 
 

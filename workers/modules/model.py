@@ -121,7 +121,7 @@ class PackModel(nn.Module):
 
     def let_go(self) -> bool:
         """Free what is kept, for memory ran out; whether there was any."""
-        return self.kept is not None and self.kept.clear()
+        return self.kept is not None and self.kept.let_go()
 
     def _precision(self) -> torch.autocast:
         """Inside an engine's own: DeepSpeed turns off what is on around it."""

@@ -23,7 +23,7 @@ from workers.backbone.load import FUSED, Backbone, find_module, stacks
 from workers.modules import soft_tokens
 from workers.modules.corrections import Layer
 from workers.modules.operations import OPERATIONS
-from workers.modules.sharing import BOTTOM, Place, lowest
+from workers.modules.sharing import Place, lowest
 
 
 def initial_theta(layout: Layout) -> np.ndarray:
@@ -84,7 +84,7 @@ class Modules:
     @property
     def lowest(self) -> Place:
         """The lowest place that an active slice touches."""
-        return min((self._lowest[k] for k in self.active if self._lowest), default=BOTTOM)
+        return min(self._lowest[k] for k in self.active)
 
     def bind(self) -> None:
         """Take the active θ's as they are now into the next forward passes. Call it after every change of θ.

@@ -22,6 +22,7 @@ from workers import worker as workers
 from workers.backbone.load import Backbone, blocks
 from workers.modules.kept import MOST, SHARE, Kept
 from workers.modules.model import PackModel
+from workers.pack.memory import OutOfMemoryError
 from workers.pack.portions import Portions
 from workers.worker import Worker
 
@@ -126,10 +127,31 @@ def test_it_goes_first_when_memory_runs_out() -> None:
             raise torch.OutOfMemoryError
         return [rows]
 
-    assert Portions(8).fit([0], work, let_go=kept.clear) == [4]
+    assert Portions(8).fit([0], work, let_go=kept.let_go) == [4]
     assert tried == [8, 8, 4]
+    kept = Kept(lambda: PLENTY)
     kept.put("a", (0, 1), states(8))
-    assert Portions(1).fit([0], work, let_go=kept.clear) == [1]
+    assert Portions(1).fit([0], work, let_go=kept.let_go) == [1]
+
+
+def test_rows_that_never_fit_are_not_tried_for_ever() -> None:
+    """Scoring keeps the short ones, which come first, and runs out at the longest, every time anew."""
+    owners, tried = (object(), object()), list[tuple[int, int]]()
+    kept = Kept(lambda: PLENTY).of(*owners)
+
+    def work(slices: Sequence[int], rows: int) -> list[int]:
+        tried.append((len(slices), rows))
+        assert len(tried) < 9, "the same again"
+        kept.put("short", (0, 1), states(8))
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(OutOfMemoryError):
+        Portions(2).fit([0, 1], work, let_go=kept.let_go)
+    assert tried == [(2, 2), (2, 2), (1, 2), (1, 1)]
+    kept.of(*owners).put("short", (0, 1), states(8))
+    assert not kept.get("short", (0, 1)), "the next pack doesn't try either"
+    kept.of(object()).put("short", (0, 1), states(8))
+    assert kept.get("short", (0, 1)), "other rows may be shorter"
 
 
 def top(one: Trial, count: int) -> Trial:
@@ -171,6 +193,28 @@ def test_a_worker_keeps_from_evaluation_to_evaluation_and_from_pack_to_pack(
     steps, batches = 4, 2  # sixteen rows in batches of eight, in validation and in test
     assert calls[0] == [steps + batches * (4 + 1)] * 2
     assert calls[PLENTY] == [steps + batches * (1 + 1), steps]
+
+
+def test_scoring_that_runs_out_of_memory_at_its_longest_rows_goes_on_in_halves(
+    folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(steps=2, batch_size=8, eval_every=1)
+    members = [top(trial("tiny-bert", operations={"concat": 1}, trial={"training": training}), n) for n in (200, 300)]
+    predict, passes = PackModel.predict, list[int]()
+
+    def short_of_memory(self: PackModel, *args: Any) -> Any:
+        passes.append(len(self.active))
+        assert len(passes) < 30, "the same again"
+        found = predict(self, *args)
+        if len(passes) % 2 == 0 and len(self.active) > 1:  # the second of two batches
+            raise torch.OutOfMemoryError
+        return found
+
+    monkeypatch.setattr(workers, "free_bytes", lambda device: PLENTY)
+    monkeypatch.setattr(PackModel, "predict", short_of_memory)
+    ended = run(Worker(Store(tmp_path / "store", create=True)), pack_of(folder, *members))
+    assert [e.state for e in ended] == ["completed"] * 2
+    assert passes == [2] * 4 + [1] * 4 * 3, "without what is kept, then one trial a pass: two evaluations, one test"
 
 
 @contextmanager
