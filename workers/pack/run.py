@@ -151,8 +151,7 @@ class PackRun:
 
     def _placed(self) -> tuple[list[Placed], list[Ended]]:
         """Where each trial's scalars sit; one that can't be placed fails alone."""
-        data = self.data
-        longest = max(int(x.lengths.max()) for x in (data.train, data.validation, data.test, *data.targets.values()))
+        longest = self.data.longest
         found: list[Placed] = []
         failed: list[Ended] = []
         for member in self.pack.members:

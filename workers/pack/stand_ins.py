@@ -17,6 +17,7 @@ from trials.trial import Trial
 from workers.backbone import readout
 from workers.backbone.load import Backbone
 from workers.engines.engine import Engine, Group
+from workers.modules import soft_tokens
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 from workers.rows.batches import Batch, parts, stream
@@ -38,9 +39,16 @@ class Step:
 def stand_ins(
     pack: Pack, backbone: Backbone, data: PackData, make_engine: MakeEngine
 ) -> Iterator[Callable[[int], Step]]:
-    """A step of some of as many trials as may be, which are the pack's again and again, on one batch of its data."""
+    """A step of some of as many trials as may be, which are the pack's again and again, on one batch of its data.
+
+    Raises:
+        ApetError: a trial can't be placed: it is to fail alone, and not to be a step that ends the use of a card.
+    """
     trial, setup = pack.members[0].trial, pack.setup
-    layouts = _again([layout(member.trial) for member in pack.members], setup.measure_to)
+    layouts = [layout(member.trial) for member in pack.members]
+    for one in layouts:
+        soft_tokens.check_room(one, trial.backbone, data.longest)
+    layouts = _again(layouts, setup.measure_to)
     batch, device = _batch(data, trial), backbone.device
     with ExitStack() as stack:
         modules = Modules(backbone, layouts)

@@ -29,6 +29,11 @@ class PackData:
     targets: dict[str, Dataset]
     columns: Record
 
+    @property
+    def longest(self) -> int:
+        """Positions of the longest row of all, other tasks' included."""
+        return max(int(x.lengths.max()) for x in (self.train, self.validation, self.test, *self.targets.values()))
+
 
 class WarmRows:
     """The rows of the last few packs."""

@@ -245,6 +245,18 @@ def test_what_goes_wrong_while_measuring_harms_no_trial(
     assert not (tmp_path / "store" / "calibration").exists()
 
 
+def test_a_prompt_that_has_no_room_takes_no_step(
+    folder: Path, tmp_path: Path, trial: Any, cheap: None, caplog: Any
+) -> None:
+    """On a GPU a position beyond the table ends the process's use of the card, and so all trials of the pack."""
+    good, bad = trial("tiny-bert", count=300), trial("tiny-bert", "prompt", tokens=255)
+    store = Store(tmp_path / "store", create=True)
+    with caplog.at_level(logging.WARNING):
+        news(Worker(store), of(folder, MEASURING, good, bad))
+    assert "can't be measured: ApetError: 255 soft tokens before a text" in caplog.text
+    assert rows_of(store)[good.trial_id]["state"] == "completed"
+
+
 def test_stand_ins_take_the_steps_that_the_pack_will(
     folder: Path, tmp_path: Path, trial: Any, cheap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
