@@ -58,10 +58,10 @@ def trainable_backbone(model: nn.Module) -> Iterator[list[nn.Parameter]]:
     on the CPU: one backbone of memory more while a ``full`` trial runs.
     """
     saved: dict[str, Tensor] = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
-    for p in model.parameters():
-        p.data = p.data.float()
-        p.requires_grad_(True)
     try:
+        for p in model.parameters():
+            p.data = p.data.float()
+            p.requires_grad_(True)
         yield list(model.parameters())
     finally:
         for name, p in model.named_parameters():

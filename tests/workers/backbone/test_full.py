@@ -53,6 +53,23 @@ def test_full_training_that_fails_leaves_the_backbone_too() -> None:
     assert fingerprint(model) == before
 
 
+def test_memory_that_runs_out_while_it_is_widened_leaves_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays warm: no pack after it loads it again."""
+    model, widen, calls = torch.nn.Linear(4, 4).to(torch.bfloat16).requires_grad_(False), torch.Tensor.float, [1, 2]
+    before = fingerprint(model)
+
+    def short_of_memory(x: torch.Tensor) -> torch.Tensor:
+        if calls.pop() == 1:
+            raise torch.OutOfMemoryError
+        return widen(x)
+
+    monkeypatch.setattr(torch.Tensor, "float", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError), trainable_backbone(model):
+        pass
+    assert fingerprint(model) == before
+    assert all(not p.requires_grad for p in model.parameters())
+
+
 def test_a_fingerprint_sees_one_changed_bit_and_a_swap() -> None:
     model = torch.nn.Linear(8, 1, bias=False)
     before = fingerprint(model)
