@@ -75,7 +75,6 @@ class PackRun:
         self._make_engine, self._limits, self._kept = make_engine, limits, kept
         self.trial = pack.members[0].trial  # for what all members share
         self.step, self._scores = 0, dict[str, float]()
-        self._told = self._whole = max(len(pack.members), pack.setup.pack_size)  # trials of a pack, to the caller
         self._precision = backbone.precision  # ``full`` trains it in float32, whatever it is
         recorder.facts |= {
             "backbone_parameters": backbone.parameters,
@@ -147,14 +146,8 @@ class PackRun:
             tuple(ended),
             facts["truncated_rows"],
             sum(facts[f"{split}_rows"] for split in SPLITS),
-            self._learnt(),
+            self._limits.slices if self._limits.slices < len(self.pack.members) else None,
         )
-
-    def _learnt(self) -> int | None:
-        """Trials of a pack from here on, as memory has it; all of them again where one alone was what had no room."""
-        slices, told = self._limits.slices, self._told
-        self._told = slices if slices < len(self.pack.members) else self._whole
-        return self._told if self._told != self._whole or told != self._whole else None
 
     def _placed(self) -> tuple[list[Placed], list[Ended]]:
         """Where each trial's scalars sit; one that can't be placed fails alone."""
