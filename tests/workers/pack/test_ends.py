@@ -64,8 +64,8 @@ def test_a_diverged_trial_leaves_its_slice(
     members = [trial(name, count=300 + i, trial={**training, **(WILD if i in (0, 2) else {})}) for i in range(4)]
     step, held = loop._step, []
 
-    def watched(job: Job, number: int, batch: Any) -> None:
-        step(job, number, batch)
+    def watched(job: Job, number: int, batch: Any, **rest: Any) -> None:
+        step(job, number, batch, **rest)
         held.append([any(map(bool, job.engine.state(i))) for i in range(len(job.states))])
 
     monkeypatch.setattr(loop, "_step", watched)
@@ -160,7 +160,7 @@ def test_what_a_row_alone_needed_is_let_go_behind_it(
 ) -> None:
     jobs: list[Job] = []
     step = loop._step
-    monkeypatch.setattr(loop, "_step", lambda job, *rest: (jobs.append(job), step(job, *rest))[1])
+    monkeypatch.setattr(loop, "_step", lambda job, *rest, **named: (jobs.append(job), step(job, *rest, **named))[1])
     run(Worker(Store(tmp_path / "store", create=True)), pack_of(folder, trial(count=300), trial(count=301)))
     assert [c.best for c in jobs[-1].states] == [[], []]
     assert all(not any(jobs[-1].engine.state(i)) for i in range(2))
