@@ -174,7 +174,7 @@ class Worker:
         """What memory was found to hold of packs like this one on the warm backbone; of the first one nothing yet."""
         trial = pack.members[0].trial
         training = trial.training
-        lengths = training.max_input_length, training.max_generated_length
+        lengths = training.max_input_length, trial.method.tokens, training.max_generated_length
         rows = min(pack.setup.micro_batch or training.batch_size, training.batch_size)
         assert self._warm is not None, "a pack runs on a warm backbone"
         key = (self._warm.key, trial.task.name, lengths, training.batch_size, rows, trial.method.name == "full")

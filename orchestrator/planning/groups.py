@@ -18,6 +18,7 @@ class Kind:
     Args:
         backbone: theirs.
         full: whether they train it, each alone.
+        tokens: soft tokens before every row, None without: a pack has rows of one length.
         batch_size: rows of a batch.
         precision: as asked for.
         max_input_length, max_generated_length: tokens of a row.
@@ -25,6 +26,7 @@ class Kind:
 
     backbone: BackboneRef
     full: bool
+    tokens: int | None
     batch_size: int
     precision: str
     max_input_length: int
@@ -33,9 +35,9 @@ class Kind:
     @staticmethod
     def of(trial: Trial) -> Kind:
         """The kind of a trial."""
-        how = trial.training
+        how, method = trial.training, trial.method
         lengths = how.max_input_length, how.max_generated_length
-        return Kind(trial.backbone, trial.method.name == "full", how.batch_size, how.precision, *lengths)
+        return Kind(trial.backbone, method.name == "full", method.tokens, how.batch_size, how.precision, *lengths)
 
 
 @dataclass(frozen=True)

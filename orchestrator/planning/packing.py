@@ -15,21 +15,17 @@ order get the same packs. Its rules, each of which ``tests/orchestrator/planning
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 
+from orchestrator.planning.line import Line, Shelf, sized, unsized
 from orchestrator.planning.todo import PlannedPack, Todo, cost, depth
 from trials.pack import Sources
 from trials.setup import Setup
 from trials.trial import Trial
 
-__all__ = ["Busy", "PlannedPack", "Stock", "Todo", "cost", "how_many", "packs", "share"]
-
-TOLERANCE = 1.1  # times its share that a worker gets at most: a small pack of what is left over would cost more
+__all__ = ["Busy", "PlannedPack", "Stock", "Todo", "cost", "packs", "share"]
 
 
 @dataclass(frozen=True)
@@ -74,113 +70,6 @@ def share(left: float, busy: Iterable[float], workers: int) -> float:
     return level
 
 
-def how_many(trials: int, amount: float, size: int, workers: int) -> int:
-    """Trials of a worker's next pack, at most ``size``.
-
-    Args:
-        trials: equal ones that are left and may share a pack.
-        amount: how many of them the worker's :func:`share` is worth.
-        size: of a full pack.
-        workers: that there are.
-    """
-    even = ceil(trials / workers)  # somebody has to train so many, however they are divided
-    return min(size, max(1, even, int(amount * TOLERANCE)))
-
-
-@dataclass(slots=True)
-class Shelf:
-    """Attempts that may share a pack.
-
-    Args:
-        todo: the next ones last: by depth, else in the order of the sweep.
-        setup: how they run.
-        cost: of each.
-    """
-
-    todo: list[Todo]
-    setup: Setup
-    cost: float
-
-    def take(self, n: int) -> PlannedPack:
-        """The next ``n`` or fewer."""
-        taken = self.todo[: -n - 1 : -1]
-        del self.todo[-n:]
-        return PlannedPack(tuple(taken), self.setup)
-
-
-class Line:
-    """What is left for one backbone: a worker that has it loaded goes from pack to pack."""
-
-    def __init__(self) -> None:
-        self.work = 0.0  # cost of all of it
-        self.front, self.back = deque[PlannedPack](), deque[PlannedPack]()  # that came back: before shelves, behind
-        self._heap: list[tuple[float, int, int, int, Shelf]] = []  # the order of packs, see _push
-        self._numbers = itertools.count()
-        self._setups: dict[Setup, int] = {}  # in order of appearance
-
-    def __bool__(self) -> bool:
-        return bool(self._heap or self.front or self.back)
-
-    def add(self, shelf: Shelf) -> None:
-        """Put attempts in, none of which is here yet."""
-        self.work += shelf.cost * len(shelf.todo)
-        self._push(shelf, next(self._numbers))
-
-    def put(self, planned: PlannedPack, where: deque[PlannedPack]) -> None:
-        """A pack that came back, in front or behind."""
-        self.work += planned.weight
-        where.append(planned)
-
-    @property
-    def longest(self) -> float:
-        """The cost of the next part that can't be divided."""
-        return self._head.cost if isinstance(self._head, Shelf) else self._head.weight
-
-    @property
-    def setup(self) -> Setup:
-        """Of the next pack."""
-        return self._head.setup
-
-    @property
-    def _head(self) -> Shelf | PlannedPack:
-        return self.front[0] if self.front else self._heap[0][4] if self._heap else self.back[0]
-
-    def setups(self) -> Iterator[Setup]:
-        """Of all that is left, trial by trial, about in its order."""
-        shelves = (entry[4] for entry in sorted(self._heap, key=lambda entry: entry[:4]))
-        yield from (planned.setup for planned in self.front)
-        yield from (shelf.setup for shelf in shelves for _ in shelf.todo)
-        yield from (planned.setup for planned in self.back)
-
-    def resize(self, setup: Setup, size: int) -> None:
-        """Shelves of a set-up, whatever its size is, make packs of another one from now on."""
-        shelves = [(entry[3], entry[4]) for entry in self._heap]
-        self._heap = []
-        for number, shelf in shelves:
-            if _unsized(shelf.setup) == _unsized(setup):
-                shelf.setup = replace(shelf.setup, pack_size=size)
-            self._push(shelf, number)
-
-    def take(self, amount: float, workers: int) -> PlannedPack:
-        """The next pack for one of the workers, who gets so much of the work till the end."""
-        if self.front or not self._heap:
-            planned = (self.front or self.back).popleft()
-        else:
-            *_, number, shelf = heapq.heappop(self._heap)
-            size = shelf.setup.pack_size
-            planned = shelf.take(how_many(len(shelf.todo), amount / shelf.cost, size, workers))
-            if shelf.todo:
-                self._push(shelf, number)
-        self.work = self.work - planned.weight if self else 0.0  # not what rounding leaves of it
-        return planned
-
-    def _push(self, shelf: Shelf, number: int) -> None:
-        """Longest trials first; of those such as run alike, for whom workers are kept; of those the fullest packs."""
-        how = self._setups.setdefault(_unsized(shelf.setup), len(self._setups))
-        full = min(len(shelf.todo), shelf.setup.pack_size)
-        heapq.heappush(self._heap, (-shelf.cost, how, -full, number, shelf))
-
-
 class Stock:
     """What is still to be handed out.
 
@@ -195,16 +84,13 @@ class Stock:
         self._lines: dict[str, Line] = defaultdict(Line)
         self._sizes: dict[tuple[str, Setup], int] = {}  # learnt, by warmth and set-up
         self._kept_free: str | None = None  # the line for whose next pack there is too little room
-        alike: dict[Hashable, list[Todo]] = defaultdict(list)
-        how: dict[Hashable, Setup] = {}
+        alike: dict[tuple[Hashable, Setup], list[Todo]] = defaultdict(list)
         for one in todo:
-            its = setup if isinstance(setup, Setup) else setup(one.trial)
-            shared = (one.trial.pack_key, one.trial.method.tokens, _places(one.sources), one.sweep, its)
-            alike[shared].append(one)
-            how[shared] = its
-        for key, some in alike.items():
+            shared = one.trial.pack_key, one.trial.method.tokens, _places(one.sources), one.sweep
+            alike[shared, setup if isinstance(setup, Setup) else setup(one.trial)].append(one)
+        for (_, its), some in alike.items():
             some.sort(key=depth)  # stable
-            self._lines[some[0].warmth].add(Shelf(some[::-1], how[key], cost(some[0].trial)))
+            self._lines[some[0].warmth].add(Shelf(some[::-1], its, cost(some[0].trial)))
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -249,21 +135,36 @@ class Stock:
     def refused(self, planned: PlannedPack) -> None:
         """A pack that a worker didn't begin: it is the next one of its line again."""
         line = self._lines[planned.warmth]
-        line.put(planned, line.front)
+        for part in self._parts(planned):
+            line.put(part, line.front)
 
     def put_back(self, planned: PlannedPack) -> None:
-        """A pack that runs as it is behind what is left of its line, in parts where a smaller size has been learnt."""
+        """A pack that runs as it is behind what is left of its line."""
         line = self._lines[planned.warmth]
-        size = self._sizes.get((planned.warmth, _unsized(planned.setup)), len(planned.members))
-        for at in range(0, len(planned.members), size):
-            line.put(replace(planned, members=planned.members[at : at + size]), line.back)
+        for part in self._parts(planned):
+            line.put(part, line.back)
 
     def learnt(self, warmth: str, setup: Setup, size: int) -> None:
-        """Packs of this warmth and set-up are best of this size, as a worker found out."""
+        """Packs of this warmth and set-up are best of this size, as a worker found out; nobody measures it again.
+
+        At most it is the largest that the set-up has memory for. What a worker says last holds.
+        """
         assert size >= 1, size
-        self._sizes[warmth, _unsized(setup)] = size
+        size = min(size, max(setup.pack_size, setup.measure_to))
+        if self._sizes.get((warmth, unsized(setup))) == size:
+            return  # a pack that was halved says it at every evaluation
+        self._sizes[warmth, unsized(setup)] = size
         if warmth in self._lines:
             self._lines[warmth].resize(setup, size)
+
+    def _parts(self, planned: PlannedPack) -> Iterator[PlannedPack]:
+        """A pack that came back, as the size says that was learnt since it was made."""
+        size = self._sizes.get((planned.warmth, unsized(planned.setup)))
+        if size is None:
+            yield planned
+            return
+        for at in range(0, len(planned.members), size):
+            yield PlannedPack(planned.members[at : at + size], sized(planned.setup, size))
 
     def _choose(self, warm: str | None, busy: Collection[Busy], amount: float, fits: Callable[[Setup], bool]) -> str:
         """The line that a worker takes its next pack from."""
@@ -279,11 +180,6 @@ class Stock:
         for one in busy:
             on[one.warmth] += 1
         return max(lines, key=lambda warmth: (not on[warmth], lines[warmth].work / (on[warmth] + 1)))
-
-
-def _unsized(setup: Setup) -> Setup:
-    """What set-ups agree in that differ in their pack size."""
-    return replace(setup, pack_size=0)
 
 
 def _places(sources: Sources) -> Hashable:

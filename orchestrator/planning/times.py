@@ -17,7 +17,8 @@ from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.planning.work import UNKNOWN_ROWS, batches, blocks, flops
+from orchestrator.planning.work import UNKNOWN_ROWS, batches, flops
+from trials.modules.depth import blocks_of
 from trials.store.calibration import nearest
 from trials.sweep.acting import evaluations
 
@@ -166,7 +167,7 @@ def _by_arithmetic(trial: Trial, rate: float) -> float:
 
 def least_s(trial: Trial) -> float:
     """Seconds of a trial, however small its layers: a step, and half of one for every batch that is scored."""
-    return _by_steps(trial, blocks(trial) * BLOCK_S)
+    return _by_steps(trial, blocks_of(trial.backbone.shape) * BLOCK_S)
 
 
 def _by_steps(trial: Trial, step_s: float) -> float:

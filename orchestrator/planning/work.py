@@ -55,11 +55,6 @@ def _weights(family: str, shape: Shape) -> tuple[int, int, int]:
     return every - later, later, shape.vocab * shape.d_model + transform if shape.lm_head else 0
 
 
-def blocks(trial: Trial) -> int:
-    """Transformer blocks, T5's decoder's too."""
-    return trial.backbone.shape.blocks + trial.backbone.shape.decoder_blocks
-
-
 def batches(trial: Trial) -> tuple[float, float]:
     """Batches that are trained on, and batches that are scored."""
     settings = trial.training

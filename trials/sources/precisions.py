@@ -34,6 +34,6 @@ def precision_of(files: Sequence[Path]) -> str | None:
 def _storages(path: Path) -> Counter[str]:
     """How often a pickle names each kind of storage; it is taken apart, not run."""
     with zipfile.ZipFile(path) as archive:
-        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        name = next((name for name in archive.namelist() if name.endswith("data.pkl")), "")  # there is no file ""
         words = [str(arg).rpartition(" ")[2] for _, arg, _ in pickletools.genops(archive.read(name)) if arg is not None]
     return Counter(_TORCH[word] for word in words if word in _TORCH)

@@ -45,7 +45,7 @@ class Conditions:
         threads: of the set-up.
         precision: fp32 or bf16.
         batch_size: rows of a batch; micro_batch: of them that go through at once at most, None for all.
-        max_input_length, max_generated_length: tokens of a row at most.
+        max_input_length, max_generated_length: tokens of a row at most, soft ones included.
         torch, apet: versions.
     """
 
@@ -80,7 +80,7 @@ class Conditions:
             precision=precision,
             batch_size=how.batch_size,
             micro_batch=setup.micro_batch,
-            max_input_length=how.max_input_length,
+            max_input_length=how.max_input_length + (trial.method.tokens or 0),
             max_generated_length=how.max_generated_length,
             torch=_version("torch"),
             apet=_version("apet"),

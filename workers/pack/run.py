@@ -75,6 +75,7 @@ class PackRun:
         self._make_engine, self._limits, self._kept = make_engine, limits, kept
         self.trial = pack.members[0].trial  # for what all members share
         self.step, self._scores = 0, dict[str, float]()
+        self._said_fewer = False  # whether the last word was that so many trials are too many
         self._precision = backbone.precision  # ``full`` trains it in float32, whatever it is
         recorder.facts |= {
             "backbone_parameters": backbone.parameters,
@@ -146,8 +147,16 @@ class PackRun:
             tuple(ended),
             facts["truncated_rows"],
             sum(facts[f"{split}_rows"] for split in SPLITS),
-            self._limits.slices if self._limits.slices < len(self.pack.members) else None,
+            self._size_learnt(),
         )
+
+    def _size_learnt(self) -> int | None:
+        """Fewer than this pack has, as long as no more fit; and what was planned, where it was one trial's fault."""
+        fewer, before = self._limits.slices < len(self.pack.members), self._said_fewer
+        self._said_fewer = fewer
+        if fewer:
+            return self._limits.slices
+        return max(self.pack.setup.pack_size, len(self.pack.members)) if before else None
 
     def _placed(self) -> tuple[list[Placed], list[Ended]]:
         """Where each trial's scalars sit; one that can't be placed fails alone."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from fake_worker import todo, trial
 
+from orchestrator.planning.line import Line
 from orchestrator.planning.packing import Busy, PlannedPack, Stock, cost, packs
 from trials.backbones import get
 from trials.errors import ApetError
@@ -175,3 +177,56 @@ def test_cost_grows_with_steps_rows_and_parameters() -> None:
     assert cost(trial(steps=100, method=Method("prompt", tokens=100))) > 1.5 * cost(plain)
     assert cost(trial(steps=0)) > 0
     assert PlannedPack((todo(0), todo(1))).weight == 2 * cost(trial())
+
+
+def alike(n: int, setup: Setup) -> tuple[Stock, PlannedPack]:
+    """Trials that may share packs, of which one is out."""
+    stock = Stock([todo(0, learning_rate=0.1 * i) for i in range(1, n + 1)], setup)
+    first = stock.take()
+    assert first is not None
+    return stock, first
+
+
+@pytest.mark.parametrize(("said", "size"), [(2, 2), (8, 8), (99, 8)])
+def test_a_size_once_learnt_is_not_measured_again_and_is_one_that_memory_was_planned_for(said: int, size: int) -> None:
+    planned = Setup("cpu", pack_size=4, memory=10**9, measure_to=8)
+    stock, first = alike(24, planned)
+    stock.learnt(first.warmth, planned, said)
+    later = stock.take()
+    assert later is not None
+    assert len(later.members) == size
+    assert later.setup == replace(planned, pack_size=size, measure_to=0)
+
+
+def test_a_size_can_be_learnt_again_and_by_packs_of_before() -> None:
+    planned = Setup("cpu", pack_size=4, measure_to=8)
+    stock, first = alike(40, planned)
+    sizes = []
+    for setup, said in ((planned, 8), (replace(planned, pack_size=8, measure_to=0), 3), (planned, 6)):
+        stock.learnt(first.warmth, setup, said)
+        later = stock.take()
+        assert later is not None
+        sizes.append(len(later.members))
+    assert sizes == [8, 3, 6]
+
+
+@pytest.mark.parametrize("how", [Stock.refused, Stock.put_back])
+def test_a_pack_that_comes_back_is_of_the_size_learnt_meanwhile(how: Callable[[Stock, PlannedPack], None]) -> None:
+    """Also where nothing else of its kind is left."""
+    planned = Setup("cpu", pack_size=4, measure_to=8)
+    stock, first = alike(4, planned)
+    assert not stock
+    stock.learnt(first.warmth, planned, 3)
+    how(stock, first)
+    found = [stock.take(), stock.take()]
+    assert [one and (one.members, one.setup) for one in found] == [
+        (some, Setup("cpu", pack_size=3)) for some in (first.members[:3], first.members[3:])
+    ]
+
+
+def test_a_size_that_is_said_again_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack that memory has halved says so at every evaluation, and its line may have thousands of shelves."""
+    stock, first = alike(40, Setup(pack_size=4))
+    stock.learnt(first.warmth, first.setup, 2)
+    monkeypatch.setattr(Line, "resize", None)
+    stock.learnt(first.warmth, first.setup, 2)

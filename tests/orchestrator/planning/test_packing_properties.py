@@ -10,7 +10,8 @@ from floor import Floor
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.planning.packing import Busy, Stock, Todo, cost, how_many, share
+from orchestrator.planning.line import how_many
+from orchestrator.planning.packing import Busy, Stock, Todo, cost, share
 from trials.setup import Setup
 from trials.trial import Method
 

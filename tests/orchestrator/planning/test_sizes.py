@@ -186,6 +186,17 @@ def test_methods_share_packs_and_full_is_alone() -> None:
     ]
 
 
+def test_prompts_do_not_make_the_packs_of_others_smaller() -> None:
+    """They share none: rows with soft tokens are longer."""
+    prompt, lora = Method("prompt", tokens=100), named("lora")
+    together = setups(cards(1, 80), prompt, lora)
+    for method in (prompt, lora):
+        alone = setups(cards(1, 80), method)
+        one = trial("bert-base", method)
+        assert together.setup(one).pack_size == alone.setup(one).pack_size
+    assert {len(group.methods) for group in together.groups} == {1}
+
+
 def test_one_that_is_much_larger_leaves_the_others_their_packs() -> None:
     """60 million scalars take 1.3 GB a trial: a card of 16 would hold not even half as many of the others."""
     huge = placed("bert", 60_000_000, {"concat": 1})

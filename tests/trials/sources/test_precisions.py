@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     (tmp_path / "pytorch_model.bin").write_bytes(b"PK cut")
     torch.save({"a": torch.zeros(3)}, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    for name in ("model.safetensors", "pytorch_model.bin", "old.bin", "model.onnx"):
+    with zipfile.ZipFile(tmp_path / "other.bin", "w") as archive:
+        archive.writestr("no pickle", "")
+    for name in ("model.safetensors", "pytorch_model.bin", "old.bin", "other.bin", "model.onnx"):
         assert precision_of([tmp_path / name]) is None
     assert precision_of([]) is None

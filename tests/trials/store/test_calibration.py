@@ -17,6 +17,7 @@ from trials import keys
 from trials.setup import Setup
 from trials.store.calibration import CACHE, GAIN, STORE, Calibration, Calibrations, Conditions
 from trials.store.store import Store
+from trials.trial import Method
 
 CPU = Setup("cpu", threads=1)
 TRIAL = make_trial("tiny-bert")
@@ -62,6 +63,14 @@ def test_a_store_keeps_it_in_a_file_that_says_what_it_is_of(cache: Path, tmp_pat
     assert said["conditions"]["processor"] == "A CPU @ 2.0GHz"
     assert said["conditions"]["threads"] == 1
     assert said["cpu_s"] == {"1": 1.0, "2": 0.9, "4": 0.8}
+
+
+def test_rows_with_soft_tokens_are_longer() -> None:
+    prompts = [
+        Conditions.of(replace(TRIAL, method=Method("prompt", tokens=n)), CPU, "fp32", HERE.processor) for n in (5, 9)
+    ]
+    assert len({HERE.file, *(one.file for one in prompts)}) == 3
+    assert prompts[0].max_input_length == HERE.max_input_length + 5
 
 
 def test_the_store_is_asked_before_the_cache(cache: Path, tmp_path: Path) -> None:

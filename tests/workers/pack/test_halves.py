@@ -104,7 +104,7 @@ def test_one_that_does_not_fit_alone_fails_alone_and_teaches_nothing(
     assert (row["state"], row["failure_class"], row["pack_size"], row["micro_batch"]) == ("failed", OUT_OF_MEMORY, 1, 1)
     assert str(FULL) in row["error_message"]
     assert {i: scores_of(store, row) for i, row in rows.items()} == {i: whole[i][0] for i in rows}
-    assert told[-1].pack_size is None
+    assert [p.pack_size for p in told] == [1, 4, None], "what was said of all is taken back"
     sizes.clear()
     with monkeypatch.context() as patch:
         patch.setattr(PackModel, "forward", lambda self, r: (sizes.append((len(self.active), 4)), forward(self, r))[1])

@@ -75,6 +75,18 @@ def test_later_packs_begin_with_what_was_learnt_and_others_do_not(
         assert (seen, told[-1].pack_size) == (passes, size)
 
 
+def test_what_was_learnt_of_rows_with_soft_tokens_says_nothing_of_shorter_ones(
+    folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    worker = Worker(Store(tmp_path / "none"))
+    methods = ({"method": "lora"}, *({"method": "prompt", "tokens": n} for n in (5, 9)))
+    some = [pack_of(folder, trial(**method)) for method in methods]
+    worker.backbone(some[0])
+    limits = [worker.limits(one) for one in (*some, some[0])]
+    assert limits[3] is limits[0]
+    assert len({id(one) for one in limits}) == 3
+
+
 @families
 def test_scoring_goes_on_in_halves_and_training_stays_whole(
     name: str, folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
