@@ -126,7 +126,7 @@ class Worker:
         finally:
             recorder.load_s = self._load_s
         make_engine, kept = partial(choice.make, self.engine), self._kept.of(backbone.model, data)
-        learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop)
+        learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop, kept.clear)
         run = PackRun(pack, backbone, data, recorder, self.limits(pack), make_engine, kept)
         try:
             with memory_named():

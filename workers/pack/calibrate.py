@@ -53,11 +53,17 @@ class Calibrator:
     def __init__(self, store: Store) -> None:
         self._calibrations = store.calibrations()
         self._known: dict[Conditions, Calibration | None] = {}
-        self._tried: set[Conditions] = set()  # what took too long once isn't tried again
+        self._tried: set[Conditions] = set()  # measured or not, it isn't tried again
         self._told: set[tuple[Conditions, Setup]] = set()
 
     def learn(
-        self, pack: Pack, backbone: Backbone, data: PackData, make_engine: MakeEngine, should_stop: Callable[[], bool]
+        self,
+        pack: Pack,
+        backbone: Backbone,
+        data: PackData,
+        make_engine: MakeEngine,
+        should_stop: Callable[[], bool],
+        make_room: Callable[[], object] = lambda: None,
     ) -> int | None:
         """The best size of packs like this one, where that is news: known from elsewhere, or measured now.
 
@@ -67,6 +73,7 @@ class Calibrator:
             data: its rows.
             make_engine: as for the pack.
             should_stop: asked between steps.
+            make_room: lets go of what could be in the way: memory that runs out is to be the packs' own.
 
         Returns:
             at most what the planner has kept memory for, and once for packs of one set-up, so that what memory has
@@ -86,6 +93,7 @@ class Calibrator:
             self._known[conditions] = found and found.calibration
         if self._known[conditions] is None and conditions not in self._tried and pays(_to_come(pack, data), setup):
             self._tried.add(conditions)
+            make_room()
             if steps := _measured(pack, backbone, data, make_engine, should_stop):
                 self._keep(conditions, steps, clock_of(setup, device))
         known = self._known[conditions]

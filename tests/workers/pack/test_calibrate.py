@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tiny_for_tests import FAMILIES
 from worker_for_tests import pack_of, rows_of
 
+from trials.modules.depth import lowest_block
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -215,6 +216,26 @@ def test_what_took_too_long_once_is_not_tried_again(
     for n in range(2):
         assert news(worker, of(folder, MEASURING, trial("tiny-bert", count=300 + n))) == [None, None]
     assert len(tries) == 1
+
+
+def test_what_is_kept_of_other_packs_goes_before_sizes_are_measured(
+    folder: Path, tmp_path: Path, trial: Any, cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    worker = Worker(Store(tmp_path / "store", create=True))
+
+    def measured(*args: Any, **kwargs: Any) -> dict[int, Any]:
+        kept.append(worker._kept.clear())
+        return {}
+
+    monkeypatch.setattr(calibrate, "measure", measured)
+    top = trial("tiny-bert", count=5, placement="adjacent", trial={"position_seed": 1})
+    assert lowest_block(top) > 0
+    news(worker, of(folder, replace(MEASURING, measure_to=0), top))
+    assert worker._kept._states, "the blocks below"
+    batch = replace(top, training=replace(top.training, batch_size=3))
+    news(worker, of(folder, MEASURING, batch))
+    assert kept == [False]
 
 
 def test_nothing_is_measured_where_it_is_not_asked_for_or_does_not_pay(

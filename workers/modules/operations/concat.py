@@ -43,9 +43,10 @@ class Concat(Rows):
         self._scales = [torch.tensor(1.0 if part is None else part.scale, device=device) for part in parts]
 
     def bind(self, active: Sequence[int], pieces_K: Sequence[Sequence[Tensor]]) -> None:
-        """Site by site, and the slices' scales where the products are."""
+        """Site by site, and the slices' scales where one product is for all."""
         super().bind(active, pieces_K)
-        self._scale_K11 = torch.stack([self._scales[trial] for trial in active]).view(-1, 1, 1)
+        if padded.pays(self.k, self._scales[0].device):
+            self._scale_K11 = torch.stack([self._scales[trial] for trial in active]).view(-1, 1, 1)
 
     def clear(self) -> None:
         """Let go of what is bound."""
