@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_for_tests import FAMILIES, answers, batch, frozen, pack
+from tiny_for_tests import FAMILIES, WORDS, answers, batch, frozen, pack
 from trials_for_tests import make_trial
 
 from trials import backbones
@@ -20,6 +20,7 @@ from trials.modules.sites import site_kinds
 from trials.trial import Trial
 from workers.engines import choice
 from workers.engines.engine import Engine, Group
+from workers.modules.model import PackModel
 from workers.modules.modules import initial_theta
 from workers.pack.checkpoint import Checkpoint
 
@@ -68,10 +69,7 @@ def test_the_optimiser_holds_exactly_the_count(one: Trial) -> None:
 def test_a_module_starts_as_the_identity_bitwise(one: Trial) -> None:
     name = one.backbone.name
     rows = batch(name)
-    with pack(BACKBONES[name], []) as (model, modules):
-        modules.active = [0]  # one slice of the bare backbone
-        modules.bind = lambda: None  # type: ignore[method-assign]
-        bare = model(rows)
+    bare = PackModel(BACKBONES[name], None, label_words=WORDS if name == "tiny-bert" else None)(rows)
     with pack(BACKBONES[name], [one]) as (model, _):
         assert torch.equal(model(rows), bare)
 

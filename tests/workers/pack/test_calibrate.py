@@ -221,8 +221,7 @@ def test_what_took_too_long_once_is_not_tried_again(
 def test_what_is_kept_of_other_packs_goes_before_sizes_are_measured(
     folder: Path, tmp_path: Path, trial: Any, cheap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[bool] = []
-    worker = Worker(Store(tmp_path / "store", create=True))
+    kept, worker = list[bool](), Worker(Store(tmp_path / "store", create=True))
 
     def measured(*args: Any, **kwargs: Any) -> dict[int, Any]:
         kept.append(worker._kept.clear())
