@@ -6,12 +6,14 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from paths import ROOT
 from sweep import PARTS, line, parse
 from ways.arithmetic import Goal, as_many, longest_gap, median, ms_each, per_hour, shares, spread
 from ways.kept import Kept
+from ways.measurements import items
 from ways.ours import compared, some
 
 MEASURED = {
@@ -95,3 +97,12 @@ def test_the_few_trials_are_of_both_seeds_and_all_rates(tmp_path: Path) -> None:
     assert len({trial.learning_rate for trial in few}) == 2
     assert {trial.training.eval_every for trial in few} == {30}
     assert parse([]).trials_floor == 16
+
+
+def test_scores_of_the_few_are_of_the_same_trials_in_every_way() -> None:
+    def settings(*words: str) -> dict[str, object]:
+        return {name: its for name, its, _ in items(MagicMock(args=parse(list(words))))}
+
+    two, four = settings("--trials-slow", "2"), settings("--trials-slow", "4")
+    again = {name.partition("-")[0] for name in two if two[name] != four[name]}
+    assert again == {"authors", "tune", "cold", "warm", "auto"}
