@@ -44,6 +44,12 @@ class Engine(Protocol):
     def backward(self, total: Tensor, last: bool = True) -> None:
         """Add the gradients of the summed loss; ``last`` is False while more of the same step follows."""
 
+    def reduce(self, losses_K: Tensor) -> Tensor:
+        """Sum this step's losses, and the gradients of all groups, over the ranks, which had different rows.
+
+        Called once a step by every rank, after its last backward pass; alone it changes nothing.
+        """
+
     def clip(self, groups: Sequence[int], limit: float) -> Tensor:
         """Scale each group's gradients down to the norm ``limit``, and to zero where one of them isn't finite.
 
