@@ -61,16 +61,14 @@ class RankProcess:
         """Lines for its standard input."""
         self._orders.put(text)
 
-    def ended(self) -> str:
-        """See :class:`workers.gang.ranks.Ranks`."""
-        code = self._process.wait(END_S)
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
     def last_words(self) -> str:
         """See :class:`workers.gang.ranks.Ranks`."""
-        if self._process.poll() is not None:
-            self._threads[-1].join(1.0)  # it may not have read all yet
-        return "".join(list(self._words))
+        code = self._process.poll()
+        if code is None:
+            return "".join(list(self._words))
+        self._threads[-1].join(1.0)  # it may not have read all yet
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return "".join([*self._words, how])
 
     def kill(self) -> None:
         """End it, and what it has started."""
@@ -138,10 +136,6 @@ class LocalRanks:
                 found.append(self._heard.get_nowait())
         return found
 
-    def ended(self, rank: int) -> str:
-        """See the protocol."""
-        return self._processes[rank].ended()
-
     def last_words(self, rank: int) -> str:
         """See the protocol."""
         return self._processes[rank].last_words()
@@ -157,7 +151,7 @@ class LocalRanks:
         self._heard.put((rank, line))
 
 
-class LocalLauncher:
+class Local:
     """Starts ranks on this machine."""
 
     def start(self, ranks: int, device: str) -> LocalRanks:

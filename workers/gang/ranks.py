@@ -29,11 +29,8 @@ class Ranks(Protocol):
             wait_s: at most, for the first one.
         """
 
-    def ended(self, rank: int) -> str:
-        """How the process of a rank that is gone ended, in words: ``killed by SIGKILL``."""
-
     def last_words(self, rank: int) -> str:
-        """The last lines that a rank has written to its standard error."""
+        """The last lines that a rank has written to its standard error; of one that is gone a last one says how it ended."""
 
     def kill(self) -> None:
         """End all at once, whatever they do; when it returns nothing of them is left. More calls do nothing."""

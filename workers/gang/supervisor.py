@@ -179,8 +179,9 @@ class _Group:
 
     def _death(self, rank: int) -> Trouble:
         """A process that is gone."""
-        kind = say.COLLECTIVE if WATCHDOG in self.ranks.last_words(rank) else say.DIED
-        return Trouble(kind, "RankDied", f"its process ended, {self.ranks.ended(rank)}")
+        words = self.ranks.last_words(rank).strip()
+        kind = say.COLLECTIVE if WATCHDOG in words else say.DIED
+        return Trouble(kind, "RankDied", f"its process ended: {words.splitlines()[-1] if words else 'nobody knows why'}")
 
     def _broken(self) -> Exception:
         """What to raise after a first error; the other ranks get some seconds to say theirs."""
