@@ -92,7 +92,8 @@ class RankProcess:
     def _listen(self) -> None:
         with self._process.stdout as stdout:  # type: ignore[union-attr]
             for line in stdout:
-                self._hear(line)
+                if line.endswith("\n"):  # it may be killed while it says something
+                    self._hear(line)
         self._process.wait()
         self._hear(None)
 

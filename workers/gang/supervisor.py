@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from trials.errors import ApetError
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -60,11 +59,14 @@ class GangWorker:
         """As ``workers.worker.Worker.run``; whoever leaves it before its end ends the gang, and the next pack forms one.
 
         Raises:
-            ApetError: the set-up can't be a gang's, or asks for what isn't here.
+            ApetError: the set-up asks for what isn't here.
             InfrastructureError: a :class:`GangError`, or ranks that couldn't be started. Trials that haven't ended have
                 no row, and keep their checkpoints; this object may be used again.
         """
-        pack, limits, ended = replace(pack, setup=ganged(pack)), None, set[str]()
+        if pack.setup.device == "auto":
+            pack = replace(pack, setup=replace(pack.setup, device="cuda" if pack.setup.gpus else "cpu"))
+        limits: dict[str, Any] | None = None
+        ended: set[str] = set()
         try:
             while True:
                 try:
@@ -193,21 +195,3 @@ class _Group:
         silent = sorted(self._waiting - self._troubles.keys())
         return verdict(self._troubles, silent, self._places, self.ranks.last_words)
 
-
-def ganged(pack: Pack) -> Setup:
-    """A pack's set-up with its device said, where it can be a gang's.
-
-    Raises:
-        ApetError: it can't.
-    """
-    setup, rows = pack.setup, pack.members[0].trial.training.batch_size
-    if setup.gpus not in (0, setup.ranks):
-        raise ApetError(
-            f"pack {pack.pack_id}: {setup.ranks} ranks on {setup.gpus} GPUs; each rank has one GPU, or all have none"
-        )
-    if setup.ranks > rows:
-        raise ApetError(
-            f"pack {pack.pack_id}: {setup.ranks} ranks share batches of {rows} rows, so that some would have none; at "
-            f"most {rows} ranks, or a larger training.batch_size"
-        )
-    return replace(setup, device="cuda" if setup.gpus else "cpu") if setup.device == "auto" else setup
