@@ -68,8 +68,9 @@ def verdict(
     said = troubles[rank]
     if said.kind == COLLECTIVE and silent:
         return hangs(silent, places, words, f"the others waited for it in vain ({said.reason})")
-    if said.kind == INPUT:  # all have the same to say, unless it is this rank's machine
-        return ApetError(said.reason if 0 in troubles else f"rank {rank}: {said.reason}")
+    if said.kind == INPUT:  # all have the same to say, unless it is of this rank's machine
+        alike = [one for one, other in troubles.items() if other.kind == INPUT]
+        return ApetError(said.reason if 0 in alike else f"rank {rank}: {said.reason}")
     log = "\n".join(part for part in (said.log.strip(), words(rank).strip()) if part)
     error = GangError(rank, len(places), places[rank], said.error_class, said.reason, log)
     return Anew(said.limits, error) if said.kind == MEMORY else error
