@@ -23,19 +23,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trials.errors import ApetError
 from trials.sources.tensors import Sizes
 from workers.backbone.full import Fingerprint, joined, shard_fingerprint
 from workers.backbone.opened import Found, Opened, complete, put
 from workers.gang.deepspeed import connected
 from workers.gang.gang import Gang
+from workers.pack.together import together
 
-T = TypeVar("T")
 _RELEASES = "_PartitionedParameterCoordinator__params_to_release"  # DeepSpeed's method, by module and place in a pass
 
 
@@ -62,7 +61,8 @@ class Shards:
         sharding: who shares it.
 
     Raises:
-        ApetError: on every rank, where one of them can't read its part, or finds numbers there that aren't finite.
+        ApetError, OutOfMemoryError: on every rank, where one of them can't read its part, finds numbers there that
+            aren't finite, or has no room for it.
 
     Attributes:
         model: its parameters have no scalars while they are released; ``ds_shape`` is what they have then.
@@ -76,7 +76,7 @@ class Shards:
         init = deepspeed.zero.Init(config_dict_or_path=_config(torch.device(device), dtype, sharding.offload))
         for name, sizes in opened.tensors.shapes.items():
             put(self.model, name, _parameter(init, sizes, dtype))
-        agreed(self._gang, lambda: self._fill(opened))
+        together(self._gang, lambda: self._fill(opened))
         complete(self.model, opened.ref, device)
         self._parameters = list(self.model.parameters())
         block = _largest_block(self.model)
@@ -148,27 +148,11 @@ def sharded(
     """Open a model, and hold this rank's part of it.
 
     Raises:
-        ApetError: on every rank, where one of them can't; see :class:`Shards`.
+        ApetError, OutOfMemoryError: on every rank, where one of them can't; see :class:`Shards`.
     """
-    opened = agreed(sharding.gang, opening)
+    opened = together(sharding.gang, opening)
     shards = Shards(opened, device, dtype, sharding)
     return shards, Found(shards.model, opened.tokenizer)
-
-
-def agreed(gang: Gang, work: Callable[[], T]) -> T:
-    """What a work gives that may fail on one rank alone; called by all.
-
-    Raises:
-        ApetError: it failed on some rank; of several what the first one said.
-    """
-    failed: ApetError | None = None
-    try:
-        found = work()
-    except ApetError as error:
-        failed = error
-    if errors := [x for x in gang.gather(failed and str(failed)) if x is not None]:
-        raise failed or ApetError(errors[0])
-    return found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from workers.backbone.sharded import Shards
 from workers.engines.engine import Group
 from workers.engines.plain import PlainEngine
+from workers.gang.gang import ALONE, Gang
 
 
 class DeepSpeedEngine(PlainEngine):
@@ -21,8 +22,8 @@ class DeepSpeedEngine(PlainEngine):
 
     name = "deepspeed"
 
-    def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
-        super().__init__(model, groups)
+    def __init__(self, model: nn.Module, groups: Sequence[Group], gang: Gang = ALONE) -> None:
+        super().__init__(model, groups, gang)
         self._shards: Shards | None = getattr(model, "shards", None)
         self.zero_stage = 0 if self._shards is None else 3
         self.offload = self._shards is not None and self._shards.offload

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from workers.backbone.load import Backbone, stacks
+from workers.gang.gang import ALONE, Gang
 from workers.modules import soft_tokens
 from workers.modules.corrections import by_slice
 from workers.modules.generation import Limit, greedy
@@ -33,6 +34,7 @@ class PackModel(nn.Module):
         label_words: encoders with a verbalizer head: c token ids.
         mixed: the weights are float32 (``full``), and what they multiply is bf16.
         kept: where what lies below all modules stays from one scoring of the same rows to the next; None: nowhere.
+        gang: the ranks that hold a shard of the weights each, and all take part in each pass.
         recompute: whether the backward pass runs each block again, from the lowest one that a module touches, so that
             of a block only what enters it has to be kept.
     """
@@ -45,10 +47,11 @@ class PackModel(nn.Module):
         label_words: Sequence[int] | None = None,
         mixed: bool = False,
         kept: Kept | None = None,
+        gang: Gang = ALONE,
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.kept = kept
+        self.kept, self.gang = kept, gang
         self.shards = backbone.shards if modules is not None else None  # what trains all has its own way with them
         self._again = list(stacks(backbone).values()) if recompute else []
         self.mixed = mixed
@@ -120,7 +123,7 @@ class PackModel(nn.Module):
         fork = self._forked(k, rows if self.family == "t5" and self.lowest < DECODER else None)
         try:
             with self._precision():
-                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork)
+                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork, self.gang.any)
         finally:
             if self.modules_K:
                 self.modules_K.active = active

@@ -118,12 +118,11 @@ BAD: dict[str, tuple[Any, str]] = {
 def test_a_tensor_that_is_wrong_is_named_on_every_rank(bad: str, tmp_path: Path) -> None:
     edit, name = BAD[bad]
     place = str(folder_of(tmp_path / "model", edit))
-    first, second = on_ranks(2, refused, place)
-    assert first == second
-    assert name in first
     with pytest.raises(ApetError) as alone:
         loading.load(replace(backbones.get("tiny-t5"), name="mine"), place)
-    assert str(alone.value) == first, "what a process alone says of it"
+    assert name in str(alone.value)
+    for said in on_ranks(2, refused, place):
+        assert str(alone.value) in said, "what a process alone says, and on which rank"
 
 
 def gone(gang: Gang) -> list[int]:
