@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,24 @@ def saved(place: Path) -> list[Path]:
     return list((place / "store" / "checkpoints").rglob("*.safetensors"))
 
 
+@pytest.mark.parametrize("stage", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_ranks_write_the_rows_of_one_process(
-    folder: Path, place: Path, trial: Any, capsys: pytest.CaptureFixture[str]
+    stage: int, folder: Path, place: Path, trial: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials = [trial("tiny-t5", count=300), trial("tiny-t5", "lora")]
-    pack = written(pack_of(folder, *trials), place)
+    pack = pack_of(folder, *trials)
     one, two = (Store(place / name, create=True) for name in ("one", "two"))
-    assert main([str(pack), "--store", one.uri]) == 0
+    assert main([str(written(pack, place)), "--store", one.uri]) == 0
     alone = capsys.readouterr()
-    assert main([str(pack), "--store", two.uri, "--ranks", "2"]) == 0
+    pack = replace(pack, setup=replace(pack.setup, zero_stage=stage))
+    assert main([str(written(pack, place)), "--store", two.uri, "--ranks", "2"]) == 0
     ganged = capsys.readouterr()
     assert ganged.out == alone.out
     assert ganged.err == alone.err, "and nothing of libraries"
     for x in trials:
         assert scores(two, x) == pytest.approx(scores(one, x), abs=TOLERANCE)
-        assert [rows_of(store)[x.trial_id]["ranks"] for store in (one, two)] == [1, 2]
+        rows = [rows_of(store)[x.trial_id] for store in (one, two)]
+        assert [(row["ranks"], row["zero_stage"]) for row in rows] == [(1, None), (2, stage or None)]
 
 
 def test_wrong_input_is_said_once(
@@ -116,12 +120,14 @@ def test_a_second_signal_ends_ranks_that_hang_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 3])
 def test_a_rank_that_is_killed_ends_the_command_with_3_and_the_same_command_goes_on(
-    folder: Path, place: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+    stage: int, folder: Path, place: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = trial("tiny-bert", trial={"training": SHORT})
     undisturbed = Store(place / "undisturbed", create=True)
     pack = pack_of(folder, one)
+    pack = replace(pack, setup=replace(pack.setup, ranks=2, zero_stage=stage))
     assert main([str(written(pack, place)), "--store", undisturbed.uri, "--ranks", "2"]) == 0
     monkeypatch.setenv(faults.VARIABLE, "rank-kill:1:step 30 of 40")
     run = started(pack, place, 2)
