@@ -102,7 +102,7 @@ class _OfWeights:
         self._optimizer._partition_all_parameters()
 
     def _gather_small(self) -> None:
-        """What is small has to be there before the first pass: a trained head stands in no layer that would gather it."""
+        """What is small is there before a pass: a trained head stands in no layer that would gather it."""
         small = self._optimizer.persistent_parameters
         if small:
             small[0].all_gather(small)

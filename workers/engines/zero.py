@@ -1,20 +1,19 @@
 """All weights train, shared by ranks: ``full`` on DeepSpeed's ZeRO, stages 1 to 3.
 
-The weights are float32, so they are the master weights; where the backbone is bf16, what they multiply is (``PackModel``).
-Each rank has its own rows. The loss of the whole batch is the sum of the ranks' shares, and DeepSpeed takes the mean
-over ranks of what they give it, so a share is given as often as there are ranks. AdamW is our own, on each rank's shards.
+The weights are float32, so they are the master weights; where the backbone is bf16, what they multiply is
+(``PackModel``). Each rank has its own rows. The loss of the whole batch is the sum of the ranks' shares, and DeepSpeed
+takes the mean over ranks of what they give it, so a share is given as often as there are ranks. AdamW is our own, on
+each rank's shards.
 
-DeepSpeed 0.19 skips a step in silence where a gradient isn't finite. It sees none: a hook puts zeros there and notes it,
-and :meth:`ZeroEngine.clip` tells all ranks. Ranks wait for each other inside a pass, so a pass that raises can't be taken
-again: its gang is at its end.
+DeepSpeed 0.19 skips a step in silence where a gradient isn't finite. It sees none: a hook puts zeros there and notes
+it, and :meth:`ZeroEngine.clip` tells all ranks. Ranks wait for each other inside a pass, so a pass that raises can't be
+taken again: its gang is at its end.
 """
 
 from __future__ import annotations
 
 import gc
-import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -26,6 +25,7 @@ from workers.engines.adamw import AdamW
 from workers.engines.engine import Group
 from workers.engines.lent import lent
 from workers.engines.shards import Shards, shards_of
+from workers.gang.deepspeed import connected
 from workers.gang.gang import Gang
 
 BUCKET = 5 * 10**7  # scalars that go between ranks at once: 200 MB
@@ -62,7 +62,7 @@ class ZeroEngine:
             undo.enter_context(lent(model))
             for p in group.params:
                 undo.callback(p.register_hook(self._watch(p)).remove)  # type: ignore[no-untyped-call]  # torch's own
-            self._engine: Any = _initialized(model, self._adamw, stage, offload)
+            self._engine: Any = _initialized(model, self._adamw, self._device, stage, offload)
             self._shards: Shards = shards_of(self._engine.optimizer, stage, offload)
             self._undo = undo.pop_all()
 
@@ -162,11 +162,11 @@ class ZeroEngine:
         return zeros_where_not_finite
 
 
-def _initialized(model: nn.Module, adamw: AdamW, stage: int, offload: bool) -> Any:
+def _initialized(model: nn.Module, adamw: AdamW, device: torch.device, stage: int, offload: bool) -> Any:
     """DeepSpeed's engine over the process group that is there."""
     lists = [x for x in model.modules() if isinstance(x, nn.ParameterList)]
     assert all(p.numel() <= SMALL for x in lists for p in x), "a list has no pass before which it would be gathered"
-    memory = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    memory = {"device": "cpu", "pin_memory": device.type == "cuda"}
     shared = {
         "stage": stage,
         "reduce_bucket_size": BUCKET,
@@ -177,7 +177,7 @@ def _initialized(model: nn.Module, adamw: AdamW, stage: int, offload: bool) -> A
         **({"offload_optimizer": memory} if offload else {}),
         **({"offload_param": memory} if offload and stage == 3 else {}),
     }
-    engine, *_ = _deepspeed().initialize(
+    engine, *_ = connected(device).initialize(
         model=model,
         optimizer=adamw,
         dist_init_required=False,
@@ -192,17 +192,3 @@ def _initialized(model: nn.Module, adamw: AdamW, stage: int, offload: bool) -> A
         },
     )
     return engine
-
-
-def _deepspeed() -> Any:
-    """DeepSpeed, without the operator that it would compile for CPUs, on torch's process group."""
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    import deepspeed
-
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    if not on_gpu:
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
-    return deepspeed
