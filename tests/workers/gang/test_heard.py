@@ -48,7 +48,8 @@ class Script:
             self._next += self.told.pop(0)
 
     def events(self, wait_s: float) -> list[tuple[int, str | None]]:
-        now, self._next = self._next, []
+        """One at a time."""
+        now, self._next = self._next[:1], self._next[1:]
         return [(rank, None if message is None else say.write(message)) for rank, message in now]
 
     def last_words(self, rank: int) -> str:
@@ -74,9 +75,10 @@ def done() -> Heard:
     return [(0, say.Done()), (1, say.Done())]
 
 
-def test_what_is_told_behind_another_ranks_end_is_passed_on(worker: Callable[[Script], GangWorker]) -> None:
-    script = Script([(1, None), (0, told("x")), (0, CLOSED)], words="some\nkilled by SIGKILL\n")
+def test_what_comes_behind_a_first_error_is_heard_too(worker: Callable[[Script], GangWorker]) -> None:
+    script = Script([(0, told()), (0, CLOSED), (0, told("x")), (1, None)], words="some\nkilled by SIGKILL\n")
     found = worker(script).run(ganged_pack())
+    assert not next(found).ended
     assert next(found).ended[0].trial_id == "x"
     with pytest.raises(GangError, match=r"^rank 1 of 2, at its start: its process ended: killed by SIGKILL$"):
         next(found)
