@@ -59,9 +59,8 @@ def _held(found: Fit, gpus: int) -> str:
     held = f"{found.needed / GIB:.1f} GiB: {', '.join(words)}"
     if not found.lacking:
         return held
-    short = "of memory" if found.fits else "a card"
-    beside = f"; {setup.memory * setup.ranks / GIB:.0f} GiB of the machine's memory" if found.fits else ""
-    return f"**no**: {held}{beside} is more than {short} has"
+    short = f"{setup.memory * setup.ranks / GIB:.0f} GiB of the machine's memory" if found.fits else "that"
+    return f"**no**: {held}; {short} is more than there is"
 
 
 def sweeps_table(sweeps: Sequence[str] = SWEEPS) -> str:
