@@ -198,19 +198,19 @@ class _Ask:
         """Packs of ``n`` trials."""
         share = -(-self._first.training.batch_size // setup.ranks)
         held = self.needs(n, min(setup.micro_batch or share, share), setup.recompute)
-        words = {"asked": candidates.asked(self.wanted), "why": candidates.reason(setup, self.wanted)}
+        asked, why = candidates.asked(self.wanted), candidates.reason(setup, self.wanted)
         if not setup.gpus:
             needed = PROCESS_BYTES + held.in_process(setup.ranks, setup.zero_stage)
             setup = replace(setup, pack_size=n, memory=needed)
             most = max((one.memory for one in machines), default=0)
-            return Fit(setup, needed, most, at_once(setup, machines), **words)
+            return Fit(setup, needed, most, at_once(setup, machines), asked=asked, why=why)
         gang = setup.ranks, setup.zero_stage, setup.offload
         needed = held.on_card(*gang) + CONTEXT_BYTES + (NCCL_BYTES if setup.gpus > 1 else 0)
         setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang))
         able = min((m for m in machines if _on(setup, m)), key=lambda m: m.card_bytes, default=None)
         card, kind = (able.card_bytes, able.card) if able else (0, "")
         there = at_once(setup, machines) if able else 0
-        return Fit(setup, needed, card, there, card=kind, **words)
+        return Fit(setup, needed, card, there, asked=asked, why=why, card=kind)
 
     def _sized(self, setup: Setup, machines: Sequence[Machine]) -> Fit:
         """With packs as large as is best there."""
