@@ -7,8 +7,8 @@ arithmetic is that of torch's own loop over tensors, on a CPU to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from torch import Tensor
 from workers.engines.engine import Group
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+T = TypeVar("T")
+Piece = tuple[Tensor, Tensor, Tensor, Tensor, int, float]  # parameter, gradient, both moments, steps, rate
 AT_ONCE = 2**22  # scalars of one pass, 16 MiB of scratch memory: a whole backbone's would be as large as the backbone
 
 
@@ -37,18 +39,25 @@ class AdamW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every tensor that has a gradient."""
         assert closure is None, "gradients are there before a step"
-        for part in _parts([(p, group["lr"]) for group in self.param_groups for p in group["params"]]):
-            states = [self._state(p) for p, _ in part]
-            for state in states:
+        for part in passes(self._pieces(), lambda piece: piece[0].numel()):
+            params, gradients, means, squares, steps, rates = zip(*part, strict=True)
+            _move(params, gradients, means, squares, steps, rates)
+
+    def _pieces(self) -> Iterator[Piece]:
+        """Of every tensor that has a gradient all that its step needs, in pieces of at most :data:`AT_ONCE` scalars."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self._state(p)
                 state["step"] += 1
-            _move(
-                [p for p, _ in part],
-                [p.grad for p, _ in part if p.grad is not None],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [state["step"] for state in states],
-                [rate for _, rate in part],
-            )
+                tensors = p, p.grad, state["exp_avg"], state["exp_avg_sq"]
+                if p.numel() > AT_ONCE and all(x.is_contiguous() for x in tensors):  # a rank's shard of a backbone
+                    cut = zip(*(x.view(-1).split(AT_ONCE) for x in tensors), strict=True)
+                else:
+                    cut = iter([tensors])
+                for values, gradient, mean, square in cut:
+                    yield values, gradient, mean, square, state["step"], group["lr"]
 
     def _state(self, p: Tensor) -> dict[str, Any]:
         """The state of a tensor, zero before its first step."""
@@ -58,27 +67,25 @@ class AdamW(torch.optim.Optimizer):
         return state
 
 
-def _parts(pairs: Sequence[tuple[Tensor, float]]) -> Iterator[list[tuple[Tensor, float]]]:
-    """The tensors that have a gradient, of each pass."""
-    part: list[tuple[Tensor, float]] = []
-    scalars = 0
-    for p, rate in pairs:
-        if p.grad is None:
-            continue
-        if part and scalars + p.numel() > AT_ONCE:
+def passes(some: Iterable[T], scalars: Callable[[T], int]) -> Iterator[list[T]]:
+    """In their order, as many at a time as have :data:`AT_ONCE` scalars together; one that has more is alone."""
+    part: list[T] = []
+    held = 0
+    for x in some:
+        if part and held + scalars(x) > AT_ONCE:
             yield part
-            part, scalars = [], 0
-        part.append((p, rate))
-        scalars += p.numel()
+            part, held = [], 0
+        part.append(x)
+        held += scalars(x)
     if part:
         yield part
 
 
 def _move(
-    params: list[Tensor],
-    gradients: list[Tensor],
-    means: list[Tensor],
-    squares: list[Tensor],
+    params: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
     steps: Sequence[int],
     rates: Sequence[float],
 ) -> None:
