@@ -21,13 +21,12 @@ from orchestrator.planning.memory import Memory, memory, number_bytes
 from orchestrator.planning.sizes import MODEL, Known, pack_size
 from orchestrator.text import GIB, number, size
 from trials.backbones import loaded_parameters
-from trials.errors import ApetError
 from trials.setup import Setup, beyond
 from trials.store.calibration import Calibration
 from trials.trial import Trial
 
 if TYPE_CHECKING:
-    from trials.sweep.sweep import Resources
+    from trials.sweep.resources import Resources
 
 USABLE = 0.9  # of a card's or a machine's memory
 GANGS = (1, 2, 4, 8)
@@ -88,7 +87,7 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources,
     Raises:
         ApetError: wishes that exclude each other.
     """
-    _check(wanted)
+    wanted.check(trials[0].training.batch_size)
     on_cpu, on_cards = _Ask(trials, wanted, known, on_gpu=False), _Ask(trials, wanted, known, on_gpu=True)
     if wanted.gpus == 0 or not (any(one.gpus for one in machines) or _asks_for_cards(wanted)):
         found = _on_cpu(on_cpu, machines)
@@ -129,24 +128,8 @@ def described(one: Machine) -> str:
     return f"{count}{one.name or 'a machine'}, {number(one.cpus, 'CPU')}, {size(one.memory)} of memory, {cards}"
 
 
-def _check(wanted: Resources) -> None:
-    """Refuse wishes that exclude each other.
-
-    Raises:
-        ApetError: naming both.
-    """
-    if wanted.offload is True and wanted.zero_stage in (0, 1):
-        raise ApetError(
-            f"resources.offload is true and resources.zero_stage {wanted.zero_stage}, which leaves all that is large "
-            "on the card; give stage 2 (moments and gradients), 3 (weights too) or auto"
-        )
-    for name, value in (("zero_stage", wanted.zero_stage), ("offload", wanted.offload)):
-        if wanted.gpus == 0 and value not in ("auto", 0, False):
-            raise ApetError(f"resources.gpus is 0 and resources.{name} {value}, which is for GPUs; give one of them")
-
-
 def _asks_for_cards(wanted: Resources) -> bool:
-    return wanted.gpus not in ("auto", 0) or wanted.zero_stage not in ("auto", 0) or wanted.offload is True
+    return wanted.gpus not in ("auto", 0) or wanted.offload is True
 
 
 @dataclass(frozen=True)
@@ -206,12 +189,14 @@ def _on_cpu(ask: _Ask, machines: Sequence[Machine]) -> Fit:
     """One thread a worker: the numbers are then the same on every machine, however many cores it has."""
     most = max((one.memory for one in machines), default=0)
     why = "resources.gpus is 0" if ask.wanted.gpus == 0 else "no GPU"
+    ranks = 1 if ask.wanted.ranks == "auto" else ask.wanted.ranks
+    stage = ask.wanted.zero_stage if ask.wanted.zero_stage == 3 else 0
     for given in ask.rows:
 
         def tried(size: int, rows: int | None = given) -> Fit:
             needed = PROCESS_BYTES + ask.needs(size, rows).on_cpu
             reason = f"{why}; {_rows_words(rows)}"
-            setup = Setup("cpu", pack_size=size, micro_batch=rows, threads=1, memory=needed, reason=reason)
+            setup = Setup("cpu", 0, ranks, stage, pack_size=size, micro_batch=rows, threads=1, memory=needed, reason=reason)
             return Fit(setup, needed, most, at_once(setup, machines))
 
         found = ask.sized(tried)
@@ -253,6 +238,7 @@ def _gangs(machines: Sequence[Machine], wanted: Resources) -> Iterator[tuple[int
     """GPUs, ZeRO stage, offload, the cheapest first."""
     most = max((one.gpus for one in machines), default=0)
     gangs = [n for n in GANGS if n <= max(most, 1)] if wanted.gpus == "auto" else [max(1, wanted.gpus)]
+    gangs = gangs if wanted.ranks == "auto" else [wanted.ranks]
     for offload in (False, True) if wanted.offload == "auto" else (wanted.offload,):
         for gpus in gangs:
             if wanted.zero_stage != "auto":

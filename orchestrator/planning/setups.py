@@ -22,7 +22,7 @@ from trials.trial import Method, Trial
 
 if TYPE_CHECKING:
     from trials.store.calibration import Calibrations
-    from trials.sweep.sweep import Resources
+    from trials.sweep.resources import Resources
 
 
 class Setups:

@@ -23,7 +23,8 @@ from trials.backbones import get, loaded_parameters
 from trials.errors import ApetError
 from trials.modules.methods import apet, named
 from trials.setup import Setup
-from trials.sweep.sweep import Resources, Sweep
+from trials.sweep.resources import Resources
+from trials.sweep.sweep import Sweep
 from trials.trial import Method, Source, TaskRef, Training, Trial
 
 GIB = 2**30

@@ -27,7 +27,8 @@ from trials.modules.methods import named
 from trials.setup import Setup
 from trials.store.calibration import Calibration, Calibrations, Conditions
 from trials.store.store import Store
-from trials.sweep.sweep import Resources, Sweep
+from trials.sweep.resources import Resources
+from trials.sweep.sweep import Sweep
 from trials.trial import Method, Source, TaskRef, Training, Trial
 
 GIB = 2**30

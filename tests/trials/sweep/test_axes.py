@@ -13,7 +13,8 @@ from trials.modules import counts, methods
 from trials.modules.methods import METHODS, MIXTURE
 from trials.sweep.axes import geometric
 from trials.sweep.schema import METHOD_MODELS
-from trials.sweep.sweep import Resources, Sweep
+from trials.sweep.resources import Resources
+from trials.sweep.sweep import Sweep
 
 
 @pytest.fixture(autouse=True)
