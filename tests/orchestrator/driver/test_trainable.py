@@ -147,6 +147,29 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     assert asked["alone"] == [one] * 6, "three workers that start, and three packs"
 
 
+def test_gangs_share_a_machine_with_packs_of_one_rank() -> None:
+    gang, one = Setup("cpu", ranks=2, zero_stage=3, threads=1, memory=2**30), Setup("cpu", threads=1)
+    todos = [*(todo(i) for i in range(3)), *(todo(9, "tiny-t5", learning_rate=rate) for rate in (0.1, 0.2))]
+    stock = Stock(todos, lambda trial: one if trial.train_seed == 9 else gang)
+    dispatch = Dispatch(stock, "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
+    searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), Room((Machine(3, 2**36),)))
+
+    def suggested() -> dict[str, float]:
+        """CPUs that are asked for until nothing more fits."""
+        found = dict[str, float]()
+        while isinstance(config := searcher.suggest(name := f"{len(found)}-{dispatch.counts.done}"), dict):
+            found[name] = PackTrainable.default_resource_request(config).required_resources["CPU"]
+            if len(found) == 2 and not config[PACK]:
+                break
+        return found
+
+    for _ in range(2):  # workers that start, and then their packs
+        found = suggested()
+        assert sorted(found.values()) == [1, 2], "both, and no other beside them, on three CPUs"
+        for name in found:
+            searcher.on_trial_complete(name, {})
+
+
 def test_the_worker_whose_pack_ended_goes_on_with_its_backbone() -> None:
     """Tune gives the next suggestion to the worker that has been idle longest."""
     todos = [todo(i, name) for name in ("tiny-bert", "tiny-t5", "tiny-bloom") for i in range(4)]
