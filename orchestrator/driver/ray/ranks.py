@@ -21,7 +21,7 @@ from workers.gang.local import Local
 
 HEAR_S = 10.0  # an actor that has heard nothing for so long is asked again
 ANSWER_S = 5.0  # for what an actor knows at once; one that doesn't say it is as good as gone
-KILL_S = 15.0  # for a process to end
+KILL_S = 10.0  # for a process to end
 HEARING = "hearing"
 
 

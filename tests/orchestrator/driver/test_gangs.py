@@ -1,4 +1,4 @@
-"""Sweeps on gangs: warm from pack to pack, the scores of one rank, and whatever befalls a rank, nothing is left."""
+"""Gangs on Ray, with a worker that has no model: whatever befalls a rank, the pack goes on and nothing is left."""
 
 from __future__ import annotations
 
@@ -10,164 +10,139 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers import Driver, apet_run, end_all, write_reviews
+from drivers import Driver, end_all
+from fake_worker import todo
+from ganged_worker import REST
 
 from trials.store.store import Store
+from workers import faults
+from workers.gang.supervisor import TIMEOUT
 
 pytest.importorskip("torch")
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 if not Path("/proc").is_dir():
     pytest.skip("looks for processes in /proc", allow_module_level=True)
 
-SWEEP = """\
-name: gangs
-backbones: [{backbones}]
-tasks: [{{name: rotten_tomatoes, data_dir: data}}]
-methods: [bitfit, {{method: lora, rank: 2}}, {{method: apet, counts: [30]}}]
-learning_rates: [1.0e-2]
-training: {{steps: {steps}, batch_size: 8, eval_every: {every}}}
-resources: {{gpus: 0, ranks: {ranks}, zero_stage: {stage}, pack_size: 2, checkpoint_s: 0.5, retries: {retries}}}
-"""
-LONG = {"backbones": "tiny-bert", "steps": 400, "every": 100}
-FAMILIES = {"backbones": "tiny-bert, tiny-bloom, tiny-t5", "steps": 8, "every": 4}
-GANG = {"ranks": 2, "stage": 3, "retries": 2}
-SAME = ("state", "best_step", "steps_done", "count_actual", "tokens")
+STEPS = 60
 RANK = "workers.gang.rank"  # in the command of its process
 GONE_S = 30.0
-TIMEOUT_S = 10  # of a collective call, where a test makes a rank hang
+WAITS_S = 8.0  # in a collective call
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    write_reviews(tmp_path / "data")
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv(TIMEOUT, str(WAITS_S))
+    monkeypatch.setenv(REST, "0.2")
     yield tmp_path
     end_all()
 
 
-def write(folder: Path, **keys: Any) -> str:
-    """A sweep file, by name."""
-    name = f"{keys['ranks']}-{keys['stage']}.yaml"
-    (folder / name).write_text(SWEEP.format(**keys))
-    return name
+def gang_run(folder: Path, trials: int = 1, retries: int = 2, steps: int = STEPS) -> Driver:
+    """A run of packs of one trial each on a gang of two."""
+    code = f"""if True:
+        from fake_worker import todo
+        from ganged_worker import WORKER
+        from orchestrator.driver.run import execute
+        from trials.store.store import Store
+        from trials.sweep.resources import Resources
+        todos = [todo(i, steps={steps}) for i in range({trials})]
+        wanted = Resources(gpus=0, ranks=2, zero_stage=3, pack_size=1, retries={retries})
+        print(execute(todos, Store("store", create=True), wanted, worker=WORKER))"""
+    return Driver("-c", code, folder=folder)
 
 
-def rows(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Visible rows by backbone and method."""
-    return {(row["backbone"], row["method"]): row for row in Store(folder / "store").trials().to_pylist()}
-
-
-def run(folder: Path, sweep: str, store: str) -> dict[tuple[str, str], dict[str, Any]]:
-    driver = apet_run(folder, store, sweep=sweep)
-    assert driver.process.wait(timeout=600) == 0, driver.said()
+def ended(driver: Driver, folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run that comes to its end, and leaves nothing."""
+    assert driver.process.wait(timeout=300) == 0, driver.said()
     driver.gone_after()
-    return {(row["backbone"], row["method"]): row for row in Store(folder / store).trials().to_pylist()}
-
-
-def same(found: dict[Any, dict[str, Any]], wanted: dict[Any, dict[str, Any]], exactly: bool) -> None:
-    """Whether rows say the same, to rounding where the gradients were summed otherwise."""
-    assert found.keys() == wanted.keys()
-    for key, row in found.items():
-        assert [row[name] for name in SAME] == [wanted[key][name] for name in SAME], key
-        for name in ("validation_score", "test_score", "train_loss"):
-            assert row[name] == (wanted[key][name] if exactly else pytest.approx(wanted[key][name], rel=1e-4)), key
-
-
-def test_a_sweep_on_one_warm_gang_has_the_scores_of_one_rank(folder: Path) -> None:
-    alone = run(folder, write(folder, **FAMILIES, ranks=1, stage=0, retries=2), "alone")
-    found = run(folder, write(folder, **FAMILIES, **GANG), "gang")
-    same(found, alone, exactly=False)
-    assert len(found) == 9
-    assert {(row["ranks"], row["zero_stage"], row["devices"]) for row in found.values()} == {(2, 3, 1)}
-    assert {row["attempt"] for row in found.values()} == {0}
-    packs = {row["pack_id"] for row in found.values()}
-    loads = {row["pack_id"] for row in found.values() if row["load_s"] > 0}
-    assert len(packs) == 6, "two packs a backbone"
-    assert len(loads) == 3, "each backbone is loaded once"
+    found: list[dict[str, Any]] = Store(folder / "store").attempts().to_pylist()
+    return sorted(found, key=lambda row: (row["train_seed"], row["attempt"]))
 
 
 def ranks(driver: Driver) -> list[int]:
-    """The rank processes of a run."""
-    return [pid for pid, command in driver.alive().items() if RANK in command]
+    return sorted(pid for pid, command in driver.alive().items() if RANK in command)
+
+
+def in_the_middle(driver: Driver, folder: Path) -> set[int]:
+    """Waits until the first pack has a checkpoint; the ranks that train it."""
+    store, first = Store(folder / "store", create=True), todo(0, steps=STEPS).trial.trial_id
+    driver.wait_until(lambda: int(store.load_checkpoint(first) or b"0") >= 4)
+    found = ranks(driver)
+    assert len(found) == 2
+    return set(found)
 
 
 def parent(pid: int) -> int:
     return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
 
 
-def kill_rank(driver: Driver, folder: Path) -> None:
-    os.kill(ranks(driver)[0], signal.SIGKILL)
+def kill_rank(pids: set[int], folder: Path) -> None:
+    os.kill(max(pids), signal.SIGKILL)
 
 
-def kill_actor(driver: Driver, folder: Path) -> None:
-    os.kill(parent(ranks(driver)[0]), signal.SIGKILL)
+def kill_actor(pids: set[int], folder: Path) -> None:
+    os.kill(parent(max(pids)), signal.SIGKILL)
 
 
-def kill_worker(driver: Driver, folder: Path) -> None:
-    running = Store(folder / "store").running()
-    os.kill(int(next(iter(running.values()))["worker_id"].rpartition("-")[2]), signal.SIGKILL)
+def stop_actor(pids: set[int], folder: Path) -> None:
+    """It relays nothing, and its rank waits for orders."""
+    os.kill(parent(max(pids)), signal.SIGSTOP)
+    os.kill(max(pids), signal.SIGSTOP)
 
 
-def hang(driver: Driver, folder: Path) -> None:
-    os.kill(ranks(driver)[0], signal.SIGSTOP)
+def kill_worker(pids: set[int], folder: Path) -> None:
+    (running,) = Store(folder / "store").running().values()
+    os.kill(int(running["worker_id"].rpartition("-")[2]), signal.SIGKILL)
 
 
-def saved(folder: Path) -> int:
-    return len(list((folder / "store" / "checkpoints").rglob("*.safetensors")))
+@pytest.mark.parametrize("befall", [kill_rank, kill_actor, stop_actor, kill_worker])
+def test_a_pack_in_the_middle_goes_on_in_another_gang(befall: Callable[[set[int], Path], None], folder: Path) -> None:
+    driver = gang_run(folder)
+    before, start = in_the_middle(driver, folder), time.monotonic()
+    befall(before, folder)
+    driver.wait_until(lambda: not before & driver.alive().keys(), seconds=WAITS_S + GONE_S)
+    print(f"{befall.__name__}: no rank was left after {time.monotonic() - start:.1f} s")
+    (row,) = ended(driver, folder)
+    assert (row["state"], row["attempt"], row["ranks"]) == ("completed", 1, 2)
+    assert row["steps_done"] < STEPS - 2, "it went on from its checkpoint"
 
 
-def in_the_middle(folder: Path, sweep: str) -> Driver:
-    """A run whose first pack has its checkpoints."""
-    driver = apet_run(folder, "store", sweep=sweep)
-    driver.wait_until(lambda: saved(folder) >= 2 and len(ranks(driver)) == 2, seconds=300)
-    return driver
+def test_a_gang_stays_from_pack_to_pack(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REST, "0.01")
+    found = ended(gang_run(folder, trials=5, steps=4), folder)
+    assert {(row["state"], row["attempt"], row["ranks"]) for row in found} == {("completed", 0, 2)}
+    assert len({row["host"] for row in found}) == 1, "one process is the first rank of all packs"
 
 
-@pytest.mark.parametrize("befall", [kill_rank, kill_actor, kill_worker])
-def test_what_dies_in_the_middle_of_a_pack_comes_back_from_its_checkpoint(
-    befall: Callable[[Driver, Path], None], folder: Path
+@pytest.mark.parametrize(
+    ("fault", "error_class", "says"),
+    [
+        ("hang", "RankHangs", "it hangs: the others waited for it in vain"),
+        ("throw", "InjectedFault", "InjectedFault: APET_FAULT asks rank 1"),
+    ],
+)
+def test_a_rank_that_fails_whatever_it_gets_is_named(
+    fault: str, error_class: str, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = write(folder, **LONG, **GANG)
-    driver = in_the_middle(folder, sweep)
-    before, start = set(ranks(driver)), time.monotonic()
-    befall(driver, folder)
-    driver.wait_until(lambda: not before & set(driver.alive()), seconds=GONE_S)
-    print(f"{befall.__name__}: its ranks were gone after {time.monotonic() - start:.1f} s")
-    assert driver.process.wait(timeout=600) == 0, driver.said()
-    driver.gone_after()
-    found = rows(folder)
-    assert sorted(row["attempt"] for row in found.values()) == [0, 1, 1], "the pack's two trials came back"
-    same(found, run(folder, sweep, "undisturbed"), exactly=True)
-
-
-def test_a_hung_rank_is_named_and_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("APET_GANG_TIMEOUT_S", str(TIMEOUT_S))
-    driver = in_the_middle(folder, write(folder, **{**LONG, **GANG, "retries": 0}))
-    before, start = set(ranks(driver)), time.monotonic()
-    hang(driver, folder)
-    driver.wait_until(lambda: not before & set(driver.alive()), seconds=TIMEOUT_S + GONE_S)
-    print(f"a hung rank's gang was gone after {time.monotonic() - start:.1f} s, {TIMEOUT_S} s of them its time-out")
-    assert driver.process.wait(timeout=600) == 1, driver.said()
-    driver.gone_after()
-    failed = [row for row in rows(folder).values() if row["state"] == "failed"]
-    assert len(failed) == 2
-    for row in failed:
-        assert row["failure_class"] == "infrastructure"
-        assert "rank " in row["error_message"]
-        assert "step " in row["error_message"]
+    monkeypatch.setenv(faults.VARIABLE, f"rank-{fault}:1:step 5")
+    first, again = ended(gang_run(folder, trials=2, retries=0), folder)
+    for row in (first, again):
+        assert (row["state"], row["error_class"], row["failure_class"]) == ("failed", error_class, "infrastructure")
+        assert row["error_message"].startswith(f"{error_class}: rank 1 of 2, at step 5: {says}")
+        assert "rank 1 writes to stderr" in Store(folder / "store").load_log(row["log_uri"])
 
 
 def test_a_gang_ends_at_its_next_batch_and_the_next_run_goes_on(folder: Path) -> None:
-    sweep = write(folder, **LONG, **GANG)
-    driver = in_the_middle(folder, sweep)
+    driver = gang_run(folder)
+    in_the_middle(driver, folder)
     os.killpg(driver.process.pid, signal.SIGINT)
-    asked = time.time_ns()
-    assert driver.process.wait(timeout=60) == 130, driver.said()
+    start = time.monotonic()
+    assert driver.process.wait(timeout=60) == 0, driver.said()
     driver.gone_after()
+    print(f"stopped and gone after {time.monotonic() - start:.1f} s")
     assert "stopped: 0 completed, 0 diverged, 0 failed" in driver.said()
     assert "Traceback" not in driver.said()
-    files = list((folder / "store" / "checkpoints").rglob("*.safetensors"))
-    assert len(files) == 2
-    assert all(file.stat().st_mtime_ns > asked for file in files), "checkpoints of its last batch"
-    found = run(folder, sweep, "store")
-    assert {row["attempt"] for row in found.values()} == {0}
-    same(found, run(folder, sweep, "undisturbed"), exactly=True)
+    assert Store(folder / "store").running() == {}
+    (row,) = ended(gang_run(folder), folder)
+    assert (row["state"], row["attempt"]) == ("completed", 0)
+    assert row["steps_done"] < STEPS - 2
