@@ -77,12 +77,13 @@ class GangedWorker:
         assert ones.tolist() == [self.gang.ranks] * 3
 
     def _short(self, pack: Pack, limits: dict[str, Any] | None, step: int) -> Iterator[Progress]:
-        """The first trial ends, then memory runs out on the last rank, twice, while the others wait for it."""
+        """The first trial ends, then memory runs out on the last rank while the others wait for it."""
         left, rows = list(pack.members), (limits or {"rows": 8})["rows"]
         if limits is None:
             yield self._progress(pack, step, [self._ended(pack, left.pop(0), datetime.now(UTC), step)])
         self._save(left, step - 1)
-        if rows > 2 and self.gang.rank == self.gang.ranks - 1:
+        self.gang.most(0)
+        if rows > 4 and self.gang.rank == self.gang.ranks - 1:
             raise ShortOfMemory({"rows": rows // 2})
         self._together()
 

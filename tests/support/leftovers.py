@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def _held(path: Path) -> bool:
         try:
             if str(path) in (process / "maps").read_text():
                 return True
-            if any(str(path) == os.readlink(fd) for fd in (process / "fd").iterdir()):
+            if any(path == fd.readlink() for fd in (process / "fd").iterdir()):
                 return True
         except OSError:
             continue

@@ -61,6 +61,7 @@ class Backbone:
         weights_digest: :func:`digest` of the model as loaded.
         weights_source: the location that was read.
         load_s: seconds that loading took.
+        sharded: whether each rank of a gang holds a part of the weights, so that all take part in each pass.
     """
 
     ref: BackboneRef
@@ -70,6 +71,7 @@ class Backbone:
     weights_digest: str
     weights_source: str
     load_s: float
+    sharded: bool = False
 
     @property
     def device(self) -> torch.device:

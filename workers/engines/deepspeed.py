@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from workers.engines.engine import Group
 from workers.engines.whole import WholeTensors
+from workers.gang.gang import ALONE, Gang
 
 
 def _one_process_group() -> None:
@@ -45,12 +46,11 @@ class DeepSpeedEngine(WholeTensors):
     """See :class:`workers.engines.engine.Engine`."""
 
     name = "deepspeed"
-    ranks = 1
     zero_stage: int | None = 0
     offload: bool | None = False
 
-    def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
-        super().__init__(groups)
+    def __init__(self, model: nn.Module, groups: Sequence[Group], gang: Gang = ALONE) -> None:
+        super().__init__(groups, gang)
         self._bad: dict[nn.Parameter, Tensor] = {}  # of what is reached: in some pass its gradient wasn't finite
         pairs = [(p, self._watch(p)) for g in groups for p in g.params]
         self._hooks = [p.register_hook(hook) for p, hook in pairs]  # type: ignore[no-untyped-call]  # torch's own

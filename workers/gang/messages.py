@@ -134,8 +134,7 @@ class Trouble:
 
 Message = Start | Join | Run | Stop | Ready | Port | Joined | At | Said | Told | Done | Trouble
 KINDS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind
-    for kind in (Start, Join, Run, Stop, Ready, Port, Joined, At, Said, Told, Done, Trouble)
+    kind.__name__.lower(): kind for kind in (Start, Join, Run, Stop, Ready, Port, Joined, At, Said, Told, Done, Trouble)
 }
 
 

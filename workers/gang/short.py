@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from trials.failures import InfrastructureError
 
-class ShortOfMemory(Exception):
-    """The gang has to begin anew with less: no fault of the trials, and it costs none of their attempts.
+
+class ShortOfMemory(InfrastructureError):
+    """The gang has to begin anew with less, from checkpoints: no fault of the trials, and no failed attempt at them.
 
     Args:
-        limits: plain JSON values, what the worker's ``run`` is to be called with next; smaller than those before.
+        limits: plain JSON values, what the worker's ``run`` is to be called with next, for the trials that are left;
+            smaller than those before.
+        reason: what ran out.
     """
 
-    def __init__(self, limits: dict[str, Any]) -> None:
-        super().__init__(f"out of memory; to be tried with {limits}")
-        self.limits = limits
+    def __init__(self, limits: Mapping[str, Any], reason: str = "out of memory") -> None:
+        super().__init__(f"{reason}; to be tried with {limits}")
+        self.limits = dict(limits)

@@ -19,7 +19,7 @@ from trials.store.store import Store
 from workers.gang import messages as say
 from workers.gang.messages import Message, Trouble
 from workers.gang.ranks import Launcher, Ranks
-from workers.gang.verdict import Anew, GangError, best, hangs, verdict
+from workers.gang.verdict import Anew, GangError, hangs, verdict
 from workers.pack.progress import Progress
 
 __all__ = ["GangError", "GangWorker", "Launcher", "Ranks"]
@@ -111,6 +111,7 @@ class _Group:
         self._places = ["its start"] * count
         self._waiting = set(range(count))  # for these to answer
         self._troubles: dict[int, Trouble] = {}
+        self._since = 0.0  # the first of them
 
     def lives(self) -> bool:
         """Whether no rank has ended since it was last heard."""
@@ -149,8 +150,8 @@ class _Group:
                     yield Progress.from_json(message.progress)
                 elif isinstance(message, say.Done):
                     self._waiting.discard(rank)
-            if self._troubles:
-                raise self._broken()
+            if self._over():
+                raise verdict(self._troubles, self._silent(), self._places, self.ranks.last_words)
 
     def _all(self, kind: type[Message], wait_s: float, ranks: set[int] | None = None) -> Any:
         """Wait until these ranks, None: all, have said this; the last one's message."""
@@ -160,10 +161,10 @@ class _Group:
                 if isinstance(message, kind):
                     self._waiting.discard(rank)
                     last = message
-            if self._troubles:
-                raise self._broken()
+            if self._over():
+                raise verdict(self._troubles, self._silent(), self._places, self.ranks.last_words)
             if self._waiting and time.monotonic() > end:
-                raise hangs(sorted(self._waiting), self._places, self.ranks.last_words, f"no word of it in {wait_s:g} s")
+                raise hangs(self._silent(), self._places, self.ranks.last_words, f"no word of it in {wait_s:g} s")
         return last
 
     def _heard(self, wait_s: float) -> Iterator[tuple[int, Message]]:
@@ -175,23 +176,23 @@ class _Group:
             elif isinstance(message, say.Said):
                 _log.warning("%s", message.text)
             elif isinstance(message, Trouble):
+                self._since = self._since if self._troubles else time.monotonic()
                 self._troubles.setdefault(rank, message)  # it ends after it has said why
             else:
                 yield rank, message
 
     def _death(self, rank: int) -> Trouble:
         """A process that is gone."""
-        words = self.ranks.last_words(rank).strip()
-        kind = say.COLLECTIVE if WATCHDOG in words else say.DIED
-        return Trouble(kind, "RankDied", f"its process ended: {words.splitlines()[-1] if words else 'nobody knows why'}")
+        last = self.ranks.last_words(rank).strip().splitlines() or ["nobody knows why"]
+        kind = say.COLLECTIVE if any(WATCHDOG in line for line in last) else say.DIED
+        return Trouble(kind, "RankDied", f"its process ended: {last[-1]}")
 
-    def _broken(self) -> Exception:
-        """What to raise after a first error; the other ranks get some seconds to say theirs."""
-        end = time.monotonic() + BETTER_S
-        while len(self._troubles) < self._count and time.monotonic() < end:
-            if self._troubles[best(self._troubles)].kind == say.MEMORY:
-                break
-            list(self._heard(LOOK_S))
-        silent = sorted(self._waiting - self._troubles.keys())
-        return verdict(self._troubles, silent, self._places, self.ranks.last_words)
+    def _over(self) -> bool:
+        """Whether a rank can't go on, and the others have said the same or have had their time to."""
+        if not self._troubles:
+            return False
+        return len(self._troubles) == self._count or time.monotonic() - self._since > BETTER_S
 
+    def _silent(self) -> list[int]:
+        """Ranks that are waited for and have said nothing."""
+        return sorted(self._waiting - self._troubles.keys())

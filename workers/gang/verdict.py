@@ -45,11 +45,6 @@ class Anew(Exception):
         self.limits, self.error = limits, error
 
 
-def best(troubles: Mapping[int, Trouble]) -> int:
-    """The rank whose trouble explains the others'; of several the first to say so."""
-    return min(troubles, key=lambda rank: BEST.index(troubles[rank].kind))
-
-
 def verdict(
     troubles: Mapping[int, Trouble], silent: Sequence[int], places: Sequence[str], words: Callable[[int], str]
 ) -> Exception:
@@ -64,7 +59,7 @@ def verdict(
     Returns:
         an ApetError, a GangError or Anew.
     """
-    rank = best(troubles)
+    rank = min(troubles, key=lambda one: BEST.index(troubles[one].kind))  # of one kind the first to say so
     said = troubles[rank]
     if said.kind == COLLECTIVE and silent:
         return hangs(silent, places, words, f"the others waited for it in vain ({said.reason})")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from workers.backbone.load import Backbone
+from workers.gang.gang import ALONE, Gang
 from workers.modules import soft_tokens
 from workers.modules.corrections import by_slice
 from workers.modules.generation import Limit, greedy
@@ -32,6 +33,7 @@ class PackModel(nn.Module):
         label_words: encoders with a verbalizer head: c token ids.
         mixed: the weights are float32 (``full``), and what they multiply is bf16.
         kept: where what lies below all modules stays from one scoring of the same rows to the next; None: nowhere.
+        gang: the ranks that hold a shard of the weights each, and all take part in each pass.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class PackModel(nn.Module):
         label_words: Sequence[int] | None = None,
         mixed: bool = False,
         kept: Kept | None = None,
+        gang: Gang = ALONE,
     ) -> None:
         super().__init__()
         self.kept = kept
+        self.gang = gang
         self.mixed = mixed
         self.backbone = backbone.model
         self.family = backbone.ref.family
@@ -111,7 +115,7 @@ class PackModel(nn.Module):
         fork = self._forked(k, rows if self.family == "t5" and self.lowest < DECODER else None)
         try:
             with self._precision():
-                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork)
+                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork, self.gang.any)
         finally:
             if self.modules_K:
                 self.modules_K.active = active

@@ -67,9 +67,7 @@ def test_stop_ends_a_pack_with_a_checkpoint_and_signals_to_ranks_mean_nothing(
     assert [p.step for p in worker.run(ganged_pack("next"))][-1] == STEPS, "the next pack isn't stopped"
 
 
-def test_what_is_refused_is_said_once_and_the_gang_that_is_left_alone_ends(
-    gang: Make, leftovers: Leftovers
-) -> None:
+def test_what_is_refused_is_said_once_and_the_gang_that_is_left_alone_ends(gang: Make, leftovers: Leftovers) -> None:
     worker = gang()
     with pytest.raises(ApetError) as refused:
         list(worker.run(ganged_pack(sweep="refused")))
@@ -109,7 +107,7 @@ def test_two_gangs_beside_each_other(gang: Make, store: Store) -> None:
 
 
 def test_memory_that_runs_out_while_others_wait_makes_the_gang_begin_anew_with_less(gang: Make, store: Store) -> None:
-    """Twice; what has ended by then isn't run again, and nothing is said to have failed."""
+    """What has ended by then isn't run again, and nothing is said to have failed."""
     pack = ganged_pack(trials=2, sweep="short")
     ended = [ended.trial_id for progress in gang().run(pack) for ended in progress.ended]
     assert ended == [m.trial.trial_id for m in pack.members]
