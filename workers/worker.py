@@ -23,7 +23,7 @@ from trials.sources import locations
 from trials.store.store import Store
 from workers import allocator
 from workers.backbone import load as backbones
-from workers.backbone.full import Fingerprint, fingerprint
+from workers.backbone.full import Fingerprint
 from workers.backbone.load import Backbone
 from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
@@ -163,7 +163,7 @@ class Worker:
         """
         self.gang.at("comparing weights and rows with the trials' ids")
         together(self.gang, lambda: verify(pack))
-        changed = self._warm is not None and fingerprint(self._warm.backbone.model) != self._warm.bits
+        changed = self._warm is not None and self._warm.backbone.fingerprint() != self._warm.bits
         if self.gang.any(changed):
             self.forget()  # never train on a backbone that isn't the one named
         self.gang.at("loading the backbone")
@@ -207,7 +207,7 @@ class Worker:
             start = perf_counter()
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             loaded = backbones.load(ref, pack.sources.weights, self.device, dtype)
-            self._warm, self._load_s = Warm(key, loaded, fingerprint(loaded.model)), perf_counter() - start
+            self._warm, self._load_s = Warm(key, loaded, loaded.fingerprint()), perf_counter() - start
         return self._warm.backbone.named(ref, pack.sources.weights)
 
     def limits(self, pack: Pack, found: Mapping[str, Any] | None = None) -> Limits:
