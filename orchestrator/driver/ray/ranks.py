@@ -95,7 +95,7 @@ class RayRanks:
 
     def kill(self) -> None:
         """See the protocol. First the processes, so that their memory is free when Ray gives their places to others."""
-        killed = [actor.kill.remote() for actor in self._actors]
+        killed = [actor.kill.remote() for rank, actor in enumerate(self._actors) if rank not in self._gone]
         if killed:
             ray.wait(killed, num_returns=len(killed), timeout=KILL_S)
         for actor in self._actors:
