@@ -101,12 +101,13 @@ def _worker(pack: Pack, store: Store, engine: str, stack: ExitStack) -> Runs:
     Raises:
         ApetError: no such engine.
     """
-    from workers.engines import choice
-    from workers.worker import Worker
-
     if pack.setup.ranks == 1:
+        from workers.worker import Worker
+
         return Worker(store, engine=engine)
     if engine != "auto":
+        from workers.engines import choice
+
         choice.check(engine)
     gang = GangWorker(store, Local(), engine=engine)
     stack.callback(gang.close)

@@ -37,7 +37,8 @@ def never() -> bool:
 class GangedWorker:
     def __init__(self, store: Store, *, engine: str = "auto", gang: Gang) -> None:
         self.store, self.gang, self.packs = store, gang, 0
-        print("a library prints", end="")
+        os.write(1, b"a library prints")
+        print("through Python too", flush=True)
         sys.stderr.write(f"rank {gang.rank} writes to stderr\n")
         warnings.warn("a library warns", stacklevel=1)
 

@@ -142,7 +142,9 @@ class Merged:
     @property
     def batch_size(self) -> int:
         """Rows of a batch."""
-        given = [m.training.batch_size for m, _ in self._levels if m.training and "batch_size" in m.training.model_fields_set]
+        given = [
+            m.training.batch_size for m, _ in self._levels if m.training and "batch_size" in m.training.model_fields_set
+        ]
         return int(given[0]) if given else Training.batch_size
 
     def training(self) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
@@ -34,7 +35,7 @@ class RankProcess:
     """
 
     def __init__(self, more: Mapping[str, str], hear: Callable[[str | None], None]) -> None:
-        here = os.pathsep.join(path or os.getcwd() for path in sys.path)  # it finds the modules that are found here
+        here = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)  # it finds the modules that are found here
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "workers.gang.rank"],

@@ -27,7 +27,7 @@ from workers.gang.short import ShortOfMemory
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 FOR_THE_SUPERVISOR = ("SIGINT", "SIGTERM", "SIGHUP")  # who signals every process means the run, which will say stop
-COLLECTIVE_CODE = (os.path.join("torch", "distributed"), os.path.join("deepspeed", "comm"))
+COLLECTIVE_CODE = ("torch/distributed/", "deepspeed/comm/")
 COLLECTIVE_TEXT = ("gloo/transport", "ProcessGroupGloo", "NCCL")
 
 Orders = SimpleQueue[tuple[Message, Event]]  # an order, and whether a stop was asked for behind it

@@ -30,7 +30,10 @@ class Ranks(Protocol):
         """
 
     def last_words(self, rank: int) -> str:
-        """The last lines that a rank has written to its standard error; of one that is gone a last one says how it ended."""
+        """The last lines that a rank has written to its standard error.
+
+        Of one that is gone a last line says how it ended: ``killed by SIGKILL``.
+        """
 
     def kill(self) -> None:
         """End all at once, whatever they do; when it returns nothing of them is left. More calls do nothing."""

@@ -56,7 +56,7 @@ class GangWorker:
         self._kind: tuple[int, str] | None = None  # of the group: ranks, device
 
     def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
-        """As ``workers.worker.Worker.run``; whoever leaves it before its end ends the gang, and the next pack forms one.
+        """As ``workers.worker.Worker.run``. Whoever leaves it early ends the gang, and the next pack forms another.
 
         Raises:
             ApetError: the set-up asks for what isn't here.

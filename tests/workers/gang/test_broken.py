@@ -20,7 +20,7 @@ from workers.gang.supervisor import TIMEOUT, GangError, GangWorker
 
 Make = Callable[..., GangWorker]
 WAITS_S = 8.0  # in a collective call
-KILLED, HANGS = "its process ended: killed by SIGKILL", f"it hangs: the others waited for it in vain"
+KILLED, HANGS = "its process ended: killed by SIGKILL", "it hangs: the others waited for it in vain"
 THROWN = "InjectedFault: APET_FAULT asks rank"
 AT = "evaluation at step 4"
 slow = pytest.mark.slow
@@ -56,7 +56,8 @@ def test_a_broken_rank(
     monkeypatch.setenv(faults.VARIABLE, f"rank-{fault}:{rank}:{where}")
     monkeypatch.setenv(TIMEOUT, str(WAITS_S))
     worker, pack = gang(), ganged_pack()
-    with pytest.raises(GangError) as broken:
+    said = time.monotonic()
+    with pytest.raises(GangError) as broken:  # noqa: PT012  # what comes before tells the time
         for _ in worker.run(pack):
             leftovers.pids()
             said = time.monotonic()
