@@ -169,15 +169,14 @@ class _Ask:
 
     def best(self, machines: Sequence[Machine]) -> Fit:
         """The first candidate that fits, with packs as large as is best there; else the one that needs the least."""
-        least: Fit | None = None
+        tries: list[Fit] = []
         for setup in self._candidates(machines):
             found = self._tried(setup, self._least_size, machines)
             if found.at_once and found.fits:
                 return self._sized(setup, machines)
-            if least is None or (found.needed, found.setup.memory) < (least.needed, least.setup.memory):
-                least = found
-        assert least is not None, "some candidate is tried"
+            tries.append(found)
         most = max(machines, key=lambda one: (one.gpus, one.card_bytes) if self.on_gpu else one.memory, default=None)
+        least = min(tries, key=lambda one: _excess(one, most))
         device = 0 if most is None else most.card_bytes if self.on_gpu else most.memory
         found = replace(self._sized(least.setup, machines), device_bytes=device, at_once=0)
         return replace(found, lacking="; ".join([_lacking(found, most), *self._enough(most)]))
@@ -258,6 +257,17 @@ def _times(machine: Machine, gpus: int) -> Machine:
     """A machine with more cards, and CPUs and memory in proportion."""
     each = max(1, machine.gpus)
     return replace(machine, gpus=gpus, cpus=machine.cpus * gpus // each, memory=machine.memory * gpus // each)
+
+
+def _excess(one: Fit, most: Machine | None) -> tuple[float, int]:
+    """How many times a machine's cards, memory or cores a set-up takes, and bytes of a card or a process."""
+    if most is None:
+        return 0.0, one.needed
+    setup = one.setup
+    taken = [setup.memory * setup.ranks / (most.memory * USABLE), setup.ranks * (setup.threads or 1) / most.cpus]
+    if setup.gpus:
+        taken += [setup.gpus / max(most.gpus, 1), one.needed / max(most.card_bytes * USABLE, 1)]
+    return max(taken), one.needed
 
 
 def _lacking(least: Fit, most: Machine | None) -> str:

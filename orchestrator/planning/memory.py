@@ -93,14 +93,11 @@ class Memory:
     def beside(self, ranks: int = 1, zero_stage: int = 0, offload: bool = False) -> int:
         """Bytes of the machine's memory that each rank takes beside its card.
 
-        The weights come through it on their way to the card, at stage 3 a rank's part of them; later it holds what is
-        offloaded, of which each rank has its part, and the copies that ``full`` keeps.
+        That is its part of what is offloaded, and the copies that ``full`` keeps; weights come through it a few MiB at
+        a time on their way to the card.
         """
-        loading = self.host or self.weights
         there = self._shared(zero_stage) + (self.weights if self.full else 0) if offload else 0
-        return max(
-            ceil(loading / (ranks if zero_stage == 3 else 1)), ceil(there / ranks) + self._copies(ranks, zero_stage)
-        )
+        return ceil(there / ranks) + self._copies(ranks, zero_stage)
 
     def _lasting(self, ranks: int, zero_stage: int, offload: bool = False) -> int:
         """What a rank holds from step to step, and what it gathers and exchanges."""
