@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 USABLE = 0.9  # of a card's or a machine's memory
 PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
+ZERO_BYTES = GIB // 8  # more of one with DeepSpeed in it: .12 GiB on a tiny backbone
 GPU_PROCESS_BYTES = 4 * GIB  # of a worker beside a GPU, with CUDA's libraries: an allowance, not measured
 CONTEXT_BYTES = GIB  # of a card: CUDA's context and the workspaces of its libraries; an allowance
 NCCL_BYTES = GIB  # of each card of a gang: the buffers that ranks exchange through; an allowance
@@ -200,7 +201,8 @@ class _Ask:
         held = self.needs(n, min(setup.micro_batch or share, share), setup.recompute)
         asked, why = candidates.asked(self.wanted), candidates.reason(setup, self.wanted)
         if not setup.gpus:
-            needed = PROCESS_BYTES + held.in_process(setup.ranks, setup.zero_stage)
+            process = PROCESS_BYTES + (ZERO_BYTES if setup.zero_stage else 0)
+            needed = process + held.in_process(setup.ranks, setup.zero_stage)
             setup = replace(setup, pack_size=n, memory=needed)
             most = max((one.memory for one in machines), default=0)
             return Fit(setup, needed, most, at_once(setup, machines), asked=asked, why=why)

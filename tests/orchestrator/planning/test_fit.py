@@ -19,6 +19,7 @@ from orchestrator.planning.fit import (
     NCCL_BYTES,
     PROCESS_BYTES,
     USABLE,
+    ZERO_BYTES,
     Fit,
     at_once,
     fit,
@@ -202,7 +203,7 @@ def test_ranks_on_a_cpu_take_a_thread_and_their_memory_each() -> None:
     loaded = loaded_parameters(get("bert-large"))
     one = trial("bert-large", batch_size=8)
     held = memory(one, loaded, counted(one.method, one.backbone, loaded), 1, 4, rows=4)
-    assert setup.memory == found.needed == PROCESS_BYTES + held.in_process(2, 3)
+    assert setup.memory == found.needed == PROCESS_BYTES + ZERO_BYTES + held.in_process(2, 3)
     assert setup.reason.startswith("resources.ranks is 2, resources.zero_stage is 3; its part of the batch at a time")
     crowded = fit([trial("bert-large", batch_size=8)], [Machine(1, 64 * GIB)], wanted)
     assert "2 ranks, one thread each, take" in crowded.refusal

@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.planning import memory as planned
 from orchestrator.planning.activations import Pass, block_bytes, loss_bytes, recomputed_bytes, saved_bytes
 from orchestrator.planning.memory import corrections, forward, memory
 from trials.backbones import get, loaded_parameters
 from trials.modules.methods import apet, named
 from trials.modules.positions import layout
 from trials.trial import Method, Shape, Source, TaskRef, Training, Trial
-from workers.backbone import weights
+from workers.backbone import sharded, weights
 from workers.backbone.load import blocks
+from workers.engines import zero
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 
@@ -239,6 +241,18 @@ def test_ranks_share_frozen_weights_at_stage_3_and_modules_never(backbone: str, 
     assert held.on_card(8, 3, offload=True) == gathered + table // 8 + held.state + held.saved
     assert held.on_card(1, 3) == held.on_card(), "alone, its part is all"
     assert (held.beside(4, 0), held.beside(4, 3), held.beside(4, 3, offload=True)) == (0, 0, held.weights // 4)
+
+
+@pytest.mark.parametrize("backbone", ["bert-base", "bloom-560m", "bloom-7b1", "t5-base", "t5-xxl"])
+def test_what_is_gathered_is_what_the_shards_gather_at_most(backbone: str) -> None:
+    """One block ahead and the largest tensor, of the model itself; norms and biases are whole anyway."""
+    one = trial(backbone, named("lora"))
+    with torch.device("meta"):
+        model = weights._empty(one.backbone)
+    live = sharded._largest_block(model) + max(p.numel() for p in model.parameters())
+    held = memory(one, loaded_parameters(one.backbone), 1, 1, 2)
+    assert held.gathered == pytest.approx(2 * live, rel=1e-3)
+    assert zero.BUCKET == planned.BUCKET, "full's"
 
 
 def test_full_shares_moments_then_gradients_then_weights() -> None:
