@@ -7,7 +7,7 @@ evaluation. A trial's row is in the store *before* the trial is reported as ende
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
