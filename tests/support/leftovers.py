@@ -8,6 +8,7 @@ from pathlib import Path
 MARK = "APET_TEST_MARK"  # in the environment of a test's processes, but for the one that runs the test
 SHARED = Path("/dev/shm")
 GONE_S = 30.0
+CACHE = "torchinductor_"  # of torch, one folder a user, which whoever imports DeepSpeed makes
 
 
 class Leftovers:
@@ -41,7 +42,7 @@ class Leftovers:
         pids = self.pids()
         listening = {port for port, _ in _listening(Path("/proc/net"))} & self._ports
         shared = [name for name in _names(SHARED) - self._shared if not _held(SHARED / name)]
-        files = _names(self._temporary)
+        files = {name for name in _names(self._temporary) if not name.startswith(CACHE)}
         found = {"processes": pids, "ports": listening, "shared memory": shared, "files": files}
         return ", ".join(f"{what} {some}" for what, some in found.items() if some)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def trainable_backbone(model: nn.Module) -> Iterator[list[nn.Parameter]]:
             x.data = x.data.float()
             p.data = p.data.float()  # of one in shards nothing is there, and even that has a precision
             p.requires_grad_(True)
-        yield params
+        yield list(params)  # a head is added to it
     finally:
         for p, x, was in zip(params, held, saved, strict=True):
             p.grad = None
@@ -75,10 +76,11 @@ def trainable_backbone(model: nn.Module) -> Iterator[list[nn.Parameter]]:
                 p.data = p.data.to(was.dtype)
 
 
-def _held(p: nn.Parameter) -> Tensor:
+def _held(parameter: nn.Parameter) -> Tensor:
     """What this process has of a parameter: all of it, or its shard, beside which nothing stays gathered."""
+    p: Any = parameter
     if not hasattr(p, "ds_tensor"):
-        return p
+        return parameter
     p.partition()
     shard: Tensor = p.ds_tensor
     return shard

@@ -18,6 +18,8 @@ from trials.failures import InfrastructureError
 
 LAST_LINES = 40  # of what a rank writes to stderr
 CARDS = "CUDA_VISIBLE_DEVICES"
+# it finds the modules that are found here, and begins before any of ours could stand for one of Python's own
+RANK = "import sys; sys.path[:] = sys.argv[1:]; from workers.gang.rank import main; main()"
 END_S = 10.0  # a killed process that is still there after it is the system's
 
 
@@ -35,11 +37,10 @@ class RankProcess:
     """
 
     def __init__(self, more: Mapping[str, str], hear: Callable[[str | None], None]) -> None:
-        here = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)  # it finds the modules that are found here
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.gang.rank"],
-                env={**os.environ, "PYTHONPATH": here, **more},
+                [sys.executable, "-c", RANK, *(path or str(Path.cwd()) for path in sys.path)],
+                env={**os.environ, **more},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""``python -m workers.gang.rank``: one rank of a gang, a process that a supervisor starts, feeds and ends.
+"""One rank of a gang: the main function of a process that a supervisor starts, feeds and ends.
 
 It does as the lines on its standard input say (:mod:`workers.gang.messages`) and answers on what was its standard
 output; what libraries print goes to standard error. It never outlives its supervisor: the end of its input ends it
@@ -118,7 +118,3 @@ def _listen(heard: TextIO, orders: Orders) -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

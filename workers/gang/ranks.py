@@ -43,7 +43,7 @@ class Launcher(Protocol):
     """Where ranks run."""
 
     def start(self, ranks: int, device: str) -> Ranks:
-        """Start so many processes of ``python -m workers.gang.rank``.
+        """Start so many processes of ``workers.gang.rank``.
 
         Args:
             ranks: how many.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,3 +52,4 @@ def gang(store: Store, leftovers: Leftovers) -> Iterator[Make]:
     for one in made:
         one.close()
     leftovers.nothing()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("rank ")]

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from drivers import Driver, end_all
 from gangs import TOLERANCE
+from leftovers import Leftovers
 from worker_for_tests import pack_of, rows_of, scores
 
 from trials.pack import Pack
 from trials.store.store import Store
 from trials.trial import Training
 from workers import faults
+from workers.gang.supervisor import TIMEOUT
 from workers.run import main
 
 LONG = Training(steps=100_000, batch_size=4, eval_every=2)
@@ -143,3 +145,29 @@ def test_a_rank_that_is_killed_ends_the_command_with_3_and_the_same_command_goes
     assert again.process.returncode == 0, again.said()
     assert "step 20/" not in again.said(), "it went on"
     assert scores(Store(place / "store"), one) == scores(undisturbed, one), "to the same bits"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "says"), [("hang", "it hangs: the others waited for it in vain"), ("throw", "InjectedFault: APET_FAULT")]
+)
+def test_the_first_real_error_at_stage_3(
+    fault: str,
+    says: str,
+    folder: Path,
+    place: Path,
+    trial: Any,
+    leftovers: Leftovers,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There the others wait inside DeepSpeed, for weights."""
+    pack = pack_of(folder, trial("tiny-bloom", trial={"training": SHORT}))
+    pack = replace(pack, setup=replace(pack.setup, ranks=2, zero_stage=3))
+    monkeypatch.setenv(faults.VARIABLE, f"rank-{fault}:1:step 25 of 40")
+    monkeypatch.setenv(TIMEOUT, "30")
+    assert main([str(written(pack, place)), "--store", str(place / "store")]) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith(f"error: rank 1 of 2, at step 25 of 40: {says}")
+    assert sum("error: " in line for line in said) == 1
+    leftovers.nothing()

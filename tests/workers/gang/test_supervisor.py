@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,7 +99,11 @@ def test_ranks_whose_settings_differ_refuse_with_both_values(gang: Make, store: 
     assert not rows_by_trial(store)
 
 
-def test_two_gangs_beside_each_other(gang: Make, store: Store) -> None:
+def test_two_gangs_beside_each_other_find_what_is_found_here(
+    gang: Make, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "types.py").write_text("raise ImportError('not the one of Python')")
+    monkeypatch.syspath_prepend(tmp_path)
     packs = [ganged_pack(name, steps=20) for name in ("one", "two")]
     runs: list[Any] = [gang().run(pack) for pack in packs]
     told = list(zip(*runs, strict=True))
