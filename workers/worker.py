@@ -195,7 +195,7 @@ class Worker:
         self.device = device_of(setup.device)
         torch.set_num_threads(setup.threads or self._threads)
         if self.device == "cpu":
-            allocator.keep_freed()
+            (allocator.return_large if setup.zero_stage == 3 else allocator.keep_freed)()
             allocator.give_back()  # what the pack before has freed is none of this one's
         reset_peak_memory(self.device)
 
