@@ -135,7 +135,7 @@ def test_packs_of_several_ranks_have_a_gang_that_ends_with_its_actor(
     store: Store, made: PackTrainable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = list[GangWorker]()
-    monkeypatch.setattr(GangWorker, "close", closed.append)
+    monkeypatch.setattr(GangWorker, "close", lambda self: closed.append(self))
     launch = Launch(store.uri, "run", "fake_worker:FakeWorker")
     made.worker = worker_of(Setup("cpu", threads=1), launch, store)
     assert isinstance(made.worker, FakeWorker)
