@@ -25,9 +25,8 @@ KILL_S = 10.0  # for a process to end
 HEARING = "hearing"
 
 
-@ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={HEARING: 1})  # type: ignore[untyped-decorator]
 class RankActor:
-    """One rank's process on its node. Its calls are done in their order, those that hear beside the others.
+    """One rank's process on its node. Its calls are done in their order, beside those that hear.
 
     Args:
         device: cpu or cuda.
@@ -52,6 +51,9 @@ class RankActor:
     def kill(self) -> None:
         """End it, and come back when it has ended."""
         self._process.kill()
+
+
+ACTOR: Any = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={HEARING: 1})(RankActor)
 
 
 class RayRanks:
@@ -126,7 +128,7 @@ class RayLauncher:
         group = get_current_placement_group()
         assert group is not None, "Tune gives every pack a placement group"
         actors = [
-            RankActor.options(
+            ACTOR.options(
                 num_cpus=self._taken.cpus,
                 num_gpus=self._taken.gpus,
                 memory=self._taken.memory,

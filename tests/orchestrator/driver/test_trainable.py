@@ -15,7 +15,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.ray.searcher import PackSearcher
-from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable
+from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable, worker_of
 from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine
 from orchestrator.planning.packing import Stock, packs
@@ -24,6 +24,7 @@ from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
+from workers.gang.supervisor import GangWorker
 from workers.pack.progress import Progress
 
 
@@ -41,6 +42,9 @@ class Beats:
 
     def should_stop(self) -> bool:
         return False
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -125,6 +129,22 @@ def test_a_gang_has_a_bundle_a_rank_on_one_node_and_its_worker_none() -> None:
     assert elsewhere._kwargs["_soft_target_node_id"] == "c"
     asked = request(Setup("cpu", ranks=2, zero_stage=3, threads=1))
     assert asked.bundles == [{"CPU": 1.0}] * 2
+
+
+def test_packs_of_several_ranks_have_a_gang_that_ends_with_its_actor(
+    store: Store, made: PackTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = list[GangWorker]()
+    monkeypatch.setattr(GangWorker, "close", lambda self: closed.append(self))
+    launch = Launch(store.uri, "run", "fake_worker:FakeWorker")
+    made.worker = worker_of(Setup("cpu", threads=1), launch, store)
+    assert isinstance(made.worker, FakeWorker)
+    made.cleanup()
+    assert not closed
+    made.worker = worker_of(Setup("cpu", ranks=2, threads=1), launch, store)
+    assert isinstance(made.worker, GangWorker)
+    made.cleanup()
+    assert closed == [made.worker]
 
 
 def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
