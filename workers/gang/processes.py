@@ -57,25 +57,13 @@ class Processes(Gang):
         self, meeting: Any, rank: int, ranks: int, device: str, timeout_s: float, *, local: bool = True
     ) -> None:
         self.rank, self.ranks = rank, ranks
-        self._meeting = meeting if meeting is not None else dist.HashStore()  # type: ignore[attr-defined]
+        meeting = meeting if meeting is not None else dist.HashStore()  # type: ignore[attr-defined]
         if local and device == "cpu":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # a host's name may lead nowhere, as in a container
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_SIZE=str(ranks))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        group = PrefixStore("group", self._meeting)
+        group = PrefixStore("group", meeting)
         dist.init_process_group(backend, store=group, rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout_s))
-
-    def at(self, where: str) -> None:
-        """See :class:`Gang`."""
-        self._meeting.set(f"at/{self.rank}", where)
-
-    def places(self) -> list[str]:
-        """Where every rank said last that it is, as far as the meeting point still answers."""
-        try:
-            keys = [f"at/{rank}" for rank in range(self.ranks)]
-            return [self._meeting.get(k).decode() if self._meeting.check([k]) else "its start" for k in keys]
-        except (RuntimeError, dist.DistError):
-            return []
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """See :class:`Gang`: one call for all that are of one kind and place."""

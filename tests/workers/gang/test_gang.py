@@ -10,7 +10,6 @@ from ranks import RanksFailed, on_ranks
 
 from trials.errors import ApetError
 from workers.gang.gang import ALONE, Gang
-from workers.gang.processes import Processes
 from workers.pack.memory import OutOfMemoryError
 from workers.pack.together import each, together
 
@@ -23,7 +22,6 @@ def decided(gang: Gang) -> dict[str, Any]:
     single = [torch.tensor([1.0, float(rank)])]
     gang.sum(single)
     gang.sum([])
-    gang.at(f"step {rank}")
     return {
         "first": gang.first,
         "ranks": gang.ranks,
@@ -33,7 +31,6 @@ def decided(gang: Gang) -> dict[str, Any]:
         "any": [gang.any(False), gang.any(rank == 1), gang.any(True)],
         "of_first": gang.of_first({"rank": rank, "bytes": bytes([rank]) * 3}),
         "gather": gang.gather(["a"] * rank),
-        "places": sorted(gang.places()) if isinstance(gang, Processes) else [],
     }
 
 
@@ -76,7 +73,6 @@ def test_all_ranks_decide_alike() -> None:
         assert facts["sum"] == sums
         assert {key: facts[key] for key in same} == same
         assert facts["of_first"] == {"rank": 0, "bytes": bytes(3)}
-        assert "step 0" in facts["places"] or "its start" in facts["places"]
     assert len({repr(facts["sum"]) for facts, _ in found}) == 1, "to the bit"
     for rank, (_, said) in enumerate(found):
         assert said[0] == f"fine on {rank}"
@@ -88,8 +84,6 @@ def test_all_ranks_decide_alike() -> None:
 
 def test_a_process_alone_is_a_gang_of_one() -> None:
     (facts, _), (alone, said) = on_ranks(1, both)[0], both(ALONE)
-    assert facts.pop("places") == ["step 0"]
-    assert alone.pop("places") == []
     assert facts == alone
     assert alone["first"]
     assert said == ["fine on 0", [10, 20, 30]]
