@@ -7,7 +7,7 @@ evaluation. A trial's row is in the store *before* the trial is reported as ende
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,7 @@ from trials import keys
 from trials.errors import ApetError
 from trials.failures import BAD_INPUT, BAD_TRIAL, OUT_OF_MEMORY, InfrastructureError
 from trials.pack import Pack
-from trials.setup import Setup, beyond
+from trials.setup import Setup
 from trials.sources import locations
 from trials.store.store import Store
 from workers import allocator
@@ -192,12 +192,10 @@ class Worker:
                 f"a pack for {setup.ranks} ranks on {setup.gpus} GPUs, and here are {ranks} ranks; each has "
                 "one GPU, or all have none"
             )
-        if why := beyond(replace(setup, ranks=1, gpus=min(setup.gpus, 1))):
-            raise ApetError(f"{why}; `apet plan` says what fits")
         self.device = device_of(setup.device)
         torch.set_num_threads(setup.threads or self._threads)
         if self.device == "cpu":
-            allocator.keep_freed()
+            (allocator.return_large if setup.zero_stage == 3 else allocator.keep_freed)()
             allocator.give_back()  # what the pack before has freed is none of this one's
         reset_peak_memory(self.device)
 

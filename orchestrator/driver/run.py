@@ -60,12 +60,12 @@ def run(
         where: SQL condition over identity columns: only those trials.
         limit: at most so many, the first of the sweep.
         address: of a running Ray cluster; None runs on this machine.
-        max_concurrent: packs at a time; by default one a GPU, or one a CPU where there is no GPU.
+        max_concurrent: packs at a time; by default as many as there is room for.
         quiet: say only what went wrong.
 
     Raises:
-        ApetError: a condition that is wrong or that no trial fulfils, resources that this release can't train with, a
-            hub that can't be reached, a store that can't be written or that not every node sees, no cluster.
+        ApetError: a condition that is wrong or that no trial fulfils, resources that this machine doesn't have, a hub
+            that can't be reached, a store that can't be written or that not every node sees, no cluster.
     """
     asked, todo = missing(sweep, store, where, limit)
     before = asked - len(todo)
@@ -82,7 +82,7 @@ def run(
 
 
 def check(todo: Sequence[Todo], resources: Resources, address: str | None = None) -> None:
-    """Refuse what this machine, or this release, can't run; what a cluster can is known once it has been joined.
+    """Refuse what this machine can't run; what a cluster can is known once it has been joined.
 
     Raises:
         ApetError: every group of trials that is refused, and why.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 USABLE = 0.9  # of a card's or a machine's memory
 PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
+ZERO_BYTES = GIB // 8  # more of one with DeepSpeed in it: .12 GiB on a tiny backbone
 GPU_PROCESS_BYTES = 4 * GIB  # of a worker beside a GPU, with CUDA's libraries: an allowance, not measured
 CONTEXT_BYTES = GIB  # of a card: CUDA's context and the workspaces of its libraries; an allowance
 NCCL_BYTES = GIB  # of each card of a gang: the buffers that ranks exchange through; an allowance
@@ -50,6 +51,7 @@ class Fit:
         pack_source: where the pack's size comes from: ``resources``; ``full``, which is alone; a measurement in the
             ``store`` or the ``cache``; or the ``model`` of memory.
         measured: what workers have measured of these packs.
+        why: this set-up and no other, in words, the pack's size aside.
         card: the kind of card that is planned for, empty where it isn't known, and on the CPU.
     """
 
@@ -62,6 +64,7 @@ class Fit:
     asked: str = ""
     pack_source: str = MODEL
     measured: Calibration | None = None
+    why: str = ""
     card: str = ""
 
     @property
@@ -169,15 +172,14 @@ class _Ask:
 
     def best(self, machines: Sequence[Machine]) -> Fit:
         """The first candidate that fits, with packs as large as is best there; else the one that needs the least."""
-        least: Fit | None = None
+        tries: list[Fit] = []
         for setup in self._candidates(machines):
             found = self._tried(setup, self._least_size, machines)
             if found.at_once and found.fits:
                 return self._sized(setup, machines)
-            if least is None or (found.needed, found.setup.memory) < (least.needed, least.setup.memory):
-                least = found
-        assert least is not None, "some candidate is tried"
+            tries.append(found)
         most = max(machines, key=lambda one: (one.gpus, one.card_bytes) if self.on_gpu else one.memory, default=None)
+        least = min(tries, key=lambda one: _excess(one, most))
         device = 0 if most is None else most.card_bytes if self.on_gpu else most.memory
         found = replace(self._sized(least.setup, machines), device_bytes=device, at_once=0)
         return replace(found, lacking="; ".join([_lacking(found, most), *self._enough(most)]))
@@ -197,19 +199,20 @@ class _Ask:
         """Packs of ``n`` trials."""
         share = -(-self._first.training.batch_size // setup.ranks)
         held = self.needs(n, min(setup.micro_batch or share, share), setup.recompute)
-        reason = candidates.reason(setup, self.wanted)
+        asked, why = candidates.asked(self.wanted), candidates.reason(setup, self.wanted)
         if not setup.gpus:
-            needed = PROCESS_BYTES + held.in_process(setup.ranks, setup.zero_stage)
-            setup = replace(setup, pack_size=n, memory=needed, reason=reason)
+            process = PROCESS_BYTES + (ZERO_BYTES if setup.zero_stage else 0)
+            needed = process + held.in_process(setup.ranks, setup.zero_stage)
+            setup = replace(setup, pack_size=n, memory=needed)
             most = max((one.memory for one in machines), default=0)
-            return Fit(setup, needed, most, at_once(setup, machines), asked=candidates.asked(self.wanted))
+            return Fit(setup, needed, most, at_once(setup, machines), asked=asked, why=why)
         gang = setup.ranks, setup.zero_stage, setup.offload
         needed = held.on_card(*gang) + CONTEXT_BYTES + (NCCL_BYTES if setup.gpus > 1 else 0)
-        setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang), reason=reason)
+        setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang))
         able = min((m for m in machines if _on(setup, m)), key=lambda m: m.card_bytes, default=None)
         card, kind = (able.card_bytes, able.card) if able else (0, "")
         there = at_once(setup, machines) if able else 0
-        return Fit(setup, needed, card, there, asked=candidates.asked(self.wanted), card=kind)
+        return Fit(setup, needed, card, there, asked=asked, why=why, card=kind)
 
     def _sized(self, setup: Setup, machines: Sequence[Machine]) -> Fit:
         """With packs as large as is best there."""
@@ -227,7 +230,7 @@ class _Ask:
             pack_size=found.size,
             measure_to=found.measure_to,
             checkpoint_s=self.wanted.checkpoint_s,
-            reason=f"{tried.setup.reason}; {found}",
+            reason=f"{tried.why}; {found}",
         )
         return replace(tried, setup=setup, pack_source=found.source, measured=found.measured)
 
@@ -237,16 +240,16 @@ class _Ask:
             return
         fixed = self.wanted.gpus not in ("auto", 0) or self.wanted.ranks != "auto"
         more = () if fixed else (n for n in MORE if n > like.gpus)
-        yield from self._first_of((_times(like, n), "such GPUs") for n in more)
+        yield from self._first_of((_times(like, n), f"a machine with {n} such GPUs") for n in more)
         larger = sorted((mib * 2**20, name) for name, mib in CARDS.items() if mib * 2**20 > like.card_bytes)
-        yield from self._first_of((replace(like, card_bytes=n), f"on GPUs of {size(n)} ({name})") for n, name in larger)
+        yield from self._first_of((replace(like, card_bytes=n), f"GPUs of {size(n)} ({name})") for n, name in larger)
 
     def _first_of(self, machines: Iterable[tuple[Machine, str]]) -> Iterator[str]:
         for machine, what in machines:
             for setup in self._candidates([machine]):
                 found = self._tried(setup, self._least_size, [machine])
                 if found.at_once and found.fits:
-                    yield f"{candidates.way(setup)} would do, {what}"
+                    yield f"on {what}, with {size(machine.memory)} of memory, it would be {candidates.way(setup)}"
                     return
 
 
@@ -258,6 +261,17 @@ def _times(machine: Machine, gpus: int) -> Machine:
     """A machine with more cards, and CPUs and memory in proportion."""
     each = max(1, machine.gpus)
     return replace(machine, gpus=gpus, cpus=machine.cpus * gpus // each, memory=machine.memory * gpus // each)
+
+
+def _excess(one: Fit, most: Machine | None) -> tuple[float, int]:
+    """How many times a machine's cards, memory or cores a set-up takes, and bytes of a card or a process."""
+    if most is None:
+        return 0.0, one.needed
+    setup = one.setup
+    taken = [setup.memory * setup.ranks / (most.memory * USABLE), setup.ranks * (setup.threads or 1) / most.cpus]
+    if setup.gpus:
+        taken += [setup.gpus / max(most.gpus, 1), one.needed / max(most.card_bytes * USABLE, 1)]
+    return max(taken), one.needed
 
 
 def _lacking(least: Fit, most: Machine | None) -> str:

@@ -37,6 +37,27 @@ def test_a_worker_keeps_what_torch_frees(tmp_path):
 
 
 @pytest.mark.skipif(allocator._glibc() is None, reason="another C library than glibc")
+def test_with_a_backbone_in_shards_it_returns_what_a_layer_leaves(tmp_path):
+    """Also where memory was kept before: of another pack on the same worker."""
+    program = """
+import torch
+from workers import allocator
+def resident():
+    return next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmRSS"))  # KiB
+allocator.keep_freed()
+allocator.return_large()
+small, before = [], resident()
+for size in range(1, 40):
+    large = torch.ones(size * 2**18)
+    small.append(torch.ones(2**12))
+    del large
+print(resident() - before < 4 * 2**10)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["True"]
+
+
+@pytest.mark.skipif(allocator._glibc() is None, reason="another C library than glibc")
 def test_a_worker_that_forgets_its_backbone_gives_the_memory_back(tmp_path):
     program = """
 import sys, torch

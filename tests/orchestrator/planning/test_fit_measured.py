@@ -17,14 +17,29 @@ from trials.pack import Member, Pack
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 
-CORE = Machine(1, 10**12)
+CORES = Machine(2, 10**12)
 
 
-@pytest.mark.parametrize(("method", "batch_size", "pack_size"), [("full", 16, 1), ("lora", 192, 1), ("lora", 48, 4)])
+@pytest.mark.parametrize(
+    ("method", "batch_size", "resources"),
+    [
+        ("full", 16, {}),
+        ("lora", 192, {}),
+        ("lora", 48, {"pack_size": 4}),
+        ("lora", 192, {"recompute": True}),
+        pytest.param("lora", 384, {"ranks": 2}, marks=pytest.mark.slow),
+        pytest.param("lora", 384, {"ranks": 2, "zero_stage": 3}, marks=pytest.mark.slow),
+        pytest.param("full", 32, {"ranks": 2, "zero_stage": 2}, marks=pytest.mark.slow),
+        pytest.param("full", 32, {"ranks": 2, "zero_stage": 3}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_worker_takes_no_more_than_its_set_up_says(
-    method: str, batch_size: int, pack_size: int, tmp_path: Path
+    method: str, batch_size: int, resources: dict[str, int], tmp_path: Path
 ) -> None:
     """Rows as long as they may be, so that the passes are the largest that the plan thinks of."""
+    wanted = json.dumps({"gpus": 0, "pack_size": 1, **resources})
+    pack_size = resources.get("pack_size", 1)
     data = tmp_path / "data"
     data.mkdir()
     text = "a film " * 200
@@ -34,10 +49,10 @@ def test_a_worker_takes_no_more_than_its_set_up_says(
     sweep = Sweep.parse(
         f"backbones: [tiny-t5]\ntasks: [{{name: rotten_tomatoes, data_dir: {data}}}]\nmethods: [{method}]\n"
         f"learning_rates: {[0.001 * (n + 1) for n in range(pack_size)]}\n"
-        f"training: {{steps: 2, batch_size: {batch_size}}}\nresources: {{pack_size: {pack_size}}}\n"
+        f"training: {{steps: 2, batch_size: {batch_size}}}\nresources: {wanted}\n"
     )
     one, *_ = trials = sweep.trials()
-    setup = Setups(trials, [CORE], sweep.resources).setup(one)
+    setup = Setups(trials, [CORES], sweep.resources).setup(one)
     pack = tmp_path / "pack.json"
     pack.write_text(Pack("measured", tuple(map(Member, trials)), sweep.sources(one), "", setup).to_json())
     store = tmp_path / "store"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from orchestrator.planning.activations import Pass, block_bytes, loss_bytes, recomputed_bytes, saved_bytes
 from orchestrator.planning.memory import corrections, forward, memory
-from trials.backbones import get, loaded_parameters
+from trials.backbones import get
 from trials.modules.methods import apet, named
 from trials.modules.positions import layout
 from trials.trial import Method, Shape, Source, TaskRef, Training, Trial
@@ -47,7 +47,7 @@ def small(backbone: str, n: int) -> Shape:
 def two_blocks(backbone: str, dtype: torch.dtype) -> Any:
     ref = replace(get(backbone), shape=small(backbone, 2))
     model = weights._empty(ref).to(dtype).eval()
-    return SimpleNamespace(ref=ref, model=model, tokenizer=None, device=torch.device("cpu"))
+    return SimpleNamespace(ref=ref, model=model, tokenizer=None, shards=None, device=torch.device("cpu"))
 
 
 def batch(family: str, length: int) -> dict[str, Tensor]:
@@ -219,55 +219,6 @@ def test_full_takes_twenty_bytes_a_parameter_on_a_card_and_a_copy_beside() -> No
     assert replace(card, saved=0, casts=0).on_card() == 24 * 1000  # AdamW's step needs a copy when passes are done
     pack = memory(trial("bert-base", named("lora")), 1000, 10, 3, 2)
     assert (pack.weights, pack.state) == (2 * 1000, 3 * 10 * 22)
-
-
-@pytest.mark.parametrize(("backbone", "gib"), [("t5-xxl", 20.7), ("bloom-7b1", 13.2)])
-def test_ranks_share_frozen_weights_at_stage_3_and_modules_never(backbone: str, gib: float) -> None:
-    """By hand: half of the weights, one block and one table that are gathered, and all of what trains."""
-    one = trial(backbone, named("lora"), batch_size=32, max_input_length=256)
-    loaded, s = loaded_parameters(one.backbone), get(backbone).shape
-    held = memory(one, loaded, 6_291_456, 2, 2, rows=1)
-    assert held.weights / GIB == pytest.approx(gib, abs=0.1)
-    theta = 2 * 6_291_456
-    assert held.state == theta * (4 + 4 + 8 + 4 + 2)
-    for stage in (0, 1, 2):
-        assert held.on_card(4, stage) == held.on_card() == held.weights + held.state + held.saved
-    blocks = {"t5-xxl": 8 * 4096**2 + 3 * 4096 * 10240, "bloom-7b1": 4 * 4096**2 + 2 * 4096 * 16384}
-    gathered = 2 * (blocks[backbone] + s.vocab * 4096)
-    assert held.on_card(2, 3) == held.weights // 2 + gathered + held.state + held.saved
-    assert held.on_card(8, 3, offload=True) == gathered + held.state + held.saved
-    assert (held.beside(4, 0), held.beside(4, 3), held.beside(4, 3, offload=True)) == (
-        held.weights,
-        held.weights // 4,
-        held.weights // 4,
-    )
-
-
-def test_full_shares_moments_then_gradients_then_weights() -> None:
-    """By hand, bytes a parameter on each of 4 cards: what the stage shares is divided, what isn't is whole."""
-    one = trial("t5-xl", named("full"), batch_size=32)
-    n = 4 * 10**9
-    held = memory(one, n, n, 1, 2)
-    passing, buckets = held.casts + held.saved, 2 * 5 * 10**7 * 4
-    assert held.on_card() == 20 * n + max(passing, 4 * n)
-    again, lasting = 4 / 4, {1: 4 + 4 + 8 / 4, 2: 4 + (4 + 8) / 4}
-    for stage, each in lasting.items():
-        assert held.on_card(4, stage) == (each + again) * n + buckets + passing
-    at_3 = (4 + 4 + 8) / 4 * n
-    assert held.on_card(4, 3) == at_3 + held.gathered + buckets + passing
-    assert held.gathered == pytest.approx(4 * 10**9, rel=0.1)
-    assert (held.beside(4, 2), held.beside(4, 3)) == (2 * n + 4 * n / 4, (2 + 4) * n / 4)
-    assert held.beside(4, 3, offload=True) == at_3 + 4 * n / 4 + (2 + 4) * n / 4
-    assert held.on_card(4, 3, offload=True) == held.gathered + buckets + passing
-
-
-def test_ranks_on_a_cpu_hold_what_cards_do_and_the_copies_too() -> None:
-    lora, full = (trial("bert-base", named(name), batch_size=32) for name in ("lora", "full"))
-    frozen, trained = memory(lora, 10**8, 10**5, 4, 4, rows=16), memory(full, 10**8, 10**8, 1, 4, rows=16)
-    assert frozen.in_process(2, 0) == frozen.in_process() == frozen.on_card()
-    assert frozen.in_process(2, 3) == frozen.on_card(2, 3)
-    assert trained.in_process() - trained.saved == 24 * 10**8
-    assert trained.in_process(2, 3) == trained.on_card(2, 3) + (4 + 4) * 10**8 / 2
 
 
 @pytest.mark.parametrize("product", [2, 4])
