@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sweeps_for_tests import problems
 
 from trials.errors import Problems
 from trials.sweep.resources import Resources
@@ -36,3 +37,24 @@ def test_ranks_never_outnumber_rows() -> None:
     for wanted in (Resources(ranks=5), Resources(gpus=5)):
         with pytest.raises(Problems, match=r"5, but training\.batch_size is 4, .* give 4 at most"):
             wanted.check(batch_size=4)
+
+
+def test_resources_are_judged_by_every_blocks_batch_and_beside_all_other_errors() -> None:
+    text = """backbones: [tiny-brt]
+tasks: [rte]
+methods: [lora]
+learning_rates: [0.001]
+training: {steps: 4, batch_size: 64}
+resources: {gpus: 0, ranks: 16, offload: true, zero_stage: 1}
+blocks:
+  - {}
+  - training: {batch_size: 8}
+"""
+    found = problems(text)
+    assert [":".join(problem.split(": ")[:2]) for problem in found] == [
+        "f.yaml:1:13:backbones.0",
+        "f.yaml:6:29:resources.ranks",
+        "f.yaml:6:42:resources.offload",
+        "f.yaml:6:42:resources.offload",
+    ]
+    assert "16, but training.batch_size is 8, and ranks share the rows of a batch" in found[1]
