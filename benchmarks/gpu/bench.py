@@ -50,10 +50,11 @@ class Warm:
         bench: what it belongs to.
         ref: the backbone.
         engine: of the worker.
+        settings: of the set-up of its packs.
     """
 
-    def __init__(self, bench: Bench, ref: BackboneRef, engine: str) -> None:
-        self.bench, self.ref = bench, ref
+    def __init__(self, bench: Bench, ref: BackboneRef, engine: str, **settings: Any) -> None:
+        self.bench, self.ref, self._settings = bench, ref, settings
         self._source, self._data = find_data(TASK, texts(bench.folder / "texts", bench.sizes))
         self._store = Store(bench.folder / "store", create=True)
         self._worker = Worker(self._store, engine=engine)
@@ -93,12 +94,20 @@ class Warm:
         rows = [row for row in self._store.trials().to_pylist() if row["trial_id"] in ids]
         return Ran(began, steps, ended, rows)
 
+    def setup(self, pack_size: int) -> Setup:
+        """How its packs of a size run."""
+        gpus = int(self.bench.device == "cuda")
+        return Setup(self.bench.device, gpus=gpus, pack_size=pack_size, **self._settings)
+
+    def close(self) -> None:
+        """Let the backbone go."""
+        self._worker.forget()
+
     def _pack(self, trials: Sequence[Trial]) -> Pack:
         self._packs += 1
         sources = Sources(location_of(self.ref.weights), self._data)
-        gpus = int(self.bench.device == "cuda")
-        setup = Setup(self.bench.device, gpus=gpus, pack_size=len(trials))
-        return Pack(f"{self.ref.name}-{self._packs}", tuple(map(Member, trials)), sources, setup=setup)
+        members = tuple(Member(one) for one in trials)
+        return Pack(f"{self.ref.name}-{self._packs}", members, sources, setup=self.setup(len(trials)))
 
 
 class Bench:

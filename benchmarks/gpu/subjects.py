@@ -104,8 +104,9 @@ def texts(folder: Path, sizes: Sizes) -> Path:
     return folder
 
 
-def planned(one: Trial, pack_size: int, card_bytes: int) -> int:
+def planned(one: Trial, pack_size: int, card_bytes: int, zero_stage: int = 0, offload: bool = False) -> int:
     """Bytes that the planner expects a pack of trials like this one to take of one card, whole batches at a time."""
     card = Machine(8, 128 * GIB, 1, card_bytes)
-    wanted = Resources(gpus=1, zero_stage=0, offload=False, pack_size=pack_size, micro_batch=one.training.batch_size)
+    rows = one.training.batch_size
+    wanted = Resources(gpus=1, zero_stage=zero_stage, offload=offload, pack_size=pack_size, micro_batch=rows)
     return fit([one], [card], wanted).needed
