@@ -53,7 +53,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", default=names, help=f"with commas, by default {names}")
     parser.add_argument("--seconds", type=float, default=480, help="that all of it may take (default 480)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="lines go there too, behind what it has")
-    parser.add_argument("--tiny", action="store_true", help="whether it runs: the smallest of everything, on any device")
+    parser.add_argument(
+        "--tiny", action="store_true", help="whether it runs: the smallest of everything, on any device"
+    )
     args = parser.parse_args(argv)
     try:
         args.parts = chosen(args.parts.split(","))

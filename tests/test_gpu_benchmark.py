@@ -1,4 +1,4 @@
-"""``benchmarks/gpu.py``: its arithmetic by hand, and all of its parts in the tiny form. What it measures takes a GPU."""
+"""``benchmarks/gpu.py``: its arithmetic by hand, and all of its parts in the tiny form. To measure takes a GPU."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def test_operations_by_hand() -> None:
     blocks, head = 30 * 12 * 4096 * 4096, 250880 * 4096
     assert executed("bloom", bloom, 32, 256, 2) == 4 * 32 * (256 * blocks + 2 * head)
     assert executed("bloom", bloom, 32, 256, 2, lowest=15) == 32 * (3 * 256 * blocks + 4 * 2 * head)
-    assert executed("bloom", bloom, 32, 256, 0) / (0.6 * 795e12) == pytest.approx(0.415, abs=0.001), "the issue's figure"
+    assert executed("bloom", bloom, 32, 256, 0) / (0.6 * 795e12) == pytest.approx(0.415, abs=0.001), (
+        "the issue's figure"
+    )
     shape = backbones.get("t5-xxl").shape
     assert executed("t5", shape, 1, 0, 1) == 4 * (24 * (6 * 4096**2 + 3 * 4096 * 10240) + 32128 * 4096)
 
@@ -173,14 +175,14 @@ def test_all_parts_run_in_the_tiny_form_and_measure_nothing(tmp_path: Path) -> N
     assert keys <= {key for line in lines for key in line}
     steps = [line for line in lines if line["part"] == "bloom-7b1.steps" and "share_of_peak" in line]
     assert [(line["method"], line["length"]) for line in steps] == [
-        (method, length) for length in (16, 12) for method in ("apet", "lora", "adapter")
+        (method, length) for length in (40, 32) for method in ("apet", "lora", "adapter")
     ]
     assert all(line["share_of_peak"] > 0 and line["ours_to_peft"] > 0 and line["count"] > 0 for line in steps)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_still_says_all_that_it_has(number: signal.Signals) -> None:
-    with started("--tiny", "--parts", "peak,start,t5-xxl") as process:
+    with started("--tiny", "--parts", "peak,t5-xxl") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(number)

@@ -10,10 +10,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
+
 from gpu import peak
 from gpu.laps import give_back
 from gpu.subjects import FULL, TASK, TINY, subject, texts, trial
-
 from orchestrator.text import GIB
 from trials.pack import Member, Pack, Sources
 from trials.setup import Setup

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from gpu.laps import Laps
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpu.bench import Warm
 from gpu.subjects import planned, subject
-
 from trials.setup import beyond
 
 if TYPE_CHECKING:

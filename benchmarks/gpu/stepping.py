@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from contenders import another, floor_model, packed
-from gpu.laps import Laps
-from gpu.subjects import RATE
 from opponents import peft_lora
 from torch import Tensor, nn
 
+from gpu.laps import Laps
+from gpu.subjects import RATE
 from trials.modules.positions import Layout, layout
 from trials.trial import Trial
 from workers.backbone.load import Backbone

@@ -10,7 +10,6 @@ from gpu.flops import executed
 from gpu.laps import STEP, held, in_turns, warmed
 from gpu.stepping import BACKWARD, FORWARD, UPDATE, Steps, bare, ours, theirs
 from gpu.subjects import TARGETS, batch, planned
-
 from trials.modules.depth import lowest_block
 from trials.modules.positions import layout
 from trials.trial import Trial

@@ -15,8 +15,8 @@ from orchestrator.planning.fit import fit
 from orchestrator.text import GIB
 from trials import backbones
 from trials.modules import methods
-from trials.trial import BackboneRef, Source, TaskRef, Training, Trial
 from trials.sweep.sweep import Resources
+from trials.trial import BackboneRef, Source, TaskRef, Training, Trial
 
 TARGETS = 2  # tokens of a label, its end included
 RATE = 1e-4
@@ -49,7 +49,7 @@ class Sizes:
 
 
 FULL = Sizes(32, (256, 128), (1, 2, 4, 8), (1, 2, 4, 8, 16, 32, 64), 4096, 8192, 5, 6)
-TINY = Sizes(4, (16, 12), (1, 2), (1, 2, 4), 96, 64, 2, 2)
+TINY = Sizes(4, (40, 32), (1, 2), (1, 2, 4), 96, 64, 2, 2)
 
 
 def subject(name: str, tiny: bool) -> BackboneRef:

@@ -9,10 +9,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from gpu.laps import wait
-from gpu.subjects import planned
 from torch import nn
 
+from gpu.laps import wait
+from gpu.subjects import planned
 from workers.backbone import drawn
 from workers.backbone.load import digest
 

@@ -21,9 +21,13 @@ from workers.worker import Worker
 WITHOUT_CARD = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 ON_CARD = pytest.param("cuda", marks=[pytest.mark.gpu, WITHOUT_CARD])
 devices = pytest.mark.parametrize("device", ["cpu", ON_CARD])
-on_card = [pytest.mark.gpu, WITHOUT_CARD]
+on_card = pytest.mark.parametrize("device", [ON_CARD])
+precisions = pytest.mark.parametrize(  # on a CPU what the other tests don't have: theirs are float32
+    ("device", "precision"),
+    [("cpu", "bf16"), *(pytest.param("cuda", x, marks=ON_CARD.marks) for x in ("fp32", "bf16"))],
+)
 
-CLOSE = {"fp32": 1e-4, "bf16": 5e-2}  # of losses: other kernels, so other rounding, 4 and 3 digits
+CLOSE = {"fp32": 1e-4, "bf16": 5e-2}  # of losses, relatively: other kernels, so other rounding
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("prompt", {"tokens": 3}),
     ("bitfit", {}),
@@ -39,7 +43,8 @@ METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def training(precision: str, steps: int = 6) -> Training:
-    return Training(steps, 4, 2, precision=precision)
+    """Every batch has all of the sixteen rows, so that losses of different steps compare."""
+    return Training(steps, 16, 2, precision=precision)
 
 
 def every_method(name: str, trial: Callable[..., Trial], precision: str) -> list[Trial]:

@@ -32,4 +32,4 @@ def generated(device: str, name: str, trial: Any, counts: tuple[int, ...]) -> li
 def test_a_pack_says_what_each_of_its_trials_says_alone_on_a_cpu(device: str, name: str, trial: Any) -> None:
     alone = [generated("cpu", name, trial, (count,))[0] for count in COUNTS]
     assert generated(device, name, trial, COUNTS) == alone
-    assert len({str(one) for one in alone}) == len(COUNTS), "they differ"
+    assert len({str(one) for one in alone}) > 1, "they differ"

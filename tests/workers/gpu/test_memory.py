@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from device_for_tests import on_card, pack_on, training
 from worker_for_tests import rows_of, run
 
@@ -14,9 +12,9 @@ from trials.store.store import Store
 from workers.worker import Worker
 
 
-@pytest.mark.parametrize("device", [pytest.param("cuda", marks=on_card)])
+@on_card
 def test_the_peak_is_measured_anew_for_every_pack(device: str, folder: Path, tmp_path: Path, trial: Any) -> None:
-    rows = {"training": replace(training("bf16"), batch_size=16)}
+    rows = {"training": training("bf16")}
     one = trial("tiny-t5", count=500, trial={**rows, "learning_rate": 2e-3})
     many = [trial("tiny-t5", count=500, trial={**rows, "position_seed": seed}) for seed in range(1, 17)]
     worker = Worker(Store(tmp_path / "store", create=True))

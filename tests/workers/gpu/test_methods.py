@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_for_tests import CLOSE, METHODS, devices, every_method, losses, on_card, pack_on, trained, training
-from resume_for_tests import same
+from device_for_tests import CLOSE, METHODS, every_method, losses, on_card, pack_on, precisions, trained, training
 from trials_for_tests import FAMILIES
 from worker_for_tests import rows_of, run
 
@@ -22,9 +21,8 @@ def test_no_method_is_left_out() -> None:
     assert {method for method, _ in METHODS} | {"full"} == set(ALL)
 
 
-@devices
+@precisions
 @families
-@pytest.mark.parametrize("precision", CLOSE)
 def test_a_pack_of_every_method_is_what_each_is_alone(
     device: str, name: str, precision: str, folder: Path, tmp_path: Path, trial: Any
 ) -> None:
@@ -38,11 +36,9 @@ def test_a_pack_of_every_method_is_what_each_is_alone(
         found = losses(together, one)
         assert found == pytest.approx(losses(alone, one), rel=CLOSE[precision]), one.method
         assert found[-1] < found[0], one.method
-        if (device, precision) == ("cpu", "fp32"):
-            assert same(together, alone, one), one.method
 
 
-@pytest.mark.parametrize("device", [pytest.param("cuda", marks=on_card)])
+@on_card
 @families
 def test_a_card_trains_what_a_cpu_trains(device: str, name: str, folder: Path, tmp_path: Path, trial: Any) -> None:
     trials = every_method(name, trial, "fp32")
@@ -51,9 +47,8 @@ def test_a_card_trains_what_a_cpu_trains(device: str, name: str, folder: Path, t
         assert losses(there, one) == pytest.approx(losses(here, one), rel=10 * CLOSE["fp32"]), one.method
 
 
-@devices
+@precisions
 @families
-@pytest.mark.parametrize("precision", CLOSE)
 def test_full_learns_and_leaves_the_backbone_as_it_was(
     device: str, name: str, precision: str, folder: Path, tmp_path: Path, trial: Any
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_for_tests import CLOSE, devices, losses, moved, pack_on, training
+from device_for_tests import CLOSE, losses, moved, pack_on, precisions, training
 from resume_for_tests import same, step_of, steps_of
 from trials_for_tests import FAMILIES
 
@@ -15,9 +15,8 @@ from trials.store.store import Store
 STOPS_AT = 3  # steps
 
 
-@devices
+@precisions
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("precision", CLOSE)
 def test_a_stopped_pack_ends_as_an_undisturbed_one(
     device: str, name: str, precision: str, folder: Path, tmp_path: Path, trial: Any
 ) -> None:
