@@ -66,6 +66,11 @@ class Warm:
         self._worker.device = self.bench.device
         return self._worker.backbone(self._pack([self.trial("lora")]))
 
+    @cached_property
+    def weights_bytes(self) -> int:
+        """Of the backbone on its device."""
+        return sum(p.nbytes for p in self.backbone.model.parameters())
+
     def trial(self, method: str, length: int = 0, nth: int = 0) -> Trial:
         """The ``nth`` trial of a method, by default at the length at which packs are measured."""
         sizes = self.bench.sizes

@@ -32,10 +32,10 @@ def _of(bench: Bench, warm: Warm, method: str, sizes: Sequence[int]) -> Iterator
     plans = {k: planned(trials[0], k, bench.card_bytes) for k in sizes}
     yield {"predicted": True, **common, "planned_bytes": {str(k): plan for k, plan in plans.items()}}
     tensors, bb = batch(warm.ref.family, rows, length, bench.device), warm.backbone
-    alone, ratios = held(bench.device), {}
     steps: dict[str, Steps] = {}
+    ratios = {}
     for k in sizes:
-        others = held(bench.device) - alone
+        others = held(bench.device) - warm.weights_bytes
         pack = steps[str(k)] = ours(bb, trials[:k], tensors)
         peak = warmed(pack, bench.device, others)
         if pack.passes == 1:  # in portions it takes what there is

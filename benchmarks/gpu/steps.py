@@ -37,10 +37,10 @@ def _at(bench: Bench, warm: Warm, length: int) -> Iterator[dict[str, Any]]:
     for method, plan in plans.items():
         yield {"predicted": True, **common, "method": method, "planned_bytes": plan}
     tensors, bb = batch(warm.ref.family, bench.sizes.rows, length, bench.device), warm.backbone
-    alone, peaks = held(bench.device), {}
     steps: dict[str, Steps] = {}
+    peaks = {}
     for method, one in trials.items():
-        others = held(bench.device) - alone
+        others = held(bench.device) - warm.weights_bytes
         steps[method] = ours(bb, [one], tensors)
         peaks[method] = warmed(steps[method], bench.device, others)
     steps[PEFT] = theirs(bb, trials["lora"], tensors)
@@ -55,6 +55,7 @@ def _at(bench: Bench, warm: Warm, length: int) -> Iterator[dict[str, Any]]:
             "method": method,
             "count": layout(one, values=False).count,
             "passes": steps[method].passes,
+            "peft_passes": steps[PEFT].passes,
             **compared(took, method),
             "flop": work,
             "share_of_peak": share(took[method], work, bench.flop_s),

@@ -31,7 +31,7 @@ def run(bench: Bench, backbone: str) -> Iterator[dict[str, Any]]:
     yield {"predicted": True, "backbone": warm.ref.name, "method": "apet", "planned_bytes": plan}
     packs = [warm.run(trials[:1])]
     (row,) = packs[0].rows
-    weights = sum(p.nbytes for p in warm.backbone.model.parameters())
+    weights = warm.weights_bytes
     yield {
         "backbone": warm.ref.name,
         "weights_bytes": weights,
