@@ -6,10 +6,11 @@ evaluation. A trial's row is in the store *before* the trial is reported as ende
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -22,19 +23,22 @@ from trials.sources import locations
 from trials.store.store import Store
 from workers import allocator
 from workers.backbone import load as backbones
-from workers.backbone.full import Fingerprint, fingerprint
+from workers.backbone.full import Fingerprint
 from workers.backbone.load import Backbone
 from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.free import free_bytes
+from workers.gang.gang import ALONE, Gang
 from workers.modules.kept import Kept
 from workers.pack.calibrate import Calibrator, told
 from workers.pack.loop import Interrupted
 from workers.pack.memory import OutOfMemoryError, hopeless, memory_named
 from workers.pack.portions import Limits
 from workers.pack.progress import Progress
-from workers.pack.recorder import Recorder
+from workers.pack.recorder import Onlooker, Recorder
 from workers.pack.run import PackRun
+from workers.pack.together import together
+from workers.rows.batches import most_rows
 from workers.rows.warm import PackData, WarmRows
 
 
@@ -58,26 +62,29 @@ class Worker:
     Args:
         store: where rows, modules and checkpoints go.
         engine: plain, deepspeed, or auto: DeepSpeed on a GPU, plain on a CPU.
+        gang: the ranks that run each pack together, this one among them: each has a worker and runs the same packs.
 
     Raises:
         ApetError: no such engine.
     """
 
-    def __init__(self, store: Store, *, engine: str = "auto") -> None:
+    def __init__(self, store: Store, *, engine: str = "auto", gang: Gang = ALONE) -> None:
         if engine != "auto":
             choice.check(engine)
-        self.store, self._engine = store, engine
+        self.store, self._engine, self.gang = store, engine, gang
         self.device = "cpu"
         self._threads = torch.get_num_threads()  # of packs that don't say
         self._warm: Warm | None = None
         self._rows = WarmRows()
-        self._kept = Kept(lambda: free_bytes(self.device))
+        self._kept = Kept(self._free)
         self._limits: dict[tuple[object, ...], Limits] = {}
         self._calibrator = Calibrator(store)
         self._load_s = 0.0  # of a load that no row has reported yet
 
-    def run(self, pack: Pack, should_stop: Callable[[], bool] = never) -> Iterator[Progress]:
-        """Train and evaluate a pack as its set-up says.
+    def run(
+        self, pack: Pack, should_stop: Callable[[], bool] = never, limits: Mapping[str, Any] | None = None
+    ) -> Iterator[Progress]:
+        """Train and evaluate a pack as its set-up says; in a gang every rank does.
 
         A trial that fails is a ``failed`` row with a ``failure_class``, never an exception: ``bad_trial`` (its module
         can't be placed, alone; a head that the backbone can't have, all of the pack), ``bad_input`` (weights or rows
@@ -85,18 +92,25 @@ class Worker:
         row a pass: until then a pack goes on in smaller portions, see :mod:`workers.pack.portions`). A trial that
         diverges is a result.
 
+        Args:
+            pack: the trials that have no row yet.
+            should_stop: asked before every step; a gang stops where one rank is asked to.
+            limits: those of the :class:`ShortOfMemory` that ended another gang on this pack.
+
         Raises:
-            ApetError: the set-up asks for a device that isn't here, or for more than this release trains.
+            ApetError: the set-up asks for a device that isn't here, for other ranks than these, or for more than this
+                release trains.
+            ShortOfMemory: memory ran out where ranks wait for this one.
             InfrastructureError: anything else, such as a sick GPU or a store that can't be written for minutes. Trials
                 that haven't ended have no row, and keep their checkpoints; the worker must not be used again.
         """
         self._obey(pack.setup)
-        recorder = Recorder(
-            self.store, pack, self.device, {"devices": 1, "ranks": 1, "threads": torch.get_num_threads()}
-        )
+        ranks = self.gang.ranks
+        facts = {"devices": ranks, "ranks": ranks, "threads": torch.get_num_threads()}
+        recorder = (Recorder if self.gang.first else Onlooker)(self.store, pack, self.device, facts, self.gang)
         recorder.load_s = self._load_s
         try:
-            yield from self._run(pack, recorder, should_stop)
+            yield from self._run(pack, recorder, should_stop, limits)
         except InfrastructureError:
             raise
         except Exception as error:
@@ -104,7 +118,9 @@ class Worker:
         finally:
             self._load_s = recorder.load_s
 
-    def _run(self, pack: Pack, recorder: Recorder, should_stop: Callable[[], bool]) -> Iterator[Progress]:
+    def _run(
+        self, pack: Pack, recorder: Recorder, should_stop: Callable[[], bool], limits: Mapping[str, Any] | None
+    ) -> Iterator[Progress]:
         """Every failure that has a class becomes rows; what has none is raised."""
 
         def failed(error: Exception, failure_class: str) -> Progress:
@@ -112,10 +128,7 @@ class Worker:
             return Progress(pack.pack_id, steps=pack.members[0].trial.training.steps, ended=tuple(ended))
 
         try:
-            with memory_named():
-                verify(pack)
-                backbone = self.backbone(pack)
-                data = self.rows(pack, backbone)
+            backbone, data = self._read(pack)
         except OutOfMemoryError as error:
             self.forget()
             yield failed(hopeless(error, self.device, "while the backbone and the rows were loaded"), OUT_OF_MEMORY)
@@ -125,21 +138,42 @@ class Worker:
             return
         finally:
             recorder.load_s = self._load_s
-        make_engine, kept = partial(choice.make, self.engine), self._kept.of(backbone.model, data)
+        make_engine, kept = partial(choice.make, self.engine, gang=self.gang), self._kept.of(backbone.model, data)
         learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop, kept.clear)
-        run = PackRun(pack, backbone, data, recorder, self.limits(pack), make_engine, kept)
+        held, hopeless_before = self.limits(pack, limits), (limits or {}).get("hopeless", {})
+        run = PackRun(pack, backbone, data, recorder, held, make_engine, kept, self.gang, hopeless_before)
         try:
             with memory_named():
                 yield from told(learnt, run.trials(should_stop))
         except Interrupted:
             yield run.interrupted()
         except OutOfMemoryError as error:
+            if self.gang.ranks > 1 and not error.of_all:
+                raise  # the other ranks go on, and this one can't
             yield run.failed(hopeless(error, self.device, "while the modules were placed"), OUT_OF_MEMORY)
         except ApetError as error:
             yield run.failed(error, BAD_TRIAL)
-        finally:
-            if self._warm is not None and fingerprint(backbone.model) != self._warm.bits:
-                self.forget()  # never train on a backbone that isn't the one named
+        self.gang.at("the end of the pack")
+
+    def _read(self, pack: Pack) -> tuple[Backbone, PackData]:
+        """The pack's backbone and rows.
+
+        Raises:
+            ApetError, OutOfMemoryError: they can't be had, here or on another rank.
+        """
+        self.gang.at("comparing weights and rows with the trials' ids")
+        together(self.gang, lambda: verify(pack))
+        changed = self._warm is not None and self._warm.backbone.fingerprint() != self._warm.bits
+        if self.gang.any(changed):
+            self.forget()  # never train on a backbone that isn't the one named
+        self.gang.at("loading the backbone")
+        try:
+            backbone = together(self.gang, lambda: self.backbone(pack))
+        except ApetError:
+            self.forget()  # on every rank, whether it is there or not
+            raise
+        self.gang.at("reading the rows")
+        return backbone, together(self.gang, lambda: self.rows(pack, backbone))
 
     @property
     def engine(self) -> str:
@@ -148,7 +182,13 @@ class Worker:
 
     def _obey(self, setup: Setup) -> None:
         """Take the device and the threads of a pack, and begin to measure its memory."""
-        if why := beyond(setup):
+        ranks = self.gang.ranks
+        if setup.ranks != ranks or setup.gpus not in (0, ranks):
+            raise ApetError(
+                f"a pack for {setup.ranks} ranks on {setup.gpus} GPUs, and here are {ranks} ranks; each has "
+                "one GPU, or all have none"
+            )
+        if why := beyond(replace(setup, ranks=1, gpus=min(setup.gpus, 1))):
             raise ApetError(f"{why}; `apet plan` says what fits")
         self.device = device_of(setup.device)
         torch.set_num_threads(setup.threads or self._threads)
@@ -167,18 +207,30 @@ class Worker:
             start = perf_counter()
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             loaded = backbones.load(ref, pack.sources.weights, self.device, dtype)
-            self._warm, self._load_s = Warm(key, loaded, fingerprint(loaded.model)), perf_counter() - start
+            self._warm, self._load_s = Warm(key, loaded, loaded.fingerprint()), perf_counter() - start
         return self._warm.backbone.named(ref, pack.sources.weights)
 
-    def limits(self, pack: Pack) -> Limits:
-        """What memory was found to hold of packs like this one on the warm backbone; of the first one nothing yet."""
+    def limits(self, pack: Pack, found: Mapping[str, Any] | None = None) -> Limits:
+        """What memory was found to hold of packs like this one on the warm backbone; of the first one nothing yet.
+
+        Args:
+            pack: that is about to run.
+            found: what another gang has found, which is no more.
+        """
         trial = pack.members[0].trial
         training = trial.training
         lengths = training.max_input_length, trial.method.tokens, training.max_generated_length
-        rows = min(pack.setup.micro_batch or training.batch_size, training.batch_size)
+        whole = most_rows(training.batch_size, self.gang)
+        rows = min(pack.setup.micro_batch or whole, whole)
         assert self._warm is not None, "a pack runs on a warm backbone"
         key = (self._warm.key, trial.task.name, lengths, training.batch_size, rows, trial.method.name == "full")
+        if found is not None:
+            self._limits[key] = Limits.of_plain(found)
         return self._limits.setdefault(key, Limits.of(rows))
+
+    def _free(self) -> int:
+        """Bytes for what is kept for speed: none with shards, where all ranks must take the same passes."""
+        return 0 if self._warm is not None and self._warm.backbone.sharded else free_bytes(self.device)
 
     def forget(self) -> None:
         """Let the warm backbone go; the next pack loads its own."""

@@ -33,11 +33,11 @@ class PoisonedWorker(Worker):
         by_rate = {float(rate): float(value) for rate, value in json.loads(path.read_text()).items()}
         make = choice.make
 
-        def poisoned(name: str, model: torch.nn.Module, groups: Sequence[Group]) -> Engine:
+        def poisoned(name: str, model: torch.nn.Module, groups: Sequence[Group], **options: Any) -> Engine:
             with torch.no_grad():
                 for group in groups:
                     if group.learning_rate in by_rate:
                         group.params[0].fill_(by_rate[group.learning_rate])
-            return make(name, model, groups)
+            return make(name, model, groups, **options)
 
         choice.make = poisoned

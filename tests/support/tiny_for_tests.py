@@ -34,7 +34,7 @@ def frozen(name: str, **shape: int) -> Any:
     tokenizer = SimpleNamespace(
         pad_token_id=0, eos_token_id=None, batch_decode=lambda tokens, **_: [str(row) for row in tokens.tolist()]
     )
-    return SimpleNamespace(ref=ref, model=model, tokenizer=tokenizer, device=torch.device("cpu"))
+    return SimpleNamespace(ref=ref, model=model, tokenizer=tokenizer, device=torch.device("cpu"), shards=None)
 
 
 def batch(name: str, *, padded: bool = True) -> dict[str, Tensor]:

@@ -139,7 +139,7 @@ def test_one_row_that_does_not_fit_is_out_of_memory(
 def test_weights_that_do_not_fit_are_out_of_memory(
     where: str, folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(*args: Any) -> Any:
+    def too_large(*args: Any, **kwargs: Any) -> Any:
         return torch.empty(2**46)
 
     monkeypatch.setattr("workers.worker.choice.make" if where == "engine" else "workers.backbone.load.load", too_large)
@@ -183,7 +183,7 @@ def test_what_is_not_an_input_error_is_infrastructure_while_loading_and_the_tria
             run(Worker(store), pack_of(folder, one))
         assert not store.visible()
     else:
-        monkeypatch.setattr("workers.pack.run.layout", broken)
+        monkeypatch.setattr("workers.pack.placed.layout", broken)
         run(Worker(store), pack_of(folder, one))
         assert classes(store) == {one.trial_id: ("failed", BAD_TRIAL, "RuntimeError")}
 

@@ -22,7 +22,8 @@ from trials.modules.sites import Site
 from trials.trial import BackboneRef, Shape
 from workers.backbone import tokenizer as tokenizers
 from workers.backbone import weights
-from workers.backbone.full import CHUNK
+from workers.backbone.full import CHUNK, Fingerprint, fingerprint
+from workers.backbone.sharded import Sharding, Shards, shape_of, sharded, whole
 
 # Path of a slot's layer inside its block, per family
 BERT = {
@@ -55,12 +56,14 @@ class Backbone:
 
     Args:
         ref: the backbone as trials name it.
-        model: the transformers model, on its device, frozen.
+        model: the transformers model, on its device, frozen; in shards its parameters have no scalars between layers,
+            and every pass is one of all ranks.
         tokenizer: its tokenizer.
         parameters: parameters of the published model, counted as ``trials.backbones.parameters`` counts.
         weights_digest: :func:`digest` of the model as loaded.
         weights_source: the location that was read.
         load_s: seconds that loading took.
+        shards: what this rank of a gang holds of it; None: it is whole.
     """
 
     ref: BackboneRef
@@ -70,6 +73,12 @@ class Backbone:
     weights_digest: str
     weights_source: str
     load_s: float
+    shards: Shards | None = None
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank of a gang holds a part of the weights, so that all take part in each pass."""
+        return self.shards is not None
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +90,15 @@ class Backbone:
         """The resolved one of its weights, as a row names it."""
         return "bf16" if next(self.model.parameters()).dtype == torch.bfloat16 else "fp32"
 
+    def fingerprint(self) -> Fingerprint:
+        """That of ``workers.backbone.full``, of the whole model; of shards all ranks call it."""
+        return fingerprint(self.model) if self.shards is None else self.shards.fingerprint()
+
+    def close(self) -> None:
+        """Let the memory of shards go at once; the backbone must not be used again."""
+        if self.shards is not None:
+            self.shards.close()
+
     def named(self, ref: BackboneRef, location: str) -> Backbone:
         """The same weights as another trial names them: another head, name or place."""
         assert (ref.family, ref.shape, ref.weights) == (self.ref.family, self.ref.shape, self.ref.weights)
@@ -89,9 +107,20 @@ class Backbone:
 
 
 def load(
-    ref: BackboneRef, location: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ref: BackboneRef,
+    location: str,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    sharding: Sharding | None = None,
 ) -> Backbone:
     """Load a backbone, frozen, with its tokenizer.
+
+    Args:
+        ref: the backbone.
+        location: where its weights were found.
+        device: where it runs.
+        dtype: of its weights.
+        sharding: the ranks that share it, all of which call this; None: whole.
 
     Raises:
         ApetError: a package is missing, the hub can't be reached, a folder is no model of this shape, or
@@ -100,8 +129,12 @@ def load(
     start = time.perf_counter()
     if ref.family == "t5" and dtype == torch.float16:
         raise ApetError(f"{ref.name} in float16: T5 overflows there; use bf16 or fp32")
-    found = weights.read(ref, location, dtype, device)
-    model = found.model.to(device=device, dtype=dtype)
+    if sharding is None:
+        shards, found = None, weights.read(ref, location, dtype, device)
+        model = found.model.to(device=device, dtype=dtype)
+    else:
+        shards, found = sharded(lambda: weights.opened(ref, location, dtype), device, dtype, sharding)
+        model = found.model
     _check(model, ref, location)
     tokenizers.check(found.tokenizer, model.config, ref, location)
     model.eval()
@@ -110,23 +143,26 @@ def load(
         ref=ref,
         model=model,
         tokenizer=found.tokenizer,
-        parameters=sum(p.numel() for p in model.parameters()) + _unloaded(ref),
+        parameters=sum(shape_of(p).numel() for p in model.parameters()) + _unloaded(ref),
         weights_digest=digest(model),
         weights_source=location,
         load_s=time.perf_counter() - start,
+        shards=shards,
     )
 
 
 def digest(model: nn.Module) -> str:
     """20 hex digits of the sha256 over name, dtype, shape and bytes of every tensor of a model.
 
-    Tied tensors count once, under their first name.
+    Tied tensors count once, under their first name. Of a model in shards all ranks call it, and one tensor at a time is
+    whole.
     """
     state = hashlib.sha256()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        for chunk in torch.split(tensor.detach().reshape(-1), CHUNK):
-            state.update(chunk.cpu().view(torch.uint8).numpy().data)
+        state.update(f"{name} {tensor.dtype} {tuple(shape_of(tensor))}\n".encode())
+        with whole(tensor) as gathered:
+            for chunk in torch.split(gathered.detach().reshape(-1), CHUNK):
+                state.update(chunk.cpu().view(torch.uint8).numpy().data)
     return state.hexdigest()[:20]
 
 

@@ -7,8 +7,8 @@ arithmetic is that of torch's own loop over tensors, on a CPU to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from workers.engines.engine import Group
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+T = TypeVar("T")
 AT_ONCE = 2**22  # scalars of one pass, 16 MiB of scratch memory: a whole backbone's would be as large as the backbone
 
 
@@ -37,7 +38,7 @@ class AdamW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every tensor that has a gradient."""
         assert closure is None, "gradients are there before a step"
-        for part in _parts([(p, group["lr"]) for group in self.param_groups for p in group["params"]]):
+        for part in passes(self._reached(), lambda pair: pair[0].numel()):
             states = [self._state(p) for p, _ in part]
             for state in states:
                 state["step"] += 1
@@ -50,6 +51,11 @@ class AdamW(torch.optim.Optimizer):
                 [rate for _, rate in part],
             )
 
+    def _reached(self) -> Iterator[tuple[Tensor, float]]:
+        """The tensors that have a gradient, each with its rate."""
+        for group in self.param_groups:
+            yield from ((p, group["lr"]) for p in group["params"] if p.grad is not None)
+
     def _state(self, p: Tensor) -> dict[str, Any]:
         """The state of a tensor, zero before its first step."""
         state: dict[str, Any] = self.state[p]
@@ -58,18 +64,16 @@ class AdamW(torch.optim.Optimizer):
         return state
 
 
-def _parts(pairs: Sequence[tuple[Tensor, float]]) -> Iterator[list[tuple[Tensor, float]]]:
-    """The tensors that have a gradient, of each pass."""
-    part: list[tuple[Tensor, float]] = []
-    scalars = 0
-    for p, rate in pairs:
-        if p.grad is None:
-            continue
-        if part and scalars + p.numel() > AT_ONCE:
+def passes(some: Iterable[T], scalars: Callable[[T], int]) -> Iterator[list[T]]:
+    """In their order, as many at a time as have :data:`AT_ONCE` scalars together; one that has more is alone."""
+    part: list[T] = []
+    held = 0
+    for x in some:
+        if part and held + scalars(x) > AT_ONCE:
             yield part
-            part, scalars = [], 0
-        part.append((p, rate))
-        scalars += p.numel()
+            part, held = [], 0
+        part.append(x)
+        held += scalars(x)
     if part:
         yield part
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from trials.errors import ApetError, choices
 from workers.engines.engine import Engine, Group
+from workers.gang.gang import ALONE, Gang
 
 ENGINES = ("plain", "deepspeed")
 
@@ -22,8 +23,14 @@ def check(name: str) -> None:
         raise ApetError(f"engine {name!r}: {choices(name, ENGINES)}")
 
 
-def make(name: str, model: nn.Module, groups: Sequence[Group]) -> Engine:
+def make(name: str, model: nn.Module, groups: Sequence[Group], gang: Gang = ALONE) -> Engine:
     """An engine over ``model`` by name.
+
+    Args:
+        name: plain or deepspeed.
+        model: what gives the losses.
+        groups: what the trials train.
+        gang: the ranks that train them together, each with its own rows.
 
     Raises:
         ApetError: no such engine.
@@ -32,7 +39,7 @@ def make(name: str, model: nn.Module, groups: Sequence[Group]) -> Engine:
     if name == "plain":
         from workers.engines.plain import PlainEngine
 
-        return PlainEngine(model, groups)
+        return PlainEngine(model, groups, gang)
     from workers.engines.deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(model, groups)
+    return DeepSpeedEngine(model, groups, gang)

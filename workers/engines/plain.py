@@ -1,4 +1,4 @@
-"""Plain PyTorch: one process, no process group, no compiler."""
+"""Plain PyTorch: no compiler, and a process group only where ranks add up their gradients."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 
 from workers.engines.engine import Group
 from workers.engines.whole import WholeTensors
+from workers.gang.gang import ALONE, Gang
 
 
 class PlainEngine(WholeTensors):
     """See :class:`workers.engines.engine.Engine`."""
 
     name = "plain"
-    ranks = 1
     zero_stage: int | None = None
     offload: bool | None = None
 
-    def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
-        super().__init__(groups)
+    def __init__(self, model: nn.Module, groups: Sequence[Group], gang: Gang = ALONE) -> None:
+        super().__init__(groups, gang)
         self._model = model
 
     def losses(self, batch: Mapping[str, Tensor]) -> Tensor:

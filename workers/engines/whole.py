@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from workers.engines.adamw import AdamW
+from workers.engines.adamw import AdamW, passes
 from workers.engines.engine import Group
+from workers.gang.gang import Gang
 
 
 class WholeTensors:
@@ -19,10 +20,21 @@ class WholeTensors:
 
     Args:
         groups: what the trials train.
+        gang: the ranks that train them together, each with its own rows.
     """
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Group], gang: Gang) -> None:
         self._optimizer = AdamW(groups)
+        self._gang, self.ranks = gang, gang.ranks
+
+    @torch.no_grad()
+    def reduce(self, losses_K: Tensor) -> Tensor:
+        """See the protocol; in pieces, so that no second copy of all gradients of a backbone is made."""
+        groups = range(len(self._optimizer.param_groups))
+        gradients = [p.grad for group in groups for p in self._reached(group) if p.grad is not None]
+        for piece in passes([losses_K, *gradients], Tensor.numel):
+            self._gang.sum(piece)
+        return losses_K
 
     @torch.no_grad()
     def clip(self, groups: Sequence[int], limit: float) -> Tensor:

@@ -64,9 +64,7 @@ class Processes(Gang):
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_SIZE=str(ranks))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         group = dist.PrefixStore("group", self._meeting)
-        dist.init_process_group(
-            backend, store=group, rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout_s)
-        )
+        dist.init_process_group(backend, store=group, rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout_s))
 
     def at(self, where: str) -> None:
         """See :class:`Gang`."""

@@ -1,7 +1,8 @@
 """Greedy generation of a pack: the best token each time, until the last row has ended; ended ones leave the batch.
 
 The modules' hooks see a batch as K slices of equal length. So a row leaves when it has ended in every slice, and a
-slice when all its rows have. The tokens are those of transformers' ``generate`` with neither sampling nor beams.
+slice when all its rows have. Where ranks need each other in each pass, one that is done goes on until all are. The
+tokens are those of transformers' ``generate`` with neither sampling nor beams.
 Shapes: K slices, b rows a slice, R = K·b rows of the batch, s positions, v vocabulary.
 """
 
@@ -76,6 +77,7 @@ def greedy(
     limit: Limit,
     stay: Callable[[list[int]], None],
     fork: AbstractContextManager[None] = WHOLE,
+    some: Callable[[bool], bool] = bool,
 ) -> Tensor:
     """The tokens of every row, [K·b, at most ``limit.tokens``], without prompt and start token.
 
@@ -86,6 +88,7 @@ def greedy(
         limit: when a text ends.
         stay: told which slices the passes from here on have, as indices into those before.
         fork: around the first pass; of b rows it makes K·b on the way.
+        some: told at each token whether rows go on here, it says whether any do, where ranks need each other.
     """
     with fork:
         logits_Rv, state = first(model, inputs, cached=limit.tokens > 1)
@@ -101,8 +104,9 @@ def greedy(
         if limit.eos is not None:
             runs_R = runs_R & (best_R != limit.eos)
             slices, kept_b = _left(runs_R.view(k, -1).tolist())
-            if not slices:
+            if not some(bool(slices)):
                 return tokens[:, : n + 1]
+            slices = slices or [0]
             b = len(runs_R) // k
             if len(slices) * len(kept_b) < len(runs_R):
                 rows_R = torch.tensor([i * b + j for i in slices for j in kept_b], device=tokens.device)

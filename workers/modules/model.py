@@ -6,19 +6,21 @@ Shapes: K slices, b rows, s positions, c labels, t target tokens, d width, v voc
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from workers.backbone.load import Backbone
+from workers.backbone.load import Backbone, stacks
+from workers.gang.gang import ALONE, Gang
 from workers.modules import soft_tokens
 from workers.modules.corrections import by_slice
 from workers.modules.generation import Limit, greedy
 from workers.modules.kept import Kept
 from workers.modules.modules import Modules
+from workers.modules.recompute import recomputed
 from workers.modules.sharing import BOTTOM, DECODER, HIDDEN, Place, States, forked, repeat
 
 
@@ -32,6 +34,9 @@ class PackModel(nn.Module):
         label_words: encoders with a verbalizer head: c token ids.
         mixed: the weights are float32 (``full``), and what they multiply is bf16.
         kept: where what lies below all modules stays from one scoring of the same rows to the next; None: nowhere.
+        gang: the ranks that hold a shard of the weights each, and all take part in each pass.
+        recompute: whether the backward pass runs each block again, from the lowest one that a module touches, so that
+            of a block only what enters it has to be kept.
     """
 
     def __init__(
@@ -42,9 +47,13 @@ class PackModel(nn.Module):
         label_words: Sequence[int] | None = None,
         mixed: bool = False,
         kept: Kept | None = None,
+        gang: Gang = ALONE,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.kept = kept
+        self.kept, self.gang = kept, gang
+        self.shards = backbone.shards if modules is not None else None  # what trains all has its own way with them
+        self._again = list(stacks(backbone).values()) if recompute else []
         self.mixed = mixed
         self.backbone = backbone.model
         self.family = backbone.ref.family
@@ -77,11 +86,12 @@ class PackModel(nn.Module):
             batch: tensors of b rows; every slice sees the same ones.
         """
         k = self._bind()
-        if self.family == "bert":
-            scores_Kbc = self._label_scores(batch, k)
-            return torch.stack([cross_entropy(s_bc, batch["class_labels"]) for s_bc in scores_Kbc.unbind(0)])
-        with self._precision():
-            return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
+        with self._passing(), recomputed(self._again, self.lowest):
+            if self.family == "bert":
+                scores_Kbc = self._label_scores(batch, k)
+                return torch.stack([cross_entropy(s_bc, batch["class_labels"]) for s_bc in scores_Kbc.unbind(0)])
+            with self._precision():
+                return self._bloom_losses(batch, k) if self.family == "bloom" else self._t5_losses(batch, k)
 
     @torch.no_grad()
     def predict(
@@ -94,7 +104,9 @@ class PackModel(nn.Module):
             label_words: a verbalizer's, of the task that is scored; by default those it trains with.
             rows: what tells these rows from all others that are scored, to keep what lies below all modules.
         """
-        return self._label_scores(batch, self._bind(), label_words, rows).argmax(-1)
+        k = self._bind()
+        with self._passing():
+            return self._label_scores(batch, k, label_words, rows).argmax(-1)
 
     @torch.no_grad()
     def generate(self, batch: Mapping[str, Tensor], max_tokens: int, rows: Hashable = None) -> list[list[str]]:
@@ -111,7 +123,7 @@ class PackModel(nn.Module):
         fork = self._forked(k, rows if self.family == "t5" and self.lowest < DECODER else None)
         try:
             with self._precision():
-                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork)
+                tokens = greedy(self.backbone, self._prompt(batch, k, rows), k, limit, self._stay, fork, self.gang.any)
         finally:
             if self.modules_K:
                 self.modules_K.active = active
@@ -122,6 +134,10 @@ class PackModel(nn.Module):
     def let_go(self) -> bool:
         """Free what is kept, for memory ran out; whether there was any."""
         return self.kept is not None and self.kept.let_go()
+
+    def _passing(self) -> AbstractContextManager[None]:
+        """Around a pass that calls parts of the backbone."""
+        return nullcontext() if self.shards is None else self.shards.passing()
 
     def _precision(self) -> torch.autocast:
         """Inside an engine's own: DeepSpeed turns off what is on around it."""

@@ -80,7 +80,7 @@ class Calibrator:
             taught since isn't contradicted; None: nothing new.
         """
         setup, device = pack.setup, backbone.device.type
-        if setup.measure_to <= 1:
+        if setup.measure_to <= 1 or setup.ranks > 1 or backbone.sharded:
             return None
         trial = pack.members[0].trial
         precision = precision_of(trial.training.precision, device)

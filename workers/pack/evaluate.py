@@ -1,4 +1,8 @@
-"""Scores of the active trials on some rows: label scores for encoders, generated text for families that generate."""
+"""Scores of the active trials on some rows: label scores for encoders, generated text for families that generate.
+
+The rows are spread over the ranks; what each has answered is put together before anything is scored, so that a score is
+a function of all answers wherever they were given.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,13 @@ from typing import Any
 import torch
 
 from workers.backbone.heads import label_word_ids
+from workers.gang.gang import ALONE, Gang
 from workers.modules.model import PackModel
 from workers.pack.metrics import LABELS, TEXTS, normalise_label
-from workers.rows.batches import eval_batches
+from workers.rows.batches import cut, eval_batches, eval_order, part
 from workers.rows.encode import Dataset
+
+Answers = dict[int, Any]  # by row: the best label's index, or a text
 
 
 @dataclass(frozen=True)
@@ -23,33 +30,54 @@ class Scores:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-@torch.no_grad()
 def evaluate(model: PackModel, data: Dataset, batch_size: int, secondary: bool = True) -> list[Scores]:
-    """One score per active trial, in the order of ``model.active``.
+    """One score per active trial, in the order of ``model.active``, in a process alone."""
+    return graded(answers(model, data, batch_size), data, secondary)
 
-    Encoders answer with their best label, others with greedy text. Where the task has labels it must be the label's
-    text: anything else is wrong, so a guess scores 0 there and 1 / labels here. A verbalizer answers in the label
-    words of the task that is scored, trained on or not. Without ``secondary`` the task's metric is all that is
-    computed: ROUGE takes longer than the tiny backbones' answers.
+
+@torch.no_grad()
+def answers(model: PackModel, data: Dataset, batch_size: int, gang: Gang = ALONE) -> list[Answers]:
+    """What each active trial answers to this rank's rows, at most ``batch_size`` of them a pass.
+
+    Encoders answer with their best label, others with greedy text. A verbalizer answers in the label words of the task
+    that is scored, trained on or not.
     """
     how = data.how
     words = label_word_ids(how.task, how.labels, how.family, how.tokenizer) if model.label_words else None
-    right: list[Any] = []
-    answers: list[list[Any]] = [[] for _ in model.active]
-    for batch in eval_batches(data, batch_size):
-        tensors = {name: x.to(model.device) for name, x in batch.tensors.items()}
-        right += [data.rows.answers[i] for i in batch.rows]
-        rows = data, batch.rows
-        if model.family == "bert":
-            given: list[list[Any]] = model.predict(tensors, words, rows).tolist()
-        else:
-            given = model.generate(tensors, data.how.max_generated_length, rows)
-        for mine, new in zip(answers, given, strict=True):
-            mine += new
-    if model.family != "bert" and data.how.task.labels:
+    found: list[Answers] = [{} for _ in model.active]
+    for batch in eval_batches(data, batch_size * gang.ranks):
+        for one, counts in cut(len(batch.rows), batch_size, gang):
+            tensors = {name: x.to(model.device) for name, x in part(batch, one).items()}
+            rows = batch.rows[one]
+            if model.family == "bert":
+                given: list[list[Any]] = model.predict(tensors, words, (data, rows)).tolist()
+            else:
+                given = model.generate(tensors, how.max_generated_length, (data, rows))
+            if counts:
+                for mine, new in zip(found, given, strict=True):
+                    mine.update(zip(rows, new, strict=True))
+    return found
+
+
+def gathered(given_K: Sequence[Answers], gang: Gang) -> list[Answers]:
+    """Per trial the answers to all rows, from the ranks that had them; the same on every rank."""
+    return [{row: x for one in ranks for row, x in one.items()} for ranks in zip(*gang.gather(given_K), strict=True)]
+
+
+def graded(given_K: Sequence[Answers], data: Dataset, secondary: bool = True) -> list[Scores]:
+    """One score per trial, of its answers to all rows.
+
+    Where the task has labels an answer must be the label's text: anything else is wrong, so a guess scores 0 where text
+    is generated, and 1 / labels for encoders. Without ``secondary`` the task's metric is all that is computed: ROUGE
+    takes longer than the tiny backbones' answers.
+    """
+    order = eval_order(data)
+    right = [data.rows.answers[row] for row in order]
+    answers_K = [[given[row] for row in order] for given in given_K]
+    if data.how.family != "bert" and data.how.task.labels:
         names = [normalise_label(text) for text in data.how.label_texts]
-        answers = [[_label(names, normalise_label(text)) for text in mine] for mine in answers]
-    return [_scores(data, mine, right, secondary) for mine in answers]
+        answers_K = [[_label(names, normalise_label(text)) for text in mine] for mine in answers_K]
+    return [_scores(data, mine, right, secondary) for mine in answers_K]
 
 
 def _label(names: Sequence[str], text: str) -> int:

@@ -7,23 +7,26 @@ clipping, divergence, best step and end are each trial's own. Nothing branches o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from trials.trial import Training
 from workers.engines.engine import Engine
+from workers.gang.gang import ALONE, Gang
 from workers.modules.model import PackModel
-from workers.pack.evaluate import Scores, evaluate
-from workers.pack.portions import Limits
+from workers.pack.evaluate import Answers, Scores, answers, gathered, graded
+from workers.pack.portions import Limits, Portions
 from workers.pack.state import TrialState, finite
 from workers.rows.ahead import Ahead
 from workers.rows.batches import Batch, bucket, parts, stream
 from workers.rows.encode import Dataset
 
+T = TypeVar("T")
 CLIP = 1.0  # gradient norm per trial (PAPER, where the paper is silent)
 
 
@@ -41,7 +44,10 @@ class Job:
         limits: what goes through at once at most; the numbers are the same.
         targets: encoded test rows of other tasks, for zero-shot scores.
         save: writes the checkpoint of the trials that still train.
+        should_stop: asked before each step; of ranks all stop where one is asked to.
         checkpoint_s: seconds of training between two checkpoints at most.
+        gang: the ranks that train together, each on its part of every batch.
+        sharded: whether they hold the weights together, and need each other in each pass.
     """
 
     model: PackModel
@@ -57,6 +63,8 @@ class Job:
     save: Callable[[Sequence[TrialState]], None] = lambda states: None
     should_stop: Callable[[], bool] = lambda: False
     checkpoint_s: float = math.inf
+    gang: Gang = ALONE
+    sharded: bool = False
 
     @property
     def active(self) -> list[TrialState]:
@@ -66,6 +74,16 @@ class Job:
     def before(self, step: int) -> list[TrialState]:
         """Those of them that take this step: a trial whose checkpoint is further waits for the others."""
         return [c for c in self.active if c.steps_done < step]
+
+    def fit(
+        self,
+        portions: Portions,
+        states: Sequence[TrialState],
+        work: Callable[[Sequence[TrialState], int], Iterable[T]],
+        undo: Callable[[], None] = lambda: None,
+    ) -> list[T]:
+        """See :class:`Portions`: the work on these trials in as many passes as all ranks need."""
+        return portions.fit(states, work, undo, self.model.let_go, self.gang, self.sharded)
 
 
 def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
@@ -85,7 +103,7 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
         return
     batches, step = _from(job)
     while job.active:
-        if job.should_stop():
+        if job.gang.any(job.should_stop()):
             job.save(job.active)
             raise Interrupted
         if not job.before(step + 1):  # those that the others waited for have ended
@@ -93,10 +111,10 @@ def train(job: Job) -> Iterator[tuple[int, list[TrialState]]]:
         step += 1
         taking = job.before(step)
         _step(job, step, next(batches), meanwhile=batches.prepare)
-        due = step == training.steps or (training.eval_every and step % training.eval_every == 0)
+        due = step == training.steps or bool(training.eval_every and step % training.eval_every == 0)
         if due or not job.active:
             yield step, _evaluate(job, step, [c for c in taking if c.outcome is None])
-        if due or perf_counter() - saved >= job.checkpoint_s:
+        if job.gang.any(due or perf_counter() - saved >= job.checkpoint_s):
             job.save([c for c in taking if c.outcome is None])
             saved = perf_counter()
 
@@ -116,11 +134,13 @@ def _step(job: Job, step: int, batch: Batch, meanwhile: Callable[[], None] = lam
     """
     start = perf_counter()
     active = job.before(step)
+    job.gang.at(f"step {step} of {job.training.steps}")
 
     def gradients(some: Sequence[TrialState], rows: int) -> Tensor:
         return _gradients(job, some, batch, rows, last=some[-1] is active[-1])
 
-    losses_K = torch.stack(job.limits.training.fit(active, gradients, job.engine.reset, job.model.let_go))
+    mine_K = torch.stack(job.fit(job.limits.training, active, gradients, job.engine.reset))
+    losses_K = job.engine.reduce(mine_K)
     for state in active:
         _count(job, state)
     norms_K = job.engine.clip([state.slot for state in active], CLIP)
@@ -137,9 +157,12 @@ def _step(job: Job, step: int, batch: Batch, meanwhile: Callable[[], None] = lam
 
 
 def _gradients(job: Job, states: Sequence[TrialState], batch: Batch, rows: int, last: bool = True) -> Tensor:
-    """[K] losses of the trials on the whole batch, and their gradients, from parts of at most ``rows`` rows."""
+    """[K] losses of the trials on this rank's part of the batch, and their gradients, ``rows`` rows at a time.
+
+    Over all ranks they add up to those on the whole batch.
+    """
     _use(job, states)
-    total_K, shares = torch.zeros(len(states), device=job.model.device), parts(batch, rows)
+    total_K, shares = torch.zeros(len(states), device=job.model.device), parts(batch, rows, job.gang)
     for number, (tensors, share) in enumerate(shares, start=1):
         losses_K = job.engine.losses(tensors) * share
         job.engine.backward(losses_K.sum(), last=last and number == len(shares))
@@ -161,6 +184,7 @@ def _evaluate(job: Job, step: int, states: Sequence[TrialState]) -> list[TrialSt
     """Validation of the trials that took the step, then the test of those that have ended, at their best step."""
     if states:
         start = perf_counter()
+        job.gang.at(f"validation at step {step}")
         scores = _scores(job, states, job.validation)
         seconds = (perf_counter() - start) / len(states)
         for state, score in zip(states, scores, strict=True):
@@ -182,6 +206,7 @@ def _test(job: Job, states: Sequence[TrialState]) -> None:
     start = perf_counter()
     for state in states:
         job.engine.set_values(state.slot, state.best)
+    job.gang.at("test")
     for state, scores in zip(states, _scores(job, states, job.test, secondary=True), strict=True):
         state.test_score, state.metrics = scores.score, scores.metrics
     for task, target in job.targets.items():
@@ -195,11 +220,12 @@ def _test(job: Job, states: Sequence[TrialState]) -> None:
 def _scores(job: Job, states: Sequence[TrialState], data: Dataset, secondary: bool = False) -> list[Scores]:
     """One score per trial; secondary metrics of the test alone, for nobody reads others."""
 
-    def scores(some: Sequence[TrialState], rows: int) -> list[Scores]:
+    def given(some: Sequence[TrialState], rows: int) -> list[Answers]:
         _use(job, some)
-        return evaluate(job.model, data, rows, secondary)
+        return answers(job.model, data, rows, job.gang)
 
-    return job.limits.scoring.fit(states, scores, let_go=job.model.let_go)
+    mine_K = job.fit(job.limits.scoring, states, given)
+    return graded(gathered(mine_K, job.gang), data, secondary)
 
 
 def _use(job: Job, states: Sequence[TrialState]) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
+from trials.failures import InfrastructureError
 from workers.environment import peak_memory_bytes
 
 CPU_FULL = (
@@ -18,7 +19,15 @@ CPU_FULL = (
 
 
 class OutOfMemoryError(RuntimeError):
-    """What was asked for doesn't fit into the memory that is free."""
+    """What was asked for doesn't fit into the memory that is free.
+
+    Attributes:
+        of_all: whether every rank of a gang raises it here, for they have decided so together.
+        halved: whether what goes through at once is smaller from here on, so that another try may do.
+    """
+
+    of_all = False
+    halved = False
 
 
 @contextmanager
@@ -30,6 +39,8 @@ def memory_named() -> Iterator[None]:
     """
     try:
         yield
+    except (OutOfMemoryError, InfrastructureError):  # named already
+        raise
     except (RuntimeError, MemoryError) as error:
         # torch has a type for a GPU's memory and none for the machine's: the only place that reads an error's text
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in CPU_FULL):

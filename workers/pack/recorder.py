@@ -16,6 +16,7 @@ from trials.store.record import Record, new_attempt_id, record
 from trials.store.retry import patiently
 from trials.store.store import Store
 from workers.environment import environment, peak_memory_bytes
+from workers.gang.gang import ALONE, Gang
 from workers.modules.file import ModuleFile
 from workers.pack.progress import INTERRUPTED, Ended
 from workers.pack.state import TrialState
@@ -36,15 +37,16 @@ class Recorder:
         pack: the trials.
         device: cpu or cuda.
         facts: columns that all rows share; more are added as they are known.
+        gang: the ranks that run the pack, of which a row says the most memory that any took.
 
     Attributes:
         facts: likewise.
         load_s: seconds of loading that no row has yet: the open trials share them.
     """
 
-    def __init__(self, store: Store, pack: Pack, device: str, facts: Record) -> None:
+    def __init__(self, store: Store, pack: Pack, device: str, facts: Record, gang: Gang = ALONE) -> None:
         self.pack, self.facts, self.load_s = pack, facts, 0.0
-        self._store, self.device = store, device
+        self._store, self.device, self._gang = store, device, gang
         self._attempts = {m.trial.trial_id: new_attempt_id(m.trial.trial_id, m.attempt) for m in pack.members}
         self._started, self._began = datetime.now(UTC), perf_counter()
         self._told_s = 0.0  # of the pack's wall time, what trials that are done have taken
@@ -171,7 +173,7 @@ class Recorder:
             "pack_id": self.pack.pack_id,
             "pack_size": len(self.pack.members),
             "device": self.device,
-            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "peak_memory_bytes": self._gang.most(peak_memory_bytes(self.device)),
             "started_at": self._started,
             "finished_at": datetime.now(UTC),
         }
@@ -180,6 +182,10 @@ class Recorder:
 
 class Onlooker(Recorder):
     """The recorder of a rank above 0: trials end there as they do on rank 0, which alone writes."""
+
+    def saved(self, trial_id: str) -> bytes | None:
+        """None: the first rank reads it for all."""
+        return None
 
     def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Nothing."""

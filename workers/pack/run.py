@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
 
 from torch import nn
 
-from trials.failures import BAD_TRIAL, OUT_OF_MEMORY, InfrastructureError
-from trials.modules.positions import Layout, layout
-from trials.pack import Member, Pack
+from trials.failures import BAD_TRIAL, OUT_OF_MEMORY
+from trials.modules.positions import Layout
+from trials.pack import Pack
 from trials.sources.folders import SPLITS
-from workers import faults
 from workers.backbone import readout
 from workers.backbone.full import trainable_backbone
 from workers.backbone.load import Backbone
 from workers.engines.engine import Engine, Group
-from workers.modules import soft_tokens
+from workers.gang.gang import ALONE, Gang
+from workers.gang.short import ShortOfMemory
 from workers.modules.kept import Kept
 from workers.modules.model import PackModel
 from workers.modules.modules import Modules
 from workers.pack.checkpoint import Checkpoint
 from workers.pack.loop import Job, train
 from workers.pack.memory import OutOfMemoryError, give_back, hopeless, memory_named
+from workers.pack.placed import Placed, place
 from workers.pack.portions import Limits, chunks, half
 from workers.pack.progress import Ended, Progress
 from workers.pack.recorder import Recorder
 from workers.pack.state import TrialState
+from workers.pack.together import each
+from workers.rows.batches import most_rows
 from workers.rows.warm import PackData
 
+NONE: Mapping[str, str] = {}
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A trial, and where its scalars sit (None for ``full``)."""
-
-    member: Member
-    layout: Layout | None
-
-    @property
-    def trial_id(self) -> str:
-        """Its trial's id."""
-        return self.member.trial.trial_id
 
 
 class PackRun:
@@ -59,6 +49,8 @@ class PackRun:
         limits: what memory was found to hold; what is learnt here is noted there.
         make_engine: an engine over a model and what its trials train.
         kept: for what lies below all modules, of this backbone and these rows.
+        gang: the ranks that run the pack together.
+        hopeless: trials that memory has run out for, alone, before this run began anew, and what was said of it.
     """
 
     def __init__(
@@ -70,8 +62,11 @@ class PackRun:
         limits: Limits,
         make_engine: Callable[[nn.Module, Sequence[Group]], Engine],
         kept: Kept,
+        gang: Gang = ALONE,
+        hopeless: Mapping[str, str] = NONE,
     ) -> None:
         self.pack, self.backbone, self.data, self.recorder = pack, backbone, data, recorder
+        self.gang, self._hopeless = gang, hopeless
         self._make_engine, self._limits, self._kept = make_engine, limits, kept
         self.trial = pack.members[0].trial  # for what all members share
         self.step, self._scores = 0, dict[str, float]()
@@ -94,9 +89,14 @@ class PackRun:
         Yields:
             at every evaluation, and where trials fail.
         """
-        placed, failed = self._placed()
-        if failed:
-            yield self._progress(failed)
+        failed = [
+            self.recorder.failed(m, OutOfMemoryError(self._hopeless[m.trial.trial_id]), OUT_OF_MEMORY)
+            for m in self.pack.members
+            if m.trial.trial_id in self._hopeless
+        ]
+        placed, bad = self._placed()
+        if failed or bad:
+            yield self._progress([*failed, *bad])
         most = self._limits.trials
         waiting = chunks(placed, most)
         while waiting:
@@ -107,26 +107,41 @@ class PackRun:
                     yield from self._train(self._job(part, stack, should_stop))
                 continue
             except OutOfMemoryError as error:
-                # what a part that is too large was squeezed to says nothing of smaller ones
-                self._limits.training, self._limits.scoring = limits.training, limits.scoring
-                if len(part) == 1:
-                    too_large = hopeless(error, self.recorder.device, "with one trial and one row at a time")
-                    too_large.__cause__ = error
-                    self._limits.trials = most  # it may have been this trial alone that its pack had no room for
-                    yield self._progress([self.recorder.failed(part[0].member, too_large, OUT_OF_MEMORY)])
+                if lost := self._lost(part, error, limits, most):
+                    yield self._progress(lost)
             # outside the handler: the traceback, which holds all that the part has built, is gone by now
             self._kept.clear()
             give_back()
             if len(part) > 1:
-                waiting = [*self._halves(part), *waiting]
+                open_ids = {m.trial.trial_id for m in self.recorder.open()}
+                waiting = [*chunks([x for x in part if x.trial_id in open_ids], self._limits.trials), *waiting]
 
-    def _halves(self, part: Sequence[Placed]) -> list[Sequence[Placed]]:
-        """Of a part that doesn't fit the trials that have no row yet, half as many as it had at a time."""
-        open_ids = {m.trial.trial_id for m in self.recorder.open()}
-        left = [x for x in part if x.trial_id in open_ids]
-        self._limits.trials = half(len(part))
-        _log.warning("out of memory: from here on at most %d trials train together", self._limits.trials)
-        return chunks(left, self._limits.trials)
+    def _lost(self, part: Sequence[Placed], error: OutOfMemoryError, before: Limits, most: int) -> list[Ended]:
+        """Fewer trials train together than those of a part that doesn't fit; one that was alone has failed.
+
+        Args:
+            part: the trials.
+            error: what ran out.
+            before: the limits that the part began with, of which ``most`` trials at a time.
+
+        Raises:
+            ShortOfMemory: it ran out on this rank, and the others can't know.
+        """
+        too_large: OutOfMemoryError | None = None
+        if not error.halved:
+            # what a part that is too large was squeezed to says nothing of smaller ones
+            self._limits.training, self._limits.scoring = before.training, before.scoring
+            # it may have been a single trial that its pack had no room for
+            self._limits.trials = half(len(part)) if len(part) > 1 else most
+            if len(part) > 1:
+                _log.warning("out of memory: from here on at most %d trials train together", self._limits.trials)
+            else:
+                too_large = hopeless(error, self.recorder.device, "with one trial and one row at a time")
+                too_large.__cause__ = error
+        if not error.of_all and (self.gang.ranks > 1 or self.backbone.sharded):
+            alone = {part[0].trial_id: str(too_large)} if too_large else {}
+            raise ShortOfMemory({**self._limits.plain(), "hopeless": alone}, str(error)) from error
+        return [self.recorder.failed(part[0].member, too_large, OUT_OF_MEMORY)] if too_large else []
 
     def failed(self, error: Exception, failure_class: str) -> Progress:
         """Every trial that is open fails for the same reason."""
@@ -159,22 +174,15 @@ class PackRun:
         return max(self.pack.setup.pack_size, len(self.pack.members)) if before else None
 
     def _placed(self) -> tuple[list[Placed], list[Ended]]:
-        """Where each trial's scalars sit; one that can't be placed fails alone."""
-        longest = self.data.longest
-        found: list[Placed] = []
-        failed: list[Ended] = []
-        for member in self.pack.members:
-            try:
-                faults.maybe_fail(member.trial.trial_id)
-                placed = None if member.trial.method.name == "full" else layout(member.trial)
-                if placed is not None:
-                    soft_tokens.check_room(placed, member.trial.backbone, longest)
-                found.append(Placed(member, placed))
-            except (MemoryError, InfrastructureError):  # the machine's or the store's, not this trial's
-                raise
-            except Exception as error:
-                failed.append(self.recorder.failed(member, error, BAD_TRIAL))
-        return found, failed
+        """Where each trial's scalars sit; one that can't be placed, on whatever rank, fails alone."""
+        self.gang.at("placing the trials")
+        members = self.recorder.open()
+        found = each(self.gang, members, lambda member: place(member, self.data.longest))
+        failed = [(m, x) for m, x in zip(members, found, strict=True) if isinstance(x, Exception)]
+        return (
+            [x for x in found if isinstance(x, Placed)],
+            [self.recorder.failed(member, error, BAD_TRIAL) for member, error in failed],
+        )
 
     def _job(self, part: Sequence[Placed], stack: ExitStack, should_stop: Callable[[], bool]) -> Job:
         """Build what each trial trains, and the engine that trains it; ``stack`` undoes it all."""
@@ -193,7 +201,8 @@ class PackRun:
                 params.append(weight)
                 state.head_parameters = weight.numel()
         mixed = modules is None and self._precision == "bf16"
-        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept)
+        holders = self.gang if self.backbone.sharded else ALONE
+        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept, holders)
         rates = [c.member.trial.learning_rate for c in states]
         engine = self._make_engine(model, [Group(*pair) for pair in zip(trained, rates, strict=True)])
         stack.callback(engine.close)
@@ -219,6 +228,8 @@ class PackRun:
             save=lambda states: self._save(engine, states),
             should_stop=should_stop,
             checkpoint_s=self.pack.setup.checkpoint_s,
+            gang=self.gang,
+            sharded=self.backbone.sharded,
         )
 
     def _train(self, job: Job) -> Iterator[Progress]:
@@ -239,10 +250,10 @@ class PackRun:
 
     def _note(self, job: Job) -> None:
         """How the trials ran whose rows are written from now on; no micro-batch where whole batches fit."""
-        rows = self._limits.rows
+        rows, whole = self._limits.rows, most_rows(self.trial.training.batch_size, self.gang)
         self.recorder.facts |= {
             "pack_size": min(self._limits.slices, len(job.states)),
-            "micro_batch": rows if rows < self.trial.training.batch_size else None,
+            "micro_batch": rows if rows < whole else None,
         }
 
     def _save(self, engine: Engine, states: Sequence[TrialState]) -> None:
@@ -262,7 +273,7 @@ class PackRun:
 
     def _saved(self, trial_id: str, placed: Layout | None) -> Checkpoint | None:
         """A trial's checkpoint; one that can't be used is none: the trial begins anew."""
-        data = self.recorder.saved(trial_id)
+        data = self.gang.of_first(self.recorder.saved(trial_id))
         try:
             found = Checkpoint.from_bytes(data) if data else None
             if found is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trials import streams
 from trials.errors import ApetError
+from workers.gang.gang import ALONE, Gang
 from workers.rows.encode import Dataset
 
 WINDOW = 50  # batches that are sorted by length together
@@ -80,30 +81,53 @@ def stream(data: Dataset, train_seed: int, batch_size: int, start: int = 0, *, m
         epoch, skip = epoch + 1, 0
 
 
-def parts(batch: Batch, rows: int) -> list[tuple[dict[str, Tensor], float]]:
-    """A batch in parts of at most ``rows`` rows, padding kept, each with its share of what a loss is the mean over.
+def parts(batch: Batch, rows: int, gang: Gang = ALONE) -> list[tuple[dict[str, Tensor], float]]:
+    """This rank's part of a batch, at most ``rows`` rows at a time, padding kept, each with its share.
 
-    The losses are means over rows, or over target tokens where there are targets: with these shares as factors the
-    parts' losses, and their gradients, add up to those of the whole batch.
+    The losses are means over rows, or over target tokens where there are targets: with the shares of what the whole
+    batch's is the mean over as factors, the losses and gradients of all parts of all ranks add up to its own.
     """
-    cuts = [slice(at, at + rows) for at in range(0, len(batch.rows), rows)]
     whole = sum(batch.asked)
-    return [(_part(batch, cut), sum(batch.asked[cut]) / whole) for cut in cuts]
+    cuts = cut(len(batch.rows), rows, gang)
+    return [(part(batch, c), sum(batch.asked[c]) / whole if counts else 0.0) for c, counts in cuts]
 
 
-def _part(batch: Batch, cut: slice) -> dict[str, Tensor]:
+def cut(n: int, rows: int, gang: Gang = ALONE) -> list[tuple[slice, bool]]:
+    """Of ``n`` rows this rank's, at most ``rows`` at a time, and whether they count.
+
+    Ranks have contiguous rows, as evenly as can be, and all have as many passes, for they may need each other in each:
+    one that has fewer rows passes the first of all once more, which counts for nothing.
+    """
+    start, stop = (n * rank // gang.ranks for rank in (gang.rank, gang.rank + 1))
+    mine = [(slice(at, min(at + rows, stop)), True) for at in range(start, stop, rows)]
+    passes = -(-most_rows(n, gang) // rows)
+    return mine + [(slice(0, 1), False)] * (passes - len(mine))
+
+
+def most_rows(n: int, gang: Gang) -> int:
+    """Of ``n`` rows as many as any rank has."""
+    return -(-n // gang.ranks)
+
+
+def part(batch: Batch, rows: slice) -> dict[str, Tensor]:
     """The tensors of some rows."""
-    tensors = {name: x[cut] for name, x in batch.tensors.items() if name != "target_at"}
+    tensors = {name: x[rows] for name, x in batch.tensors.items() if name != "target_at"}
     if "target_at" in batch.tensors:
-        before, width = sum(batch.asked[: cut.start]), tensors["labels"].shape[1]
-        at = batch.tensors["target_at"][before : before + sum(batch.asked[cut])]
-        tensors["target_at"] = at - cut.start * width
+        before, width = sum(batch.asked[: rows.start]), tensors["labels"].shape[1]
+        at = batch.tensors["target_at"][before : before + sum(batch.asked[rows])]
+        tensors["target_at"] = at - rows.start * width
     return tensors
 
 
+def eval_order(data: Dataset) -> list[int]:
+    """Every row once, sorted by length."""
+    order: list[int] = np.argsort(data.rows.inputs.lengths, kind="stable").tolist()
+    return order
+
+
 def eval_batches(data: Dataset, batch_size: int) -> Iterator[Batch]:
-    """Every row once, sorted by length; ``Batch.rows`` says which. BLOOM's inputs are the prompts alone."""
-    order = np.argsort(data.rows.inputs.lengths, kind="stable").tolist()
+    """All rows in that order; ``Batch.rows`` says which. BLOOM's inputs are the prompts alone."""
+    order = eval_order(data)
     for at in range(0, len(order), batch_size):
         yield collate(data, order[at : at + batch_size], train=False)
 

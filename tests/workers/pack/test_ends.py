@@ -90,15 +90,15 @@ def test_a_trial_that_stops_early_leaves_its_slice(
     """The first trial gets no better, the others do at every step."""
     training = {"training": Training(steps=5, batch_size=B, eval_every=1, early_stop=1)}
     members = [trial(name, count=300 + i, trial=training) for i in range(3)]
-    score, calls = loop.evaluate, [0]
+    score, calls = loop._scores, [0]
 
-    def rigged(model: PackModel, data: Any, rows: int, secondary: bool) -> list[Scores]:
-        real = score(model, data, rows, secondary)
+    def rigged(job: Job, states: Any, data: Any, secondary: bool = False) -> list[Scores]:
+        real = score(job, states, data, secondary)
         calls[0] += 1
-        lengths = [len(model.thetas[i]) for i in model.active]
+        lengths = [len(job.model.thetas[c.slot]) for c in states]
         return [Scores(0.5 if n == 300 else calls[0] / 100, x.metrics) for n, x in zip(lengths, real, strict=True)]
 
-    monkeypatch.setattr(loop, "evaluate", rigged)
+    monkeypatch.setattr(loop, "_scores", rigged)
     store, alone = Store(tmp_path / "store", create=True), Store(tmp_path / "alone", create=True)
     run(Worker(store), pack_of(folder, *members))
     rows = [rows_of(store)[one.trial_id] for one in members]

@@ -45,10 +45,10 @@ def test_what_all_trials_hold_is_held_by_half_of_them(
     def groups(engine: WholeTensors) -> int:
         return len(engine._optimizer.param_groups)
 
-    def make_few(name: str, model: Any, some: Any) -> Any:
+    def make_few(name: str, model: Any, some: Any, **kwargs: Any) -> Any:
         if len(some) > 2:
             raise FULL
-        return make(name, model, some)
+        return make(name, model, some, **kwargs)
 
     def step_few(self: PlainEngine) -> None:
         if groups(self) > 2 and len(trained) == 3:  # the first behind a checkpoint
@@ -123,10 +123,10 @@ def test_a_checkpoint_of_what_was_split_is_of_its_own_last_state(
     _, whole = results(worker, pack, tmp_path / "whole")
     make, asked = choice.make, iter(range(100))
 
-    def make_few(name: str, model: Any, some: Any) -> Any:
+    def make_few(name: str, model: Any, some: Any, **kwargs: Any) -> Any:
         if len(some) > 2:
             raise FULL
-        return make(name, model, some)
+        return make(name, model, some, **kwargs)
 
     monkeypatch.setattr(working.choice, "make", make_few)
     worker.store = store = Store(tmp_path / "halves", create=True)
