@@ -10,7 +10,8 @@ from paths import ROOT
 
 from trials.modules import methods
 from trials.sweep import schema as sweep_schema
-from trials.sweep.sweep import Resources, Sweep
+from trials.sweep.resources import Resources
+from trials.sweep.sweep import Sweep
 
 PAGE = (ROOT / "docs" / "sweep-file.md").read_text()
 ROWS = re.findall(r"^\| (`.+?`) \| (.+?) \| .+ \|$", PAGE, re.MULTILINE)

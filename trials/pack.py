@@ -10,7 +10,7 @@ from typing import Any
 
 from trials.canonical import canonical
 from trials.errors import ApetError
-from trials.setup import Setup
+from trials.setup import Setup, beyond
 from trials.sources.locations import recorded
 from trials.trial import SPEC_VERSION, Trial
 
@@ -68,6 +68,8 @@ class Pack:
                 f"pack {self.pack_id}: {len(self.members)} trials with {len(keys)} pack keys; trials of a pack "
                 "agree in backbone, task, head and training settings, and a full trial is alone"
             )
+        if why := beyond(self.setup, self.members[0].trial.training.batch_size):
+            raise ApetError(f"pack {self.pack_id}: its set-up is {why}; `apet show TRIAL --pack` makes one")
 
     def to_json(self) -> str:
         """The pack as the JSON file that ``python -m workers.run`` reads."""

@@ -14,12 +14,15 @@ class Setup:
     Args:
         device: ``cpu`` or ``cuda``; ``auto`` in a pack that was written by hand: the GPU where there is one.
         gpus: cards of one pack, 0 on a CPU.
-        ranks: processes that hold the backbone together: one a card, one on a CPU.
-        zero_stage: DeepSpeed's stage: 0 all on every card, 1 moments shared, 2 gradients too, 3 weights too.
-        offload: whether moments, and at stage 3 the weights, lie in the machine's memory.
+        ranks: processes that hold the backbone together and share the rows of a batch: one a card; on a CPU as many as
+            are asked for.
+        zero_stage: DeepSpeed's stage: 0 all on every rank, 1 moments shared, 2 gradients too, 3 weights too. Modules
+            are so small that they are whole on every rank: theirs is 0, or 3, which shares the frozen weights.
+        offload: whether what the stage shares lies in the machine's memory: moments and gradients, at stage 3 weights.
+        recompute: whether blocks keep their input alone for the way back, and are computed again on it.
         pack_size: trials of one pack at most.
-        micro_batch: rows of a batch that go through the backbone at once at most, None for all of them; the gradients
-            add up to those of the whole batch.
+        micro_batch: rows of a batch that go through the backbone at once on one rank at most, None for all that it has;
+            the gradients add up to those of the whole batch.
         threads: torch's CPU threads of one rank, None for torch's own choice; one makes results bitwise repeatable.
         memory: bytes of the machine's memory that one rank takes; 0 where nobody has said.
         measure_to: the largest pack that a worker may measure before its first one, since there is room for it in
@@ -33,6 +36,7 @@ class Setup:
     ranks: int = 1
     zero_stage: int = 0
     offload: bool = False
+    recompute: bool = False
     pack_size: int = 1
     micro_batch: int | None = None
     threads: int | None = None
@@ -42,13 +46,24 @@ class Setup:
     reason: str = ""
 
 
-def beyond(setup: Setup) -> str:
-    """What of a set-up this release can't train, and the rule; empty where nothing is. Gangs will lift this."""
-    if setup.gpus <= 1 and setup.ranks == 1 and not setup.zero_stage and not setup.offload:
-        return ""
-    cards = f"{setup.gpus} GPUs" if setup.gpus > 1 else f"{setup.ranks} ranks" if setup.ranks > 1 else "one device"
-    offload = " with offload" if setup.offload else ""
-    return (
-        f"{cards} at ZeRO stage {setup.zero_stage}{offload}, and this release trains a pack whole, on the CPU or on "
-        "one GPU"
-    )
+def beyond(setup: Setup, batch_size: int | None = None) -> str:
+    """Why nothing can run such a pack, whatever the machine, and the rule; empty where something could.
+
+    Args:
+        setup: its set-up.
+        batch_size: rows of a batch of its trials; None: it doesn't matter.
+    """
+    if setup.gpus and setup.ranks != setup.gpus:
+        return f"{setup.ranks} ranks on {setup.gpus} GPUs, and a rank holds one GPU; give as many ranks as GPUs"
+    if batch_size is not None and setup.ranks > batch_size:
+        return (
+            f"{setup.ranks} ranks and batches of {batch_size} rows, and ranks share the rows of a batch, at least one "
+            f"each; give {batch_size} ranks at most, or a larger batch"
+        )
+    if setup.offload and (setup.device == "cpu" or not setup.zero_stage):
+        what = "on the CPU" if setup.device == "cpu" else "at ZeRO stage 0"
+        return (
+            f"offload {what}, and it takes what the stage shares from a GPU to the machine's memory; give a GPU and "
+            "stage 2 (moments and gradients) or 3 (weights too)"
+        )
+    return ""

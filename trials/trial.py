@@ -15,13 +15,14 @@ from typing import Any
 
 from trials import keys
 from trials.canonical import canonical, digest, plain, scalar
-from trials.errors import ApetError
+from trials.errors import ApetError, choices
 
 SPEC_VERSION = 2
 READABLE = (1, SPEC_VERSION)  # trials of an older version are shown and exported, and never run again
 TEXT_VERSION = 1  # version of the prompt texts in trials/tasks; a change of wording changes ids
 
 PLACEMENTS = ("discrete", "adjacent")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Training(_Part):
     """Optimisation and evaluation settings.
 
     ``early_stop``: evaluations without a better validation score before a trial ends, None: never.
-    ``precision``: auto, fp32 or bf16, as requested; the row has the resolved one.
+    ``precision``: one of :data:`PRECISIONS`, as requested; the row has the resolved one. Anything else is an ApetError.
     """
 
     steps: int
@@ -159,6 +160,11 @@ class Training(_Part):
     precision: str = "auto"
     max_input_length: int = 128
     max_generated_length: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            why = " (T5 overflows fp16, so it is none)" if self.precision == "fp16" else ""
+            raise ApetError(f"precision {self.precision!r}{why}: {choices(self.precision, PRECISIONS)}")
 
 
 @dataclass(frozen=True)
@@ -260,17 +266,12 @@ class Trial:
 
 
 def _rebuild(data: dict[str, Any]) -> Trial:
-    method = data["method"]
+    method, backbone = data["method"], data["backbone"]
     if method.get("sites"):
         method["sites"] = {op: tuple(kinds) for op, kinds in method["sites"].items()}
+    parts = {"shape": Shape(**backbone["shape"]), "weights": Source(**backbone["weights"])}
     return Trial(
-        backbone=BackboneRef(
-            **{
-                **data["backbone"],
-                "shape": Shape(**data["backbone"]["shape"]),
-                "weights": Source(**data["backbone"]["weights"]),
-            }
-        ),
+        backbone=BackboneRef(**{**backbone, **parts}),
         task=_task(data["task"]),
         method=Method(**_fields(method)),
         training=Training(**data["training"]),

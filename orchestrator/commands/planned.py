@@ -80,7 +80,7 @@ def _costs(plan: Plan) -> str:
 
 def _setups(plan: Plan) -> str:
     """How packs run: a line for every set-up of a backbone, with the memory of the group that needs the most."""
-    columns = ["backbone", "trials of", "GPUs", "ZeRO", "offload", "pack", "rows at once"]
+    columns = ["backbone", "trials of", "GPUs", "ranks", "ZeRO", "offload", "recompute", "pack", "rows at once"]
     columns += ["memory each", "machine's memory", "at a time"]
     rows = []
     for one in plan.backbones:
@@ -108,8 +108,10 @@ def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[o
         one.backbone,
         which,
         setup.gpus,
-        setup.zero_stage if on_gpu else None,
+        setup.ranks,
+        setup.zero_stage,
         setup.offload if on_gpu else None,
+        setup.recompute,
         f"{setup.pack_size} ({source})" if (source := said(largest.pack_size_source)) else setup.pack_size,
         setup.micro_batch or "all",
         held,
@@ -148,6 +150,7 @@ def _notes(plan: Plan) -> list[str]:
             f"{described(ASSUMED)}"
         )
     lines += [f"refused by `apet run`: {one}" for one in plan.refused]
+    lines += _reasons(plan)
     lines.append(
         "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies; of "
         "packs that aren't measured, of the largest that a worker may try"
@@ -163,6 +166,21 @@ def _notes(plan: Plan) -> list[str]:
         alone = ", ".join(f"{n} {state}" for state, n in left.items())
         lines.append(f"{alone}: left alone by `apet run`; `apet resubmit` makes new attempts at failed ones")
     return lines
+
+
+def _reasons(plan: Plan) -> list[str]:
+    """Why packs run as they do, each reason once, with the backbones, or the methods, of which it is true."""
+    of: dict[str, dict[str, None]] = {}
+    for one in plan.backbones:
+        found = _alike(one)
+        for groups in found:
+            which = one.backbone if len(found) == 1 else f"{one.backbone} ({_methods_of(groups)})"
+            of.setdefault(groups[0].setup.reason, {})[which] = None
+    return ["set-ups are the cheapest that fit", *(f"  {', '.join(names)}: {reason}" for reason, names in of.items())]
+
+
+def _methods_of(groups: Sequence[GroupPlan]) -> str:
+    return ", ".join(dict.fromkeys(group.methods for group in groups))
 
 
 def _settings(found: Mapping[str, list[Any]], verbose: bool) -> list[str]:

@@ -181,7 +181,7 @@ def resubmit(
     from orchestrator.results.resubmit import resubmit as again
     from orchestrator.text import number
     from trials.store.store import Store
-    from trials.sweep.sweep import Resources
+    from trials.sweep.resources import Resources
 
     _only_with_dry_run(dry_run, as_json)
     known, quiet = Store(store), context.obj.quiet

@@ -25,7 +25,7 @@ from orchestrator.planning.setups import Setups
 from trials.errors import ApetError
 from trials.failures import PREEMPTED
 from trials.store.store import Store
-from trials.sweep.sweep import Resources
+from trials.sweep.resources import Resources
 from workers.pack.progress import Ended, Progress
 
 if TYPE_CHECKING:

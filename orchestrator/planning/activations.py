@@ -18,12 +18,14 @@ T5 dec.   the same over t without the last term, and t·(2A·n + 4a + norm) + 2A
 
 ``full`` keeps the inputs of all linear layers too, and T5's self-attention, whose bias then needs a gradient, runs
 unfused: 12A·s + 4a·s² in float32. (So it does on a CPU. A GPU's fused kernel may keep less.)
+
+With ``recompute`` a block keeps its input alone, s·h·r, and one block at a time all of this, on the way back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nlargest
 from math import ceil
 
@@ -64,6 +66,7 @@ class Pass:
         corrections: of a trial on frozen weights.
         slices: trials of the pack.
         lowest: blocks that backward doesn't reach, counted from the input, T5's encoder before its decoder.
+        recompute: whether blocks are computed again on the way back.
     """
 
     family: str
@@ -76,6 +79,7 @@ class Pass:
     corrections: tuple[Correction, ...] = ()
     slices: int = 1
     lowest: int = 0
+    recompute: bool = False
 
     @property
     def autocast(self) -> bool:
@@ -109,8 +113,20 @@ class Pass:
 
 def saved_bytes(one: Pass) -> int:
     """Bytes at the peak of a pass: what all blocks and norms keep, corrections, and the loss over the vocabulary."""
+    if one.recompute:
+        inputs = (n * one.positions(stack) for stack, n in one.stacks.items())
+        return one.rows * sum(inputs) * one.shape.d_model * one.stream + _ends(one) + loss_bytes(one)
     blocks = sum(n * block_bytes(one, stack) for stack, n in one.stacks.items())
     return blocks + _ends(one) + _corrections(one) + loss_bytes(one)
+
+
+def recomputed_bytes(one: Pass) -> int:
+    """Bytes that the block which is computed again keeps on the way back, when the loss is gone; 0 for other passes."""
+    if not one.recompute:
+        return 0
+    shape = one.shape
+    single = replace(one, shape=replace(shape, blocks=1, decoder_blocks=min(1, shape.decoder_blocks)), lowest=0)
+    return max(block_bytes(one, stack) for stack in one.stacks) + _corrections(single)
 
 
 def block_bytes(one: Pass, stack: str) -> int:

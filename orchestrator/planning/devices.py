@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Machine:
         count: how many such machines there are, or may be.
         name: for people: a host's name, a node type's.
         processor: name of its CPU, empty where it isn't known.
+        card: kind of its cards, a name in :data:`CARDS`; empty where it isn't known.
     """
 
     cpus: int
@@ -58,6 +59,7 @@ class Machine:
     count: int = 1
     name: str = ""
     processor: str = ""
+    card: str = ""
 
 
 def machine_with(card: str, gpus: int) -> Machine:
@@ -71,10 +73,10 @@ def machine_with(card: str, gpus: int) -> Machine:
     if gpus < 1:
         raise ApetError(f"{gpus} GPUs of {card}: at least 1; without --gpu this machine is planned for")
     cpus, memory = CPUS_A_CARD * gpus, MEMORY_A_CARD * gpus
-    return Machine(cpus, memory, gpus, CARDS[card] * 2**20, name=f"a machine with {card}")
+    return Machine(cpus, memory, gpus, CARDS[card] * 2**20, name=f"a machine with {card}", card=card)
 
 
-ASSUMED = Machine(8 * CPUS_A_CARD, 8 * MEMORY_A_CARD, 8, CARDS["a100-80"] * 2**20, name="an assumed machine")
+ASSUMED = replace(machine_with("a100-80", 8), name="an assumed machine")
 """What is planned for where no machine is large enough."""
 
 

@@ -1,38 +1,38 @@
 """How a group of trials runs on given machines: the one decision, for ``plan`` and ``run`` alike.
 
-The cheapest that fits comes first: whole on one card, with fewer trials in a pack and then fewer rows of a batch at a
-time where all are too many; then on the fewest cards that share what trains (ZeRO stage 2), then the weights too
-(stage 3); then offload to the machine's memory. Where no machine has a card, the CPU; where that is too small, an
-assumed machine shows what it would take. What ``resources`` ask for, a wish for every pack, is kept, even if it doesn't
-fit. How many trials train together: :mod:`orchestrator.planning.sizes`.
+The cheapest that fits: :mod:`orchestrator.planning.candidates` has the order. Where no machine has a card, the CPU;
+where that is too small, an assumed machine shows what it would take. What ``resources`` ask for, a wish for every pack,
+is kept, even if it doesn't fit. How many trials train together: :mod:`orchestrator.planning.sizes`. A pack has its
+cards for itself: small backbones fill one with larger packs, which share products and a process, and not with several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from math import ceil
 from typing import TYPE_CHECKING
 
-from orchestrator.planning.devices import ASSUMED, Machine
+from orchestrator.planning import candidates
+from orchestrator.planning.devices import ASSUMED, CARDS, Machine
 from orchestrator.planning.groups import by_method, counted
 from orchestrator.planning.memory import Memory, memory, number_bytes
 from orchestrator.planning.sizes import MODEL, Known, pack_size
 from orchestrator.text import GIB, number, size
 from trials.backbones import loaded_parameters
-from trials.errors import ApetError
-from trials.setup import Setup, beyond
+from trials.setup import Setup
 from trials.store.calibration import Calibration
 from trials.trial import Trial
 
 if TYPE_CHECKING:
-    from trials.sweep.sweep import Resources
+    from trials.sweep.resources import Resources
 
 USABLE = 0.9  # of a card's or a machine's memory
-GANGS = (1, 2, 4, 8)
 PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
 GPU_PROCESS_BYTES = 4 * GIB  # of a worker beside a GPU, with CUDA's libraries: an allowance, not measured
+CONTEXT_BYTES = GIB  # of a card: CUDA's context and the workspaces of its libraries; an allowance
+NCCL_BYTES = GIB  # of each card of a gang: the buffers that ranks exchange through; an allowance
+MORE = (2, 4, 8, 16, 32)  # cards that are thought of where there are too few
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ class Fit:
 
     Args:
         setup: of its packs.
-        needed: bytes on each card, or on a CPU of each worker's process: an upper estimate.
+        needed: bytes on each card, or on a CPU of each rank's process: an upper estimate.
         device_bytes: memory of such a card, or of the machine.
         at_once: packs at a time on all machines; 0 where they can't hold one.
-        lacking: why the machines can't hold a pack, in words; empty where they can.
+        lacking: why the machines can't hold a pack, and what would, in words; empty where they can.
         assumed: whether the set-up is one for :data:`ASSUMED`, for the machines can't hold a pack.
-        asked: what ``resources`` ask of GPUs, in words; empty where that is left to us.
+        asked: what ``resources`` ask of devices, in words; empty where that is left to us.
         pack_source: where the pack's size comes from: ``resources``; ``full``, which is alone; a measurement in the
             ``store`` or the ``cache``; or the ``model`` of memory.
         measured: what workers have measured of these packs.
+        card: the kind of card that is planned for, empty where it isn't known, and on the CPU.
     """
 
     setup: Setup
@@ -61,19 +62,20 @@ class Fit:
     asked: str = ""
     pack_source: str = MODEL
     measured: Calibration | None = None
+    card: str = ""
 
     @property
     def fits(self) -> bool:
         """Whether USABLE of the device that is planned for is enough."""
-        return self.needed <= self.device_bytes * USABLE
+        ranks = 1 if self.setup.gpus else self.setup.ranks
+        return self.needed * ranks <= self.device_bytes * USABLE
 
     @property
     def refusal(self) -> str:
-        """Why a pack can't be run: beyond the machines, or beyond this release; empty where it can."""
-        whys = [why for why in (self.lacking, beyond(self.setup)) if why]
-        if whys and self.asked:
-            whys.append(f"{self.asked}: auto takes what there is")
-        return "; ".join(whys)
+        """Why a pack can't be run; empty where it can."""
+        return (
+            f"{self.lacking}; {self.asked}: auto takes what there is" if self.lacking and self.asked else self.lacking
+        )
 
 
 def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources, known: Known | None = None) -> Fit:
@@ -88,18 +90,18 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources,
     Raises:
         ApetError: wishes that exclude each other.
     """
-    _check(wanted)
+    wanted.check(trials[0].training.batch_size)
     on_cpu, on_cards = _Ask(trials, wanted, known, on_gpu=False), _Ask(trials, wanted, known, on_gpu=True)
     if wanted.gpus == 0 or not (any(one.gpus for one in machines) or _asks_for_cards(wanted)):
-        found = _on_cpu(on_cpu, machines)
+        found = on_cpu.best(machines)
         if wanted.gpus == 0 or not found.lacking:
             return found
         lacking = found.lacking
     elif any(one.gpus for one in machines):
-        return _on_cards(on_cards, machines)
+        return on_cards.best(machines)
     else:
         lacking = f"there is {names(machines)}"
-    shown = _on_cards(on_cards, (ASSUMED,))
+    shown = on_cards.best((ASSUMED,))
     return replace(shown, at_once=0, lacking=lacking, assumed=True)
 
 
@@ -129,24 +131,8 @@ def described(one: Machine) -> str:
     return f"{count}{one.name or 'a machine'}, {number(one.cpus, 'CPU')}, {size(one.memory)} of memory, {cards}"
 
 
-def _check(wanted: Resources) -> None:
-    """Refuse wishes that exclude each other.
-
-    Raises:
-        ApetError: naming both.
-    """
-    if wanted.offload is True and wanted.zero_stage in (0, 1):
-        raise ApetError(
-            f"resources.offload is true and resources.zero_stage {wanted.zero_stage}, which leaves all that is large "
-            "on the card; give stage 2 (moments and gradients), 3 (weights too) or auto"
-        )
-    for name, value in (("zero_stage", wanted.zero_stage), ("offload", wanted.offload)):
-        if wanted.gpus == 0 and value not in ("auto", 0, False):
-            raise ApetError(f"resources.gpus is 0 and resources.{name} {value}, which is for GPUs; give one of them")
-
-
 def _asks_for_cards(wanted: Resources) -> bool:
-    return wanted.gpus not in ("auto", 0) or wanted.zero_stage not in ("auto", 0) or wanted.offload is True
+    return wanted.gpus not in ("auto", 0) or wanted.offload is True
 
 
 @dataclass(frozen=True)
@@ -159,130 +145,137 @@ class _Ask:
     on_gpu: bool
 
     @property
-    def rows(self) -> tuple[int | None, ...]:
-        """Rows of a batch at a time, in the order in which they are tried: all, then half as many and so on."""
-        if self.wanted.micro_batch != "auto":
-            return (self.wanted.micro_batch,)
-        batch_size = self.trials[0].training.batch_size
-        return (None, *(batch_size >> n for n in range(1, batch_size.bit_length())))
+    def _first(self) -> Trial:
+        return self.trials[0]
+
+    @property
+    def _full(self) -> bool:
+        return self._first.method.name == "full"
 
     @cached_property
-    def needs(self) -> Callable[[int, int | None], Memory]:
-        """Memory of a pack by its size and the rows of a batch at a time, as large as it may get with these trials."""
-        loaded = loaded_parameters(self.trials[0].backbone)
+    def needs(self) -> Callable[[int, int | None, bool], Memory]:
+        """Memory of a pack by its size, the rows of a rank at a time and whether blocks are computed again: as large as
+        it may get with these trials."""
+        loaded = loaded_parameters(self._first.backbone)
 
         def scalars(trial: Trial) -> int:
             return counted(trial.method, trial.backbone, loaded)
 
         largest = [max(some, key=scalars) for some in by_method(self.trials).values()]  # of every method the most
         most = max(map(scalars, largest))
-        precision = number_bytes(self.trials[0].training.precision, self.on_gpu)
+        precision = number_bytes(self._first.training.precision, self.on_gpu)
         first, *beside = largest
-        return cache(lambda size, rows: memory(first, loaded, most, size, precision, rows, beside))
+        return cache(lambda n, rows, again: memory(first, loaded, most, n, precision, rows, beside, again))
 
-    def sized(self, tried: Callable[[int], Fit]) -> Fit:
-        """The fit of the packs that are best among those that are tried by size."""
-        one = tried(1)
+    def best(self, machines: Sequence[Machine]) -> Fit:
+        """The first candidate that fits, with packs as large as is best there; else the one that needs the least."""
+        tries: list[Fit] = []
+        for setup in self._candidates(machines):
+            found = self._tried(setup, self._least_size, machines)
+            if found.at_once and found.fits:
+                return self._sized(setup, machines)
+            tries.append(found)
+        most = max(machines, key=lambda one: (one.gpus, one.card_bytes) if self.on_gpu else one.memory, default=None)
+        least = min(tries, key=lambda one: _excess(one, most))
+        device = 0 if most is None else most.card_bytes if self.on_gpu else most.memory
+        found = replace(self._sized(least.setup, machines), device_bytes=device, at_once=0)
+        return replace(found, lacking="; ".join([_lacking(found, most), *self._enough(most)]))
+
+    def _candidates(self, machines: Sequence[Machine]) -> Iterator[Setup]:
+        batch_size = self._first.training.batch_size
+        if self.on_gpu:
+            most = max((one.gpus for one in machines), default=0)
+            return candidates.on_cards(self.wanted, most, batch_size, self._full)
+        return candidates.on_cpu(self.wanted, batch_size, self._full)
+
+    @property
+    def _least_size(self) -> int:
+        return self.wanted.pack_size if isinstance(self.wanted.pack_size, int) and not self._full else 1
+
+    def _tried(self, setup: Setup, n: int, machines: Sequence[Machine]) -> Fit:
+        """Packs of ``n`` trials."""
+        share = -(-self._first.training.batch_size // setup.ranks)
+        held = self.needs(n, min(setup.micro_batch or share, share), setup.recompute)
+        reason = candidates.reason(setup, self.wanted)
+        if not setup.gpus:
+            needed = PROCESS_BYTES + held.in_process(setup.ranks, setup.zero_stage)
+            setup = replace(setup, pack_size=n, memory=needed, reason=reason)
+            most = max((one.memory for one in machines), default=0)
+            return Fit(setup, needed, most, at_once(setup, machines), asked=candidates.asked(self.wanted))
+        gang = setup.ranks, setup.zero_stage, setup.offload
+        needed = held.on_card(*gang) + CONTEXT_BYTES + (NCCL_BYTES if setup.gpus > 1 else 0)
+        setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang), reason=reason)
+        able = min((m for m in machines if _on(setup, m)), key=lambda m: m.card_bytes, default=None)
+        card, kind = (able.card_bytes, able.card) if able else (0, "")
+        there = at_once(setup, machines) if able else 0
+        return Fit(setup, needed, card, there, asked=candidates.asked(self.wanted), card=kind)
+
+    def _sized(self, setup: Setup, machines: Sequence[Machine]) -> Fit:
+        """With packs as large as is best there."""
+        one = self._tried(setup, 1, machines)
         able = one.at_once and one.fits
 
-        def holds(size: int) -> bool:
-            found = tried(size)
-            return bool(able) and found.fits and found.at_once == one.at_once
+        def holds(n: int) -> bool:
+            found = self._tried(setup, n, machines)
+            return found.fits and found.at_once == one.at_once
 
-        chosen = pack_size(self.trials[0], one.setup, self.wanted.pack_size, holds, self.known)
-        found = tried(max(chosen.size, chosen.measure_to))
-        reason = f"{found.setup.reason}; {chosen}"
+        found = pack_size(self._first, one.setup, self.wanted.pack_size, holds if able else _nothing, self.known)
+        tried = self._tried(setup, max(found.size, found.measure_to), machines)
         setup = replace(
-            found.setup,
-            pack_size=chosen.size,
-            measure_to=chosen.measure_to,
+            tried.setup,
+            pack_size=found.size,
+            measure_to=found.measure_to,
             checkpoint_s=self.wanted.checkpoint_s,
-            reason=reason,
+            reason=f"{tried.setup.reason}; {found}",
         )
-        return replace(found, setup=setup, pack_source=chosen.source, measured=chosen.measured)
+        return replace(tried, setup=setup, pack_source=found.source, measured=found.measured)
+
+    def _enough(self, like: Machine | None) -> Iterator[str]:
+        """What would hold a pack: more cards like those of a machine, and as many of another kind."""
+        if not self.on_gpu or like is None:
+            return
+        fixed = self.wanted.gpus not in ("auto", 0) or self.wanted.ranks != "auto"
+        more = () if fixed else (n for n in MORE if n > like.gpus)
+        yield from self._first_of((_times(like, n), "such GPUs") for n in more)
+        larger = sorted((mib * 2**20, name) for name, mib in CARDS.items() if mib * 2**20 > like.card_bytes)
+        yield from self._first_of((replace(like, card_bytes=n), f"on GPUs of {size(n)} ({name})") for n, name in larger)
+
+    def _first_of(self, machines: Iterable[tuple[Machine, str]]) -> Iterator[str]:
+        for machine, what in machines:
+            for setup in self._candidates([machine]):
+                found = self._tried(setup, self._least_size, [machine])
+                if found.at_once and found.fits:
+                    yield f"{candidates.way(setup)} would do, {what}"
+                    return
 
 
-def _on_cpu(ask: _Ask, machines: Sequence[Machine]) -> Fit:
-    """One thread a worker: the numbers are then the same on every machine, however many cores it has."""
-    most = max((one.memory for one in machines), default=0)
-    why = "resources.gpus is 0" if ask.wanted.gpus == 0 else "no GPU"
-    for given in ask.rows:
-
-        def tried(size: int, rows: int | None = given) -> Fit:
-            needed = PROCESS_BYTES + ask.needs(size, rows).on_cpu
-            reason = f"{why}; {_rows_words(rows)}"
-            setup = Setup("cpu", pack_size=size, micro_batch=rows, threads=1, memory=needed, reason=reason)
-            return Fit(setup, needed, most, at_once(setup, machines))
-
-        found = ask.sized(tried)
-        if found.at_once:
-            return found
-    lacking = f"a worker on the CPU takes {size(found.needed)}, and {size(most * USABLE)} of {size(most)} may be used"
-    return replace(found, lacking=lacking)
+def _nothing(n: int) -> bool:
+    return False
 
 
-def _on_cards(ask: _Ask, machines: Sequence[Machine]) -> Fit:
-    least, asked = None, _asked(ask.wanted)
-    for gpus, stage, offload in _gangs(machines, ask.wanted):
-        gang = Setup("cuda", gpus=gpus, ranks=gpus, zero_stage=stage, offload=offload)
-        for given in ask.rows:
-
-            def tried(size: int, gang: Setup = gang, rows: int | None = given) -> Fit:
-                held = ask.needs(size, rows)
-                needed = held.on_card(gang.gpus, gang.zero_stage, gang.offload)
-                beside = _beside(held, gang.gpus, gang.zero_stage, gang.offload)
-                reason = f"{asked or _chosen(gang)}; {_rows_words(rows)}"
-                memory = GPU_PROCESS_BYTES + beside
-                setup = replace(gang, pack_size=size, micro_batch=rows, memory=memory, reason=reason)
-                card = min((one.card_bytes for one in machines if _on(setup, one)), default=0)
-                return Fit(setup, needed, card, at_once(setup, machines) if card else 0, asked=asked)
-
-            found = ask.sized(tried)
-            if found.at_once and found.fits:
-                return found
-            if least is None or found.needed < least.needed:
-                least = found
-    assert least is not None, "some gang is tried"
-    setup, largest = least.setup, max(machines, key=lambda one: (one.gpus, one.card_bytes))
-    lacking = f"takes {number(setup.gpus, 'GPU')} with {size(least.needed)} each"
-    lacking += f" and {size(setup.memory * setup.ranks)} of the machine's memory, and there is {described(largest)}"
-    return replace(least, device_bytes=largest.card_bytes, at_once=0, lacking=lacking)
+def _times(machine: Machine, gpus: int) -> Machine:
+    """A machine with more cards, and CPUs and memory in proportion."""
+    each = max(1, machine.gpus)
+    return replace(machine, gpus=gpus, cpus=machine.cpus * gpus // each, memory=machine.memory * gpus // each)
 
 
-def _gangs(machines: Sequence[Machine], wanted: Resources) -> Iterator[tuple[int, int, bool]]:
-    """GPUs, ZeRO stage, offload, the cheapest first."""
-    most = max((one.gpus for one in machines), default=0)
-    gangs = [n for n in GANGS if n <= max(most, 1)] if wanted.gpus == "auto" else [max(1, wanted.gpus)]
-    for offload in (False, True) if wanted.offload == "auto" else (wanted.offload,):
-        for gpus in gangs:
-            if wanted.zero_stage != "auto":
-                stages: tuple[int, ...] = (wanted.zero_stage,)
-            else:
-                stages = (2, 3) if offload or gpus > 1 else (0,)
-            yield from ((gpus, stage, offload) for stage in stages if stage >= 2 or not offload)
+def _excess(one: Fit, most: Machine | None) -> tuple[float, int]:
+    """How many times a machine's cards, memory or cores a set-up takes, and bytes of a card or a process."""
+    if most is None:
+        return 0.0, one.needed
+    setup = one.setup
+    taken = [setup.memory * setup.ranks / (most.memory * USABLE), setup.ranks * (setup.threads or 1) / most.cpus]
+    if setup.gpus:
+        taken += [setup.gpus / max(most.gpus, 1), one.needed / max(most.card_bytes * USABLE, 1)]
+    return max(taken), one.needed
 
 
-def _beside(held: Memory, gpus: int, stage: int, offload: bool) -> int:
-    """Bytes that one rank holds in the machine's memory beside its process.
-
-    The weights come through it on their way to the card; later it holds what is offloaded, of which each rank has its
-    part, and the copy of the weights that ``full`` keeps, of which at stage 3 each rank has its part too.
-    """
-    offloaded = held.in_machine(stage, offload) - held.host
-    host = ceil(held.host / gpus) if stage == 3 else held.host
-    return max(held.host or held.weights, ceil(offloaded / gpus) + host)
-
-
-def _asked(wanted: Resources) -> str:
-    wishes = {"gpus": wanted.gpus, "zero_stage": wanted.zero_stage, "offload": wanted.offload}
-    return ", ".join(f"resources.{name} is {str(value).lower()}" for name, value in wishes.items() if value != "auto")
-
-
-def _chosen(gang: Setup) -> str:
-    if gang.gpus == 1 and not gang.zero_stage:
-        return "one GPU holds all of it"
-    return f"the fewest GPUs that hold it, ZeRO stage {gang.zero_stage}{', with offload' if gang.offload else ''}"
-
-
-def _rows_words(rows: int | None) -> str:
-    return "the whole batch at a time" if rows is None else f"{number(rows, 'row')} of a batch at a time"
+def _lacking(least: Fit, most: Machine | None) -> str:
+    """Why the machines can't hold what needs the least of all."""
+    setup, usable = least.setup, f"{USABLE:.0%} of memory may be used"
+    there = "there is no machine" if most is None else f"there is {described(most)}, of which {usable}"
+    if setup.gpus:
+        beside = f"{size(setup.memory * setup.ranks)} of the machine's memory"
+        return f"{candidates.way(setup)} takes {size(least.needed)} of each GPU and {beside}, and {there}"
+    each = "a worker on the CPU takes" if setup.ranks == 1 else f"{setup.ranks} ranks, one thread each, take"
+    return f"{each} {size(least.needed)}{' each' if setup.ranks > 1 else ''}, and {there}"

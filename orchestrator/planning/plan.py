@@ -236,7 +236,7 @@ def _group(trials: Sequence[Trial], found: Fit, states: Mapping[str, str], known
     from orchestrator.planning.times import work
 
     left = [t for t in trials if t.trial_id not in states] if states else trials
-    seconds, basis = work(left, found.setup, known, found.measured)
+    seconds, basis = work(left, found.setup, known, found.measured, found.card)
     return GroupPlan(
         methods=methods(trials),
         tasks=tuple(dict.fromkeys(t.task.name for t in trials)),

@@ -8,6 +8,7 @@ trial, every method has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.devices import Machine
@@ -22,7 +23,7 @@ from trials.trial import Method, Trial
 
 if TYPE_CHECKING:
     from trials.store.calibration import Calibrations
-    from trials.sweep.sweep import Resources
+    from trials.sweep.resources import Resources
 
 
 class Setups:
@@ -85,7 +86,7 @@ class Setups:
         if found := self.refusals():
             raise Problems(
                 found,
-                "what is to run: it takes more than there is, or than this release trains (`apet plan` says what each "
+                "what is to run: it takes more than there is (`apet plan` says what each "
                 "takes; --where leaves trials out; a smaller batch, pack or backbone takes less)",
             )
 
@@ -127,8 +128,7 @@ def _together(trials: Sequence[Trial], first: Fit, fitted: Callable[[Sequence[Tr
 def _alike(one: Fit, other: Fit) -> bool:
     """Whether two run alike, the size of their packs aside."""
     first, second = (
-        (x.setup.device, x.setup.gpus, x.setup.zero_stage, x.setup.offload, x.setup.micro_batch, x.assumed)
-        for x in (one, other)
+        (replace(x.setup, pack_size=1, memory=0, measure_to=0, reason=""), x.assumed) for x in (one, other)
     )
     return first == second
 
@@ -136,4 +136,4 @@ def _alike(one: Fit, other: Fit) -> bool:
 def _needed(trial: Trial) -> int:
     """Bytes of a trial alone, to compare with others of its kind."""
     loaded = loaded_parameters(trial.backbone)
-    return memory(trial, loaded, counted(trial.method, trial.backbone, loaded), 1, 4).on_cpu
+    return memory(trial, loaded, counted(trial.method, trial.backbone, loaded), 1, 4).in_process()

@@ -99,10 +99,11 @@ def pack_size(
     if isinstance(wanted, int):
         return PackSize(wanted, ASKED)
     most = largest(holds, MOST[setup.device])
-    found = known.find(trial, setup) if known is not None else None
+    alone = setup.ranks == 1 and setup.zero_stage == 0  # else ranks would have to measure together
+    found = known.find(trial, setup) if known is not None and alone else None
     if found is not None:
         return PackSize(min(found.calibration.best, most), found.place, measured=found.calibration)
-    return PackSize(min(USUAL[setup.device], most), MODEL, measure_to=most if most > 1 else 0)
+    return PackSize(min(USUAL[setup.device], most), MODEL, measure_to=most if most > 1 and alone else 0)
 
 
 def largest(holds: Callable[[int], bool], most: int) -> int:

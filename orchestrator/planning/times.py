@@ -17,6 +17,8 @@ from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.planning import traffic
+from orchestrator.planning.speeds import PCIE, Speed, speed
 from orchestrator.planning.work import UNKNOWN_ROWS, batches, flops
 from trials.modules.depth import blocks_of
 from trials.store.calibration import nearest
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     from trials.trial import Trial
 
 CPU_SHARE = 0.65  # of the rate of matrix products, reached by a run of small models from its start to its end
-CARD_FLOPS = 1e14  # operations a second of a card in bf16, sustained: about a third of an A100's peak
+GLOO = 1e9  # bytes a second that a rank on a CPU takes in from others of its machine, by memory and sockets
 BLOCK_S = 4e-3  # a step of one block, however small, on one core: 3 ms of CPU time measured, 6 on a busy machine
 START_S = 10.0  # a run's first worker starts, and loads a small backbone
-COLUMNS = ("spec", "state", "device", "devices", "pack_size", "validation_rows", "test_rows")
+HOW = ("ranks", "zero_stage", "offload", "recompute")
+COLUMNS = ("spec", "state", "device", "devices", *HOW, "pack_size", "validation_rows", "test_rows")
 TIMES = ("steps_done", "train_s", "eval_s")
 
 
@@ -58,7 +61,9 @@ def measured(store: Store | None) -> Paces:
             spec = json.loads(row["spec"])
             if row["steps_done"]:
                 gpus = 0 if row["device"] == "cpu" else row["devices"] or 1
-                seen[_key(spec, gpus)][row["pack_size"] or 1].append(_pace(row, spec))
+                seen[_key(spec, gpus, [row["ranks"] or gpus or 1, *(row[name] or 0 for name in HOW[1:])])][
+                    row["pack_size"] or 1
+                ].append(_pace(row, spec))
     return {
         key: {size: Pace(*map(median, zip(*paces, strict=True))) for size, paces in sizes.items()}
         for key, sizes in seen.items()
@@ -66,24 +71,25 @@ def measured(store: Store | None) -> Paces:
 
 
 def work(
-    trials: Sequence[Trial], setup: Setup, known: Paces, calibration: Calibration | None = None
+    trials: Sequence[Trial], setup: Setup, known: Paces, calibration: Calibration | None = None, card: str = ""
 ) -> tuple[float, str]:
     """Seconds of one worker for these trials, one pack after the other, and what the number rests on.
 
     Args:
         trials: of one backbone.
-        setup: of their packs; arithmetic takes the cards of a pack to share the work evenly.
+        setup: of their packs; arithmetic takes the ranks of a pack to share the work evenly.
         known: from :func:`measured`.
         calibration: of packs like these; None: there is none.
+        card: kind of GPU, empty where it isn't known.
     """
     if not trials:
         return 0.0, "nothing to do"
     seconds, timed = 0.0, 0
-    rate, basis = _rate(setup)
+    rate, link, basis = _rates(setup, speed(card))
     if calibration is not None:
         basis = f"a step as measured by a worker in packs of {nearest(calibration.seconds, setup.pack_size)}"
     for group in _alike(trials):
-        paces = known.get(_key(json.loads(group[0].spec), setup.gpus), {})
+        paces = known.get(_key(json.loads(group[0].spec), setup.gpus, [getattr(setup, name) for name in HOW]), {})
         timed += len(group) if paces else 0
         if paces:
             size = nearest(paces, setup.pack_size)
@@ -92,7 +98,7 @@ def work(
         elif calibration is not None:
             each = _by_steps(group[0], calibration.at(setup.pack_size))
         else:
-            each = _by_arithmetic(group[0], rate)
+            each = _by_arithmetic(group[0], setup, rate) + traffic.seconds(group[0], setup, link)
         seconds += len(group) * each
     if timed:
         rows = "rows of the store"
@@ -100,15 +106,16 @@ def work(
     return seconds, basis
 
 
-def _rate(setup: Setup) -> tuple[float, str]:
-    """Operations a second of one worker, and the words for it."""
+def _rates(setup: Setup, card: Speed) -> tuple[float, float, str]:
+    """Operations a second of one worker, bytes a second that each of its ranks takes in, and the words for them."""
     if setup.gpus:
-        return setup.gpus * CARD_FLOPS, f"arithmetic, a GPU taken at {CARD_FLOPS:.0e} operations/s"
+        said = f"arithmetic, a GPU taken at {card.flops:.1e} operations/s"
+        link = f", weights gathered at {card.link:.1e} bytes/s" if setup.gpus > 1 else ""
+        offload = f", offloaded ones at {PCIE:.1e}" if setup.offload else ""
+        return setup.gpus * card.flops, card.link, said + link + offload
     rate = core_flops() * CPU_SHARE
-    return (
-        rate,
-        f"arithmetic, {CPU_SHARE:.0%} of a core of this CPU in matrix products, if idle: {rate:.1e} operations/s",
-    )
+    said = f"arithmetic, {CPU_SHARE:.0%} of a core of this CPU in matrix products, if idle: {rate:.1e} operations/s"
+    return setup.ranks * rate, GLOO, said + (f", ranks exchange {GLOO:.0e} bytes/s" if setup.ranks > 1 else "")
 
 
 @cache
@@ -133,13 +140,13 @@ def _timed(work: Callable[[], object]) -> float:
     return time.thread_time() - start
 
 
-def _key(spec: Mapping[str, Any], gpus: int) -> Hashable:
+def _key(spec: Mapping[str, Any], gpus: int, how: Sequence[int]) -> Hashable:
     """What trials agree in whose steps and evaluations take the same time."""
     method, training = spec["method"], spec["training"]
     full = method["name"] == "full"
     scored = ((t["name"], t["data"]["version"], t["validation_rows"], t["test_rows"]) for t in _tasks(spec))
     size = training["batch_size"], training["precision"]
-    return spec["backbone"]["name"], *scored, *size, full, method["tokens"], gpus
+    return spec["backbone"]["name"], *scored, *size, full, method["tokens"], gpus, *how
 
 
 def _tasks(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -161,8 +168,8 @@ def _at_pace(trial: Trial, pace: Pace) -> float:
     return steps * pace.step_s + times * pace.evaluation_s + pace.end_s
 
 
-def _by_arithmetic(trial: Trial, rate: float) -> float:
-    return max(flops(trial) / rate, least_s(trial))
+def _by_arithmetic(trial: Trial, setup: Setup, rate: float) -> float:
+    return max(flops(trial, setup.recompute) / rate, least_s(trial))
 
 
 def least_s(trial: Trial) -> float:

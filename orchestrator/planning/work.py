@@ -20,15 +20,17 @@ UNKNOWN_ROWS = 1000  # of a split that the sweep doesn't limit: its size is know
 _MEMORY = ("cross_k", "cross_v")  # layers of a decoder that read the encoder's output
 
 
-def flops(trial: Trial) -> float:
+def flops(trial: Trial, recompute: bool = False) -> float:
     """Operations of a trial: forward and back once each, the gradients of weights too for ``full``, and evaluation.
+
+    With ``recompute`` once more forward.
 
     Evaluation is a forward pass on validation at every evaluation, and once on the test rows of every task that is
     scored. Soft tokens lengthen every row.
     """
     settings = trial.training
-    passes = 3 if trial.method.name == "full" else 2  # forward, back, and the gradients of weights
-    rows = [(trial.task.name, settings.steps * settings.batch_size * passes), *_scored(trial)]
+    passes = (3 if trial.method.name == "full" else 2) + recompute  # forward, back, and the gradients of weights
+    rows = [(trial.task.name, settings.steps * settings.batch_size * passes), *scored(trial)]
     return sum(n * _row_flops(trial, task) for task, n in rows)
 
 
@@ -58,10 +60,10 @@ def _weights(family: str, shape: Shape) -> tuple[int, int, int]:
 def batches(trial: Trial) -> tuple[float, float]:
     """Batches that are trained on, and batches that are scored."""
     settings = trial.training
-    return settings.steps, sum(n for _, n in _scored(trial)) / settings.batch_size
+    return settings.steps, sum(n for _, n in scored(trial)) / settings.batch_size
 
 
-def _scored(trial: Trial) -> Iterator[tuple[str, int]]:
+def scored(trial: Trial) -> Iterator[tuple[str, int]]:
     """Tasks, and how many of their rows are scored: validation at every evaluation, tests once."""
     settings = trial.training
     times = evaluations(settings.steps, settings.eval_every)

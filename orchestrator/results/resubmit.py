@@ -21,7 +21,7 @@ from orchestrator.results.places import Given, Places
 from trials.errors import ApetError
 from trials.pack import superseded
 from trials.store.store import Store
-from trials.sweep.sweep import Resources
+from trials.sweep.resources import Resources
 from trials.trial import SPEC_VERSION, Trial
 
 COLUMNS = ("trial_id", "spec", "weights_source", "data_source", "transfer_sources", "sweep")

@@ -166,7 +166,7 @@ def pack_of(shown: Shown) -> Pack:
     from orchestrator.planning.devices import here
     from orchestrator.planning.fit import fit
     from trials.pack import Member, Pack
-    from trials.sweep.sweep import Resources
+    from trials.sweep.resources import Resources
 
     if shown.lost:
         raise Problems([f"trial {shown.trial.trial_id}: {what}" for what in shown.lost])

@@ -45,6 +45,7 @@ class Conditions:
         threads: of the set-up.
         precision: fp32 or bf16.
         batch_size: rows of a batch; micro_batch: of them that go through at once at most, None for all.
+        recompute: whether blocks are computed again on the way back.
         max_input_length, max_generated_length: tokens of a row at most, soft ones included.
         torch, apet: versions.
     """
@@ -56,6 +57,7 @@ class Conditions:
     precision: str
     batch_size: int
     micro_batch: int | None
+    recompute: bool
     max_input_length: int
     max_generated_length: int
     torch: str
@@ -80,6 +82,7 @@ class Conditions:
             precision=precision,
             batch_size=how.batch_size,
             micro_batch=setup.micro_batch,
+            recompute=setup.recompute,
             max_input_length=how.max_input_length + (trial.method.tokens or 0),
             max_generated_length=how.max_generated_length,
             torch=_version("torch"),

@@ -16,7 +16,7 @@ import pyarrow as pa
 from trials.failures import FAILURE_CLASSES
 from trials.trial import Trial
 
-SCHEMA_VERSION = 2  # 2: failure_class, ranks, micro_batch, threads
+SCHEMA_VERSION = 3  # 2: failure_class, ranks, micro_batch, threads; 3: recompute
 STATES = ("completed", "diverged", "failed")  # in the order in which an attempt is preferred
 
 Record = dict[str, Any]
@@ -102,6 +102,7 @@ EXECUTION = pa.schema(
         ("ranks", _INT),
         ("zero_stage", _INT),
         ("offload", pa.bool_()),
+        ("recompute", pa.bool_()),  # whether blocks were computed again on the way back
         ("micro_batch", _INT),  # rows of a batch that went through at once at most; null: all
         ("threads", _INT),  # torch's, of one rank
         ("precision", _TEXT),  # the resolved one

@@ -139,6 +139,14 @@ class Merged:
         if not any((*path, *keys) in written for _, path in self._levels):
             self.report.add((*self.path, *keys), "missing, and required; add it", key=True)
 
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        given = [
+            m.training.batch_size for m, _ in self._levels if m.training and "batch_size" in m.training.model_fields_set
+        ]
+        return int(given[0]) if given else Training.batch_size
+
     def training(self) -> Mapping[str, Any] | None:
         """Training settings, merged key by key; None when they have a problem."""
         merged: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from trials.sweep import acting
 from trials.sweep.axes import Variant, known, rates, seeds, variants
 from trials.sweep.blocks import Data, Finder, Merged, resolve_head, training_of
 from trials.sweep.check import Findings
+from trials.sweep.resources import Resources
 from trials.sweep.rules import BROKEN
 from trials.sweep.schema import SweepFile
 from trials.sweep.yaml import Path
@@ -67,7 +68,9 @@ def enumerate_trials(report: Findings, file: SweepFile, folder: pathlib.Path) ->
     indices: Sequence[int | None] = [None]
     if file.blocks is not None:
         indices = [index for index, block in enumerate(file.blocks) if block is not BROKEN]
-    grids = [grid for index in indices for grid in _block(Merged(report, file, index), finder)]
+    blocks = [Merged(report, file, index) for index in indices]
+    _check_resources(report, Resources.in_(file), blocks)
+    grids = [grid for block in blocks for grid in _block(block, finder)]
     if sum(grid.size for grid in grids) > MOST:
         total = sum(grid.size for grid in grids)
         report.add((), f"{total} trials; a sweep has at most {MOST}: use fewer seeds, counts or rates, or split it")
@@ -207,6 +210,12 @@ def _targets(block: Merged, data: Sequence[Data], finder: Finder) -> list[Data]:
             found[target.ref.name] = target
             finder.data.setdefault(acting.target(target.ref), finder.data[target.ref])
     return list(found.values())
+
+
+def _check_resources(report: Findings, wanted: Resources, blocks: Sequence[Merged]) -> None:
+    for batch_size in dict.fromkeys(block.batch_size for block in blocks):
+        for key, what in wanted.conflicts(batch_size):
+            report.add(("resources", key), what)
 
 
 def _check_pairs(report: Findings, refs: Sequence[BackboneRef], data: Sequence[Data]) -> None:

@@ -52,14 +52,15 @@ class Choice:
 
     Args:
         names: the valid ones, in the order in which a message lists them.
+        note: what the message says behind them.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Iterable[str], note: str = "") -> None:
+        self.names, self.note = tuple(names), note
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """In place of the type's own schema: the names, and the rule that lists them."""
-        return Says(listed(self.names), self.names).wrapped(core_schema.literal_schema(list(self.names)))
+        return Says(listed(self.names) + self.note, self.names).wrapped(core_schema.literal_schema(list(self.names)))
 
 
 def listed(names: Sequence[str]) -> str:

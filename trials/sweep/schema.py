@@ -15,7 +15,7 @@ from trials.families import FAMILIES
 from trials.modules.methods import METHODS, SIZED, Rule, Size
 from trials.modules.operations import OPERATIONS
 from trials.sweep.rules import Choice, Item, Says, by_counts, by_method, by_type, listed, one_of
-from trials.trial import PLACEMENTS
+from trials.trial import PLACEMENTS, PRECISIONS
 
 UNSET: Any = None  # the default of a key that may be left out; `model_fields_set` tells it from a written null
 LARGEST = 2**53  # whole numbers above this are no exact JSON numbers
@@ -144,7 +144,7 @@ class Training(Model):
     early_stop: Annotated[
         int | None, Field(ge=1, le=LARGEST), Says("a whole number of evaluations, 1 or more; null never stops early")
     ] = None
-    precision: Annotated[str, Choice(("auto", "fp32", "bf16"))] = "auto"
+    precision: Annotated[str, Choice(PRECISIONS, " (T5 overflows fp16)")] = "auto"
 
 
 def _auto(rule: str) -> Says:
@@ -156,8 +156,12 @@ class Resources(Model):
 
     gpus: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], _auto("or a whole number, 0 or more")] = "auto"
     """GPUs per pack, 0 for the CPU."""
+    ranks: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], _auto("or a whole number, 1 or more")] = "auto"
+    """Processes per pack, which share the rows of a batch: one a GPU, or of one thread each on the CPU."""
     zero_stage: Annotated[Annotated[int, Field(ge=0, le=3)] | Literal["auto"], _auto("0, 1, 2 or 3")] = "auto"
     offload: Annotated[bool | Literal["auto"], _auto("true or false")] = "auto"
+    recompute: Annotated[bool | Literal["auto"], _auto("true or false")] = "auto"
+    """Whether blocks are computed again on the way back, and keep their input alone: less memory, more time."""
     pack_size: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], _auto("or a whole number, 1 or more")] = "auto"
     micro_batch: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], _auto("or a whole number, 1 or more")] = (
         "auto"

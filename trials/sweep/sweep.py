@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from trials.errors import ApetError, choices
 from trials.pack import Sources
@@ -14,67 +14,10 @@ from trials.sweep import paths
 from trials.sweep import yaml as sweep_yaml
 from trials.sweep.check import Findings, structure
 from trials.sweep.enumeration import Enumerated, enumerate_trials
+from trials.sweep.resources import Resources
 from trials.sweep.schema import LONGEST_NAME, SweepFile
+from trials.sweep.setting import check_reaches, setting
 from trials.trial import Source, Trial
-
-Auto = Literal["auto"]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a sweep asks for, for every pack; never part of a trial's identity.
-
-    ``auto`` leaves it to ``orchestrator.planning.fit``.
-
-    Args:
-        gpus: of a pack, 0 for the CPU.
-        zero_stage: DeepSpeed's stage, 0 to 3.
-        offload: to the machine's memory.
-        pack_size: trials per pack at most; ``auto``: what is fastest there, as far as memory holds it.
-        micro_batch: rows of a batch in memory at once, at most: the numbers are the same; ``auto``: all, and fewer
-            where all don't fit or memory runs out.
-        checkpoint_s: seconds of training between two checkpoints at most; evaluations write one too.
-        retries: new attempts per run after a failure of infrastructure.
-    """
-
-    gpus: int | Auto = "auto"
-    zero_stage: int | Auto = "auto"
-    offload: bool | Auto = "auto"
-    pack_size: int | Auto = "auto"
-    micro_batch: int | Auto = "auto"
-    checkpoint_s: float = 30.0
-    retries: int = 2
-
-    @staticmethod
-    def of(text: str) -> Resources:
-        """Those of a sweep's text alone, defaults filled in; whether its paths still lead anywhere doesn't matter.
-
-        Raises:
-            Problems: the text is no YAML.
-        """
-        return _resources(structure(Findings(sweep_yaml.read(text, "sweep.yaml"))))
-
-    def with_(self, settings: Sequence[str]) -> Resources:
-        """These with some replaced.
-
-        Args:
-            settings: ``resources.KEY=VALUE``.
-
-        Raises:
-            ApetError: a setting that is none of resources.
-            Problems: a value that is none of its key's.
-        """
-        changes = dict(_setting(setting) for setting in settings)
-        for path in changes:
-            if len(path) != 2 or path[0] != "resources":
-                raise ApetError(
-                    f"--set {sweep_yaml.dotted(path)}: what a trial is stands in its row; give a key of resources, "
-                    f"such as resources.gpus=1. {choices(str(path[-1]), [f.name for f in fields(Resources)])}"
-                )
-        report = Findings(sweep_yaml.read(sweep_yaml.edited("resources: {}\n", changes), "--set"))
-        file = structure(report)
-        report.raise_any()
-        return replace(self, **{str(name): getattr(_resources(file), str(name)) for _, name in changes})
 
 
 @dataclass(frozen=True)
@@ -190,7 +133,7 @@ class Sweep:
         """
         if not settings:
             return self
-        changes = dict(_setting(setting) for setting in settings)
+        changes = dict(setting(one) for one in settings)
         text = sweep_yaml.edited(self.text, changes)
         original = sweep_yaml.read(self.text, self.where)
         document = sweep_yaml.read(text, self.where)
@@ -200,7 +143,7 @@ class Sweep:
         for path in changes:
             for places in (document.values, document.keys):
                 places.update({p: f"--set {sweep_yaml.dotted(path)}" for p in places if p[: len(path)] == path})
-        _check_reaches(document, changes)
+        check_reaches(document, changes)
         return replace(_build(document, self.folder), settings=(*self.settings, *settings))
 
 
@@ -254,42 +197,13 @@ def _build(document: sweep_yaml.Document, folder: Path) -> Sweep:
         raise AssertionError("a document without structure has problems")
     found = enumerate_trials(report, file, folder)
     name = file.name or _stem(document.where)
-    return Sweep(name, document.text, document.where, folder, _resources(file), found)
-
-
-def _resources(file: SweepFile | None) -> Resources:
-    return Resources(**file.resources.model_dump()) if file and file.resources else Resources()
+    return Sweep(name, document.text, document.where, folder, Resources.in_(file), found)
 
 
 def _stem(where: str) -> str:
     """A name from a file's: letters, digits, dots, dashes and underscores, cut to the longest name."""
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in Path(where).stem)
     return stem.lstrip("._-").rstrip(".-")[:LONGEST_NAME] or "sweep"
-
-
-def _setting(setting: str) -> tuple[sweep_yaml.Path, Any]:
-    key, equals, value = setting.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ApetError(f"--set {setting}: give KEY=VALUE, as in training.steps=5 or methods.0.rank=4")
-    path = tuple(int(part) if part.isdecimal() else part for part in parts)
-    return path, sweep_yaml.value_of(value, f"--set {key.strip()}")
-
-
-def _check_reaches(document: sweep_yaml.Document, changes: dict[sweep_yaml.Path, Any]) -> None:
-    """Refuse to set a default that a block overrides: it would not change that block.
-
-    Raises:
-        ApetError: naming the block's key.
-    """
-    for path in changes:
-        for index in range(len(document.data.get("blocks", ()))):
-            own = ("blocks", index, *path[: 2 if path[0] == "training" else 1])
-            if path[0] != "blocks" and own in document.values:
-                key, place = sweep_yaml.dotted(own), document.values[own]
-                raise ApetError(
-                    f"--set {sweep_yaml.dotted(path)}: {key} ({place}) overrides it; set that key of the block"
-                )
 
 
 def _without_null_defaults(value: Any) -> Any:

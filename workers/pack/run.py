@@ -211,6 +211,7 @@ class PackRun:
             "ranks": engine.ranks,
             "zero_stage": engine.zero_stage,
             "offload": engine.offload,
+            "recompute": self.pack.setup.recompute,
         }
         for state, placed in zip(states, part, strict=True):
             self._resume(state, placed, engine)

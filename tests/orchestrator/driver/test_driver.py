@@ -16,7 +16,7 @@ from orchestrator.planning.packing import Todo
 from trials.errors import ApetError
 from trials.setup import Setup
 from trials.store.store import Store
-from trials.sweep.sweep import Resources
+from trials.sweep.resources import Resources
 
 pytestmark = pytest.mark.cluster
 

@@ -24,7 +24,7 @@ from orchestrator.planning.devices import Machine
 from trials.errors import ApetError
 from trials.setup import Setup
 from trials.store.store import Store
-from trials.sweep.sweep import Resources
+from trials.sweep.resources import Resources
 
 GIB = 2**30
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]

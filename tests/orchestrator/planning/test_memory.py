@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.planning.activations import Pass, block_bytes, loss_bytes, saved_bytes
+from orchestrator.planning.activations import Pass, block_bytes, loss_bytes, recomputed_bytes, saved_bytes
 from orchestrator.planning.memory import corrections, forward, memory
 from trials.backbones import get, loaded_parameters
-from trials.errors import ApetError
 from trials.modules.methods import apet, named
 from trials.modules.positions import layout
 from trials.trial import Method, Shape, Source, TaskRef, Training, Trial
@@ -214,27 +213,75 @@ def test_full_takes_twenty_bytes_a_parameter_on_a_card_and_a_copy_beside() -> No
     one = trial("bert-base", named("full"), batch_size=32)
     card, cpu = memory(one, 1000, 1000, 1, 2), memory(one, 1000, 1000, 1, 4)
     assert card.weights + card.state == 20 * 1000
-    assert (card.in_machine(), cpu.in_machine()) == (2 * 1000, 4 * 1000)
+    assert (card.beside(), cpu.beside()) == (2 * 1000, 4 * 1000)
     assert card.on_card() == 20 * 1000 + card.casts + card.saved
-    assert cpu.on_cpu == 24 * 1000 + cpu.saved
+    assert cpu.in_process() == 24 * 1000 + cpu.saved
     assert replace(card, saved=0, casts=0).on_card() == 24 * 1000  # AdamW's step needs a copy when passes are done
     pack = memory(trial("bert-base", named("lora")), 1000, 10, 3, 2)
     assert (pack.weights, pack.state) == (2 * 1000, 3 * 10 * 22)
 
 
-def test_offload_at_stage_2_leaves_the_weights_on_the_card() -> None:
-    one = trial("t5-xxl", named("lora"), batch_size=32, max_input_length=256)
-    loaded = loaded_parameters(one.backbone)
-    held = memory(one, loaded, 6_291_456, 1, 2, micro_batch=1)
-    weights_bytes = 2 * loaded
-    assert weights_bytes / GIB == pytest.approx(20.7, abs=0.1)
-    assert weights_bytes < held.on_card(1, 2, offload=True) < held.on_card(1, 0)
-    block = 2 * (8 * 4096 * 4096 + 3 * 4096 * 10240)  # of the decoder, the largest
-    assert held.on_card(1, 3, offload=True) == block + held.saved
-    assert held.in_machine(3, offload=True) == held.weights + held.state
-    assert held.on_card(4, 3) < held.on_card(4, 2) < held.on_card(4, 0)
-    with pytest.raises(ApetError, match="give stage 2"):
-        held.on_card(1, 0, offload=True)
+@pytest.mark.parametrize(("backbone", "gib"), [("t5-xxl", 20.7), ("bloom-7b1", 13.2)])
+def test_ranks_share_frozen_weights_at_stage_3_and_modules_never(backbone: str, gib: float) -> None:
+    """By hand: half of the weights, one block and one table that are gathered, and all of what trains."""
+    one = trial(backbone, named("lora"), batch_size=32, max_input_length=256)
+    loaded, s = loaded_parameters(one.backbone), get(backbone).shape
+    held = memory(one, loaded, 6_291_456, 2, 2, rows=1)
+    assert held.weights / GIB == pytest.approx(gib, abs=0.1)
+    theta = 2 * 6_291_456
+    assert held.state == theta * (4 + 4 + 8 + 4 + 2)
+    for stage in (0, 1, 2):
+        assert held.on_card(4, stage) == held.on_card() == held.weights + held.state + held.saved
+    blocks = {"t5-xxl": 8 * 4096**2 + 3 * 4096 * 10240, "bloom-7b1": 4 * 4096**2 + 2 * 4096 * 16384}
+    gathered = 2 * (blocks[backbone] + s.vocab * 4096)
+    assert held.on_card(2, 3) == held.weights // 2 + gathered + held.state + held.saved
+    assert held.on_card(8, 3, offload=True) == gathered + held.state + held.saved
+    assert (held.beside(4, 0), held.beside(4, 3), held.beside(4, 3, offload=True)) == (0, 0, held.weights // 4)
+
+
+def test_full_shares_moments_then_gradients_then_weights() -> None:
+    """By hand, bytes a parameter on each of 4 cards: what the stage shares is divided, what isn't is whole."""
+    one = trial("t5-xl", named("full"), batch_size=32)
+    n = 4 * 10**9
+    held = memory(one, n, n, 1, 2)
+    passing, buckets = held.casts + held.saved, 2 * 5 * 10**7 * 4
+    assert held.on_card() == 20 * n + max(passing, 4 * n)
+    again, lasting = 4 / 4, {1: 4 + 4 + 8 / 4, 2: 4 + (4 + 8) / 4}
+    for stage, each in lasting.items():
+        assert held.on_card(4, stage) == (each + again) * n + buckets + passing
+    at_3 = (4 + 4 + 8) / 4 * n
+    assert held.on_card(4, 3) == at_3 + held.gathered + buckets + passing
+    assert held.gathered == pytest.approx(4 * 10**9, rel=0.1)
+    assert (held.beside(4, 2), held.beside(4, 3)) == (2 * n + 4 * n / 4, (2 + 4) * n / 4)
+    assert held.beside(4, 3, offload=True) == at_3 + 4 * n / 4 + (2 + 4) * n / 4
+    assert held.on_card(4, 3, offload=True) == held.gathered + buckets + passing
+
+
+def test_ranks_on_a_cpu_hold_what_cards_do_and_the_copies_too() -> None:
+    lora, full = (trial("bert-base", named(name), batch_size=32) for name in ("lora", "full"))
+    frozen, trained = memory(lora, 10**8, 10**5, 4, 4, rows=16), memory(full, 10**8, 10**8, 1, 4, rows=16)
+    assert frozen.in_process(2, 0) == frozen.in_process() == frozen.on_card()
+    assert frozen.in_process(2, 3) == frozen.on_card(2, 3)
+    assert trained.in_process() - trained.saved == 24 * 10**8
+    assert trained.in_process(2, 3) == trained.on_card(2, 3) + (4 + 4) * 10**8 / 2
+
+
+@pytest.mark.parametrize("product", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_recompute_leaves_the_inputs_of_blocks_and_one_block(backbone: str, case: str, product: int) -> None:
+    """Twelve more blocks cost twelve inputs, whatever each keeps while it is computed again."""
+    method, made = named(CASES[case]), corrections(trial(backbone, named(CASES[case]), small(backbone, 1)))
+    short = Pass(
+        get(backbone).family, small(backbone, 2), ROWS, 104, TARGETS, product, method.name == "full", made,
+        recompute=True,
+    )  # fmt: skip
+    long = replace(short, shape=small(backbone, 14))
+    inputs = sum(12 * ROWS * short.positions(stack) * short.shape.d_model * short.stream for stack in short.stacks)
+    assert saved_bytes(long) - saved_bytes(short) == inputs
+    assert recomputed_bytes(long) == recomputed_bytes(short) >= max(block_bytes(short, stack) for stack in short.stacks)
+    assert recomputed_bytes(replace(short, recompute=False)) == 0
+    assert saved_bytes(long) + recomputed_bytes(long) < 0.5 * saved_bytes(replace(long, recompute=False))
 
 
 def test_a_micro_batch_saves_memory_of_its_rows_alone() -> None:

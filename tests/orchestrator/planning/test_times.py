@@ -129,8 +129,19 @@ def test_workers_run_side_by_side_as_long_as_there_are_trials() -> None:
 
 def test_a_gang_shares_the_work() -> None:
     text = SMALL.replace("[tiny-bert, tiny-t5]", "[t5-xxl]").replace("batch_size: 2", "batch_size: 512")
-    alone, gang = (work(Sweep.parse(text).trials()[:1], setup, {})[0] for setup in (GPU, GANG))
-    assert alone == pytest.approx(4 * gang)
+    lora = [t for t in Sweep.parse(text).trials() if t.method.name == "lora"]
+    alone, gang = (work(lora, setup, {})[0] for setup in (GPU, GANG))
+    assert alone == pytest.approx(4 * gang, rel=0.01), "but for the gradients that are added up"
+    on_cpu = [work(lora, Setup("cpu", ranks=ranks), {})[0] for ranks in (1, 2)]
+    assert on_cpu[0] == pytest.approx(2 * on_cpu[1], rel=0.01)
+
+
+def test_rows_of_another_gang_say_nothing(tmp_path: Path) -> None:
+    lora = of("lora")
+    known = measured(rows(tmp_path, lora, ranks=2, devices=2, zero_stage=3))
+    assert work([lora], Setup("cpu", ranks=2, zero_stage=3), known)[1].startswith("measured")
+    for other in (CPU, Setup("cpu", ranks=2), Setup("cpu", ranks=2, zero_stage=3, recompute=True)):
+        assert work([lora], other, known)[1].startswith("arithmetic"), other
 
 
 def test_the_plan_takes_the_store_and_says_whose_time_it_is(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A store of the first schema is read as ever: what its rows lack is null."""
+"""A store of an older schema is read as ever: what its rows lack is null."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from trials.store.record import SCHEMA
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 
-LACKS = ["failure_class", "ranks", "micro_batch", "threads"]
+LACKS = {1: ["failure_class", "ranks", "micro_batch", "threads", "recompute"], 2: ["recompute"]}  # by schema
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Three rows of schema 1, written as files of then, and one of today."""
+    """Two rows of schema 1 and one of schema 2, written as files of then, and one of today."""
     made, trials = stored(tmp_path)
-    for path in Path(made.uri, "attempts").rglob("*.parquet"):
-        old = pq.read_table(path).drop_columns(LACKS)
+    paths = sorted(Path(made.uri, "attempts").rglob("*.parquet"), key=lambda path: trials[2].trial_id in path.name)
+    for path, schema in zip(paths, (1, 1, 2), strict=True):
+        old = pq.read_table(path).drop_columns(LACKS[schema])
         place = old.schema.get_field_index("schema_version")
-        pq.write_table(old.set_column(place, "schema_version", pa.array([1])), path)
-    made.append(row(trials[3], "failed", failure_class="out_of_memory", ranks=1, threads=2))
+        pq.write_table(old.set_column(place, "schema_version", pa.array([schema])), path)
+    made.append(row(trials[3], "failed", failure_class="out_of_memory", ranks=1, threads=2, recompute=True))
     return Store(made.uri)
 
 
 def test_rows_have_every_column(store: Store) -> None:
     table = query(store, "select * from attempts order by schema_version, state")
     assert table.column_names == SCHEMA.names
-    assert table["schema_version"].to_pylist() == [1, 1, 1, 2]
-    assert [table[name].to_pylist() for name in LACKS[:2]] == [[None] * 3 + ["out_of_memory"], [None] * 3 + [1]]
+    assert table["schema_version"].to_pylist() == [1, 1, 2, 3]
+    said = [table[name].to_pylist() for name in ("failure_class", "ranks", "recompute")]
+    assert said == [[None] * 3 + [last] for last in ("out_of_memory", 1, True)]
     found = query(
         store, "select failure_class, count(*) as n from trials where state = 'failed' group by all order by 1"
     )

@@ -21,7 +21,7 @@ from trials.pack import Sources
 from trials.sources.locations import find_data, verify
 from trials.store.record import record
 from trials.store.store import Store
-from trials.sweep.sweep import Resources
+from trials.sweep.resources import Resources
 from trials.trial import TaskRef, Trial
 
 

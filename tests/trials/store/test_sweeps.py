@@ -12,7 +12,8 @@ from folders_for_tests import write_rows
 
 from trials.errors import ApetError
 from trials.store.store import Store
-from trials.sweep.sweep import Resources, Sweep
+from trials.sweep.resources import Resources
+from trials.sweep.sweep import Sweep
 
 PARTS = """\
 learning_rates: [1.0e-3]

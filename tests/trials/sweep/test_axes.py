@@ -12,8 +12,9 @@ from trials.backbones import BACKBONES
 from trials.modules import counts, methods
 from trials.modules.methods import METHODS, MIXTURE
 from trials.sweep.axes import geometric
+from trials.sweep.resources import Resources
 from trials.sweep.schema import METHOD_MODELS
-from trials.sweep.sweep import Resources, Sweep
+from trials.sweep.sweep import Sweep
 
 
 @pytest.fixture(autouse=True)
