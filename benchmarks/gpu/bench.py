@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gpu import peak
-from gpu.laps import give_back
+from gpu.laps import beside, give_back
 from gpu.subjects import FULL, TASK, TINY, subject, texts, trial
 from orchestrator.text import GIB
 from trials.pack import Member, Pack, Sources
@@ -158,6 +158,10 @@ class Bench:
             self._warm = None
         give_back()
 
-    def ratio(self, peak_bytes: int, planned_bytes: int) -> float | None:
-        """Measured to planned memory; None where it can't be measured."""
-        return round(peak_bytes / planned_bytes, 4) if self.device == "cuda" else None
+    def memory(self, peak_bytes: int, planned_bytes: int) -> dict[str, Any]:
+        """What a peak says of the plan, which counts what lies beside tensors too; on a CPU nothing."""
+        if self.device != "cuda":
+            return {"peak_bytes": None, "beside_bytes": None, "memory_ratio": None}
+        more = beside(self.device)
+        ratio = round((peak_bytes + more) / planned_bytes, 4)
+        return {"peak_bytes": peak_bytes, "beside_bytes": more, "memory_ratio": ratio}

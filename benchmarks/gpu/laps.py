@@ -83,6 +83,14 @@ def held(device: str) -> int:
     return torch.cuda.memory_allocated() if device == "cuda" else 0
 
 
+def beside(device: str) -> int:
+    """Bytes of the card that aren't torch's to give: CUDA's context, its libraries' workspaces; 0 on a CPU."""
+    if device != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return total - free - torch.cuda.memory_reserved()
+
+
 def give_back() -> None:
     """Let go of what nobody holds any more."""
     gc.collect()

@@ -39,7 +39,7 @@ def _of(bench: Bench, warm: Warm, method: str, sizes: Sequence[int]) -> Iterator
         pack = steps[str(k)] = ours(bb, trials[:k], tensors)
         peak = warmed(pack, bench.device, others)
         if pack.passes == 1:  # in portions it takes what there is
-            ratios[str(k)] = bench.ratio(peak, plans[k])
+            ratios[str(k)] = bench.memory(peak, plans[k])["memory_ratio"]
     steps[PEFT] = theirs(bb, warm.trial("lora"), tensors)
     warmed(steps[PEFT], bench.device)
     took = in_turns(steps, bench.device, bench.sizes.repetitions)

@@ -38,7 +38,6 @@ def run(bench: Bench, backbone: str) -> Iterator[dict[str, Any]]:
         **common,
         "load_s": round(row["load_s"], 3),
         "worker_step_ms": round(1000 * statistics.median(took[1:] or took), 3),
-        "peak_bytes": row["peak_memory_bytes"],
-        "memory_ratio": bench.ratio(row["peak_memory_bytes"], plan),
+        **bench.memory(row["peak_memory_bytes"], plan),
     }
     warm.close()

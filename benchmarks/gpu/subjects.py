@@ -15,7 +15,7 @@ from orchestrator.planning.fit import fit
 from orchestrator.text import GIB
 from trials import backbones
 from trials.modules import methods
-from trials.sweep.sweep import Resources
+from trials.sweep.resources import Resources
 from trials.trial import BackboneRef, Source, TaskRef, Training, Trial
 
 TARGETS = 2  # tokens of a label, its end included
@@ -108,5 +108,12 @@ def planned(one: Trial, pack_size: int, card_bytes: int, zero_stage: int = 0, of
     """Bytes that the planner expects a pack of trials like this one to take of one card, whole batches at a time."""
     card = Machine(8, 128 * GIB, 1, card_bytes)
     rows = one.training.batch_size
-    wanted = Resources(gpus=1, zero_stage=zero_stage, offload=offload, pack_size=pack_size, micro_batch=rows)
+    wanted = Resources(
+        gpus=1,
+        zero_stage=zero_stage,
+        offload=offload,
+        recompute=False,
+        pack_size=pack_size,
+        micro_batch=one.training.batch_size,
+    )
     return fit([one], [card], wanted).needed

@@ -39,8 +39,7 @@ def run(bench: Bench, backbone: str) -> Iterator[dict[str, Any]]:
         "load_gb_s": round(weights / row["load_s"] / 1e9, 3),
         "draw_gb_s": _draw_gb_s(sample, bench.device),
         "digest_gb_s": _digest_gb_s(sample, bench.device),
-        "peak_bytes": row["peak_memory_bytes"],
-        "memory_ratio": bench.ratio(row["peak_memory_bytes"], plan),
+        **bench.memory(row["peak_memory_bytes"], plan),
     }
     packs += [warm.run([one]) for one in trials[1:]]
     begins = [b.steps[0] - a.ended for a, b in pairwise(packs)]
