@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         where = {"card": torch.cuda.get_device_name()} if device == "cuda" else {"device": device}
         said = {**where, "tiny": True} if args.tiny else {"measured": True, **where}
-        facts, report = {**where, "tiny": args.tiny, **describe()}, Report(said, args.out)
+        facts, report = describe(), Report(said, args.out)
         with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
             perform(args.parts, Bench(device, args.tiny, Path(folder)), report, began + args.seconds)
     except Stopped as stopped:

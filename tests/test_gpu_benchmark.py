@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from gpu.bench import Bench
 from gpu.flops import Weights, executed, weights
+from gpu.goals import goals
 from gpu.laps import Laps, in_turns
 from gpu.packs import gain
 from gpu.parts import PARTS, Part, chosen, perform
@@ -26,8 +27,11 @@ from paths import ROOT
 
 from trials import backbones
 
+FIGURES = ("share_of_peak", "ours_to_peft", "memory_ratio", "next_pack_s", "pack_gain_8")
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
-WITHOUT_RAY = f"import sys; sys.modules['ray'] = None; sys.argv = ['gpu.py', *sys.argv[1:]]; sys.path[0] = {str(SCRIPT.parent)!r}; import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"  # noqa: E501
+WITHOUT_RAY = "import runpy, sys; sys.modules['ray'] = None; script = sys.argv[1]; sys.argv = sys.argv[1:]; " + (
+    "sys.path[0] = script.rpartition('/')[0]; runpy.run_path(script, run_name='__main__')"
+)
 
 
 def test_weights_by_hand() -> None:
@@ -66,6 +70,30 @@ def test_shares_gains_and_ratios_by_hand() -> None:
     found = compared({"x": [{**t, "backward": 0.0, "update": 0.0} for t in times["x"]], "peft": times["peft"]}, "x", 2)
     assert (found["step_ms"], found["peft_ms"], found["ours_to_peft"]) == (2000.0, 2000.0, 0.25)
     assert found["spread"] == pytest.approx(0.25)
+
+
+def test_of_each_backbone_the_worst_is_held_against_the_goals() -> None:
+    def line(backbone: str = "t5-xxl", **figures: Any) -> dict[str, Any]:
+        return {"part": f"{backbone}.x", "measured": True, "backbone": backbone, **figures}
+
+    lines = [
+        line(length=256, method="lora", share_of_peak=0.61, ours_to_peft=1.04, spread=0.05, memory_ratio=0.95),
+        line(length=256, method="adapter", share_of_peak=0.59, ours_to_peft=1.0, spread=0.0, memory_ratio=1.11),
+        line(length=128, method="apet", share_of_peak=0.4, ours_to_peft=0.9, spread=0.0, memory_ratio=None),
+        line(next_pack_s=0.9),
+        line(pack_gain_8=1.1),
+        line("bert-base", pack_gain_8=1.9, pack_gain_64=3.0),
+        {"part": "y", "backbone": "t5-xxl", "predicted": True, "memory_ratio": 9.0},
+    ]
+    found = {(x["backbone"], key): (x[key], x["met"]) for x in goals(lines) for key in FIGURES if key in x}
+    assert found == {
+        ("t5-xxl", "share_of_peak"): (0.59, False),
+        ("t5-xxl", "ours_to_peft"): (1.0, True),
+        ("t5-xxl", "memory_ratio"): (1.11, False),
+        ("t5-xxl", "next_pack_s"): (0.9, True),
+        ("t5-xxl", "pack_gain_8"): (1.1, True),
+        ("bert-base", "pack_gain_8"): (1.9, False),
+    }
 
 
 def test_laps_add_up_and_everybody_is_first_in_turn() -> None:
@@ -157,7 +185,7 @@ def test_what_does_not_fit_any_more_is_left_out_and_says_so(tmp_path: Path, caps
 def started(*words: str, **more: Any) -> subprocess.Popen[str]:
     """A tiny run where there is no Ray, no hub and no GPU."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", WITHOUT_RAY, *words]
+    command = [sys.executable, "-c", WITHOUT_RAY, str(SCRIPT), *words]
     return subprocess.Popen(command, cwd=ROOT, env={**env, **more}, text=True, stdout=subprocess.PIPE)
 
 
@@ -171,8 +199,8 @@ def test_all_parts_run_in_the_tiny_form_and_measure_nothing(tmp_path: Path) -> N
     assert not any("measured" in line or "card" in line for line in (*lines, last))
     assert last["lines"] == lines
     assert (tmp_path / "lines.jsonl").read_text() == out
-    keys = {"backbone", "share_of_peak", "memory_ratio", "load_gb_s", "next_pack_s", "pack_gain_2", "pack_gain_4"}
-    assert keys <= {key for line in lines for key in line}
+    assert {*FIGURES[:-1], "load_gb_s", "pack_gain_2", "pack_gain_4"} <= {key for line in lines for key in line}
+    assert last["goals"] == []
     steps = [line for line in lines if line["part"] == "bloom-7b1.steps" and "share_of_peak" in line]
     assert [(line["method"], line["length"]) for line in steps] == [
         (method, length) for length in (40, 32) for method in ("apet", "lora", "adapter")

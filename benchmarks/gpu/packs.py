@@ -33,7 +33,7 @@ def _of(bench: Bench, warm: Warm, method: str, sizes: Sequence[int]) -> Iterator
     yield {"predicted": True, **common, "planned_bytes": {str(k): plan for k, plan in plans.items()}}
     tensors, bb = batch(warm.ref.family, rows, length, bench.device), warm.backbone
     steps: dict[str, Steps] = {}
-    ratios = {}
+    ratios: dict[str, float | None] = {}
     for k in sizes:
         others = held(bench.device) - warm.weights_bytes
         pack = steps[str(k)] = ours(bb, trials[:k], tensors)
@@ -43,15 +43,19 @@ def _of(bench: Bench, warm: Warm, method: str, sizes: Sequence[int]) -> Iterator
     steps[PEFT] = theirs(bb, warm.trial("lora"), tensors)
     warmed(steps[PEFT], bench.device)
     took = in_turns(steps, bench.device, bench.sizes.repetitions)
-    one = ms(took["1"])
+    one, beside = ms(took["1"]), {str(k): compared(took, str(k), k) for k in sizes}
+    worst = max(beside.values(), key=lambda of: of["ours_to_peft"])
     yield {
         **common,
         "step_ms": {str(k): ms(took[str(k)]) for k in sizes},
         "passes": {str(k): steps[str(k)].passes for k in sizes},
         **{f"pack_gain_{k}": gain(one, ms(took[str(k)]), k) for k in sizes[1:]},
         "peft_ms": ms(took[PEFT]),
-        "ours_to_peft": {str(k): compared(took, str(k), k)["ours_to_peft"] for k in sizes},
-        "memory_ratio": ratios,
+        "ours_to_peft": worst["ours_to_peft"],
+        "spread": worst["spread"],
+        "ours_to_peft_by_size": {k: of["ours_to_peft"] for k, of in beside.items()},
+        "memory_ratio": list(ratios.values())[-1],
+        "memory_ratio_by_size": ratios,
     }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu.goals import goals
+
 NOT_MEASURED = ("predicted", "skipped", "error")  # a line that has one of these is no measurement
 
 
@@ -37,7 +39,7 @@ class Report:
 
     def last(self, facts: Mapping[str, Any]) -> None:
         """All of it as one object."""
-        self._print({**facts, "failed": self.failed, "lines": self._lines})
+        self._print({**self._said, **facts, "failed": self.failed, "goals": goals(self._lines), "lines": self._lines})
 
     def _print(self, found: Mapping[str, Any]) -> None:
         text = json.dumps(found)

@@ -107,7 +107,6 @@ def texts(folder: Path, sizes: Sizes) -> Path:
 def planned(one: Trial, pack_size: int, card_bytes: int, zero_stage: int = 0, offload: bool = False) -> int:
     """Bytes that the planner expects a pack of trials like this one to take of one card, whole batches at a time."""
     card = Machine(8, 128 * GIB, 1, card_bytes)
-    rows = one.training.batch_size
     wanted = Resources(
         gpus=1,
         zero_stage=zero_stage,
