@@ -25,6 +25,7 @@ from workers import allocator
 from workers.backbone import load as backbones
 from workers.backbone.full import Fingerprint
 from workers.backbone.load import Backbone
+from workers.backbone.sharded import Sharding
 from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.free import free_bytes
@@ -138,7 +139,10 @@ class Worker:
             return
         finally:
             recorder.load_s = self._load_s
-        make_engine, kept = partial(choice.make, self.engine, gang=self.gang), self._kept.of(backbone.model, data)
+        name = "deepspeed" if backbone.sharded else self.engine
+        kept, make_engine = self._kept.of(backbone.model, data), partial(choice.make, name, gang=self.gang)
+        if pack.members[0].trial.method.name == "full":
+            make_engine = partial(make_engine, stage=pack.setup.zero_stage, offload=pack.setup.offload)
         learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop, kept.clear)
         held, hopeless_before = self.limits(pack, limits), (limits or {}).get("hopeless", {})
         run = PackRun(pack, backbone, data, recorder, held, make_engine, kept, self.gang, hopeless_before)
@@ -201,12 +205,14 @@ class Worker:
         """The pack's backbone, loaded only if another one is warm; a head, a task or a place makes no other one."""
         ref = pack.members[0].trial.backbone
         precision = precision_of(pack.members[0].trial.training.precision, self.device)
-        key = (keys.warmth(ref.text, precision), self.device)
+        setup = pack.setup
+        sharding = Sharding(self.gang, setup.offload) if setup.zero_stage == 3 else None
+        key = (keys.warmth(ref.text, precision), self.device, sharding)
         if self._warm is None or self._warm.key != key:
             self.forget()
             start = perf_counter()
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-            loaded = backbones.load(ref, pack.sources.weights, self.device, dtype)
+            loaded = backbones.load(ref, pack.sources.weights, self.device, dtype, sharding)
             self._warm, self._load_s = Warm(key, loaded, loaded.fingerprint()), perf_counter() - start
         return self._warm.backbone.named(ref, pack.sources.weights)
 
@@ -234,6 +240,8 @@ class Worker:
 
     def forget(self) -> None:
         """Let the warm backbone go; the next pack loads its own."""
+        if self._warm is not None:
+            self._warm.backbone.close()
         self._warm = None
         self._rows.clear()
         self._kept.of()

@@ -55,16 +55,30 @@ def trainable_backbone(model: nn.Module) -> Iterator[list[nn.Parameter]]:
     """Give a frozen backbone's parameters for training; afterwards its weights are what they were, and frozen.
 
     They train in float32: bf16 has three digits, so that a step of 1e-5 would be lost on most weights. The copy lies
-    on the CPU: one backbone of memory more while a ``full`` trial runs.
+    on the CPU: what this process holds of a backbone once more while a ``full`` trial runs.
     """
-    saved: dict[str, Tensor] = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
+    params = list(model.parameters())
+    held = [_held(p) for p in params]
+    saved = [x.detach().to("cpu", copy=True) for x in held]
     try:
-        for p in model.parameters():
-            p.data = p.data.float()
+        for p, x in zip(params, held, strict=True):
+            x.data = x.data.float()
+            p.data = p.data.float()  # of one in shards nothing is there, and even that has a precision
             p.requires_grad_(True)
-        yield list(model.parameters())
+        yield params
     finally:
-        for name, p in model.named_parameters():
+        for p, x, was in zip(params, held, saved, strict=True):
             p.grad = None
             p.requires_grad_(False)
-            p.data = saved[name].to(p.device)
+            x.data = was.to(x.device)
+            if x is not p:
+                p.data = p.data.to(was.dtype)
+
+
+def _held(p: nn.Parameter) -> Tensor:
+    """What this process has of a parameter: all of it, or its shard, beside which nothing stays gathered."""
+    if not hasattr(p, "ds_tensor"):
+        return p
+    p.partition()
+    shard: Tensor = p.ds_tensor
+    return shard

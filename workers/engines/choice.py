@@ -23,7 +23,15 @@ def check(name: str) -> None:
         raise ApetError(f"engine {name!r}: {choices(name, ENGINES)}")
 
 
-def make(name: str, model: nn.Module, groups: Sequence[Group], gang: Gang = ALONE) -> Engine:
+def make(
+    name: str,
+    model: nn.Module,
+    groups: Sequence[Group],
+    gang: Gang = ALONE,
+    *,
+    stage: int = 0,
+    offload: bool = False,
+) -> Engine:
     """An engine over ``model`` by name.
 
     Args:
@@ -31,11 +39,17 @@ def make(name: str, model: nn.Module, groups: Sequence[Group], gang: Gang = ALON
         model: what gives the losses.
         groups: what the trials train.
         gang: the ranks that train them together, each with its own rows.
+        stage: where all weights train, what ranks share of them: DeepSpeed's stages 1 to 3, whatever the name; 0: nothing.
+        offload: whether what they share lies in the machine's memory.
 
     Raises:
         ApetError: no such engine.
     """
     check(name)
+    if stage:
+        from workers.engines.zero import ZeroEngine
+
+        return ZeroEngine(model, groups, gang, stage, offload)
     if name == "plain":
         from workers.engines.plain import PlainEngine
 

@@ -79,6 +79,11 @@ class PackRun:
             **data.columns,
         }
 
+    @property
+    def _bound(self) -> bool:
+        """Whether ranks need each other inside a pass: for shards of weights, or of gradients as they come."""
+        return self.backbone.sharded or (self.trial.method.name == "full" and self.pack.setup.zero_stage > 0)
+
     def trials(self, should_stop: Callable[[], bool]) -> Iterator[Progress]:
         """Run every trial of the pack, together as far as memory goes.
 
@@ -138,7 +143,7 @@ class PackRun:
             else:
                 too_large = hopeless(error, self.recorder.device, "with one trial and one row at a time")
                 too_large.__cause__ = error
-        if not error.of_all and (self.gang.ranks > 1 or self.backbone.sharded):
+        if not error.of_all and (self.gang.ranks > 1 or self._bound):
             alone = {part[0].trial_id: str(too_large)} if too_large else {}
             raise ShortOfMemory({**self._limits.plain(), "hopeless": alone}, str(error)) from error
         return [self.recorder.failed(part[0].member, too_large, OUT_OF_MEMORY)] if too_large else []
@@ -201,7 +206,7 @@ class PackRun:
                 params.append(weight)
                 state.head_parameters = weight.numel()
         mixed = modules is None and self._precision == "bf16"
-        holders = self.gang if self.backbone.sharded else ALONE
+        holders = self.gang if self._bound else ALONE
         model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept, holders)
         rates = [c.member.trial.learning_rate for c in states]
         engine = self._make_engine(model, [Group(*pair) for pair in zip(trained, rates, strict=True)])
@@ -230,7 +235,7 @@ class PackRun:
             should_stop=should_stop,
             checkpoint_s=self.pack.setup.checkpoint_s,
             gang=self.gang,
-            sharded=self.backbone.sharded,
+            sharded=self._bound,
         )
 
     def _train(self, job: Job) -> Iterator[Progress]:

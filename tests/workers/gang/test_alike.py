@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from gangs import TOLERANCE, gang_runs, losses, numbers, theta
+from gangs import Run, gang_runs, same
 from trials_for_tests import FAMILIES
 from worker_for_tests import pack_of, rows_of, run
 
@@ -40,16 +39,9 @@ def test_a_gang_gives_the_numbers_of_a_process_alone(ranks: int, folder: Path, t
     some, worker = packs(folder, trial), Worker(whole)
     for pack in some:
         assert [e.state for e in run(worker, pack)] == ["completed"] * len(pack.members)
-    told = gang_runs(ranks, shared, *some)
-    assert all(one == told[0] for one in told), "every rank tells the same"
+    gang_runs(ranks, Run(shared, some))
     for pack in some:
         for member in pack.members:
-            trial_id = member.trial.trial_id
-            assert numbers(shared, trial_id) == numbers(whole, trial_id), member.trial.method.name
-            assert losses(shared, trial_id) == pytest.approx(losses(whole, trial_id), rel=TOLERANCE, abs=TOLERANCE)
-            row = rows_of(shared)[trial_id]
+            same(shared, whole, member, bitwise=ranks == 1)
+            row = rows_of(shared)[member.trial.trial_id]
             assert (row["ranks"], row["devices"], row["threads"], row["attempt"]) == (ranks, ranks, 1, 0)
-            if member.trial.method.name != "full":
-                for ours, theirs in zip(theta(shared, trial_id), theta(whole, trial_id), strict=True):
-                    torch.testing.assert_close(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
-                    assert ranks > 1 or torch.equal(ours, theirs), "a gang of one is bitwise a process alone"

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from encodings_for_tests import dataset
-from gangs import TOLERANCE, gang_runs, losses, numbers
+from gangs import Run, gang_runs, same
 from ranks import on_ranks
 from tiny_for_tests import FAMILIES
 from torch import Tensor, nn
 from trials_for_tests import make_trial
-from worker_for_tests import given, pack_of, run
+from worker_for_tests import given, pack_of, rows_of, run
 
 from trials import backbones
 from trials.pack import Pack
@@ -158,8 +158,7 @@ def test_packs_of_few_rows_on_two_ranks(batch_size: int, folder: Path, tmp_path:
     some, worker = few_rows(folder, trial, batch_size), Worker(whole)
     for pack in some:
         assert [e.state for e in run(worker, pack)] == ["completed"] * 2
-    gang_runs(2, shared, *some)
-    for trial_id in (m.trial.trial_id for pack in some for m in pack.members):
-        assert numbers(shared, trial_id) == numbers(whole, trial_id)
-        assert losses(shared, trial_id) == pytest.approx(losses(whole, trial_id), rel=TOLERANCE, abs=TOLERANCE)
-    assert numbers(whole, some[-1].members[0].trial.trial_id)["metrics"], "secondary ones"
+    gang_runs(2, Run(shared, some))
+    for member in (m for pack in some for m in pack.members):
+        same(shared, whole, member)
+    assert rows_of(whole)[some[-1].members[0].trial.trial_id]["metrics"], "secondary ones"
