@@ -60,7 +60,7 @@ def _at(bench: Bench, warm: Warm, length: int) -> Iterator[dict[str, Any]]:
             "flop": work,
             "share_of_peak": share(took[method], work, bench.flop_s),
             "bare_share_of_peak": share(took[BARE], _work(trials["lora"], bench.sizes.rows, length), bench.flop_s),
-            **bench.memory(peaks[method], plans[method]),
+            **(bench.memory(peaks[method], plans[method]) if steps[method].passes == 1 else {}),
         }
 
 

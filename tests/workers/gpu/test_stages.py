@@ -10,8 +10,6 @@ from device_for_tests import CLOSE, devices, every_method, losses, pack_on, trai
 from trials_for_tests import FAMILIES
 from worker_for_tests import rows_of
 
-from trials.setup import Setup, beyond
-
 
 @devices
 @pytest.mark.parametrize("name", FAMILIES)
@@ -19,8 +17,6 @@ from trials.setup import Setup, beyond
 def test_a_stage_trains_what_plain_torch_trains(
     device: str, name: str, stage: int, folder: Path, tmp_path: Path, trial: Any
 ) -> None:
-    if why := beyond(Setup(device, zero_stage=stage)):
-        pytest.skip(why)
     trials = every_method(name, trial, "bf16" if device == "cuda" else "fp32")
     plain = trained(tmp_path / "plain", pack_on(device, folder, *trials), "plain")
     staged = trained(tmp_path / "staged", pack_on(device, folder, *trials, zero_stage=stage), "deepspeed")
