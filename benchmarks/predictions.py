@@ -26,7 +26,7 @@ from trials.trial import Source, TaskRef, Training, Trial
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "gpu.md"
 CARDS = ("a10g-24", "a100-40", "a100-80", "h100-80", "h200-141")
 GPUS = (1, 4, 8)
-LARGE = (("t5-xxl", "adapter"), ("bloom-7b1", "adapter"), ("t5-xl", "full"), ("t5-xxl", "full"))
+LARGE = (("t5-xxl", "adapter"), ("bloom-7b1", "adapter"), ("bloom-7b1", "full"), ("t5-xl", "full"), ("t5-xxl", "full"))
 SWEEPS = ("methods", "position", "count", "transfer")
 
 
@@ -59,9 +59,8 @@ def _held(found: Fit, gpus: int) -> str:
     held = f"{found.needed / GIB:.1f} GiB: {', '.join(words)}"
     if not found.lacking:
         return held
-    short = "of memory" if found.fits else "a card"
-    beside = f"; {setup.memory * setup.ranks / GIB:.0f} GiB of the machine's memory" if found.fits else ""
-    return f"**no**: {held}{beside} is more than {short} has"
+    short = f"{setup.memory * setup.ranks / GIB:.0f} GiB of the machine's memory" if found.fits else "that"
+    return f"**no**: {held}; {short} is more than there is"
 
 
 def sweeps_table(sweeps: Sequence[str] = SWEEPS) -> str:
@@ -86,10 +85,11 @@ def _groups(one: BackbonePlan, what: str) -> list[GroupPlan]:
 def _cell(groups: Sequence[GroupPlan]) -> str:
     """What the group that needs the most takes, and the hours of all."""
     most = max(groups, key=lambda group: (group.setup.offload, group.setup.gpus, group.setup.recompute))
-    if any(group.refusal for group in groups):
-        return "**no**"
+    if refused := [group for group in groups if group.refusal]:
+        least = max(refused, key=lambda group: group.bytes_per_device)
+        return f"**no**: {way(least.setup)} takes {least.bytes_per_device / GIB:.1f} GiB"
     hours = sum(group.work_s * group.setup.gpus for group in groups) / 3600
-    return f"{way(most.setup)}: {hours:,.0f} h"
+    return f"{way(most.setup)}: {hours:,.{0 if hours >= 10 else 1}f} h"
 
 
 def tables() -> Iterator[tuple[str, str]]:

@@ -137,7 +137,7 @@ def _time(some: Sequence[BackbonePlan]) -> str:
     if on_cpu := sum(one.cpu_s for one in some):
         parts.append(duration(on_cpu))
     if on_gpu := sum(one.gpu_hours for one in some):
-        parts.append(f"{on_gpu:.3g} GPU-hours")
+        parts.append(f"{as_text(round(on_gpu)) if on_gpu >= 100 else f'{on_gpu:.3g}'} GPU-hours")
     return " and ".join(parts) or "-"
 
 
@@ -172,11 +172,14 @@ def _reasons(plan: Plan) -> list[str]:
     """Why packs run as they do, each reason once, with the backbones, or the methods, of which it is true."""
     of: dict[str, dict[str, None]] = {}
     for one in plan.backbones:
-        found = _alike(one)
+        found = [groups for groups in _alike(one) if groups[0].at_once or groups[0].assumed]
         for groups in found:
-            which = one.backbone if len(found) == 1 else f"{one.backbone} ({_methods_of(groups)})"
-            of.setdefault(groups[0].setup.reason, {})[which] = None
-    return ["set-ups are the cheapest that fit", *(f"  {', '.join(names)}: {reason}" for reason, names in of.items())]
+            which = one.backbone if len(_alike(one)) == 1 else f"{one.backbone} ({_methods_of(groups)})"
+            of.setdefault(groups[0].why, {})[which] = None
+    return [
+        "why these set-ups, the cheapest that fit:",
+        *(f"  {', '.join(names)}: {reason}" for reason, names in of.items()),
+    ]
 
 
 def _methods_of(groups: Sequence[GroupPlan]) -> str:

@@ -13,7 +13,8 @@ class Launch:
     Args:
         store: URI of the store, absolute.
         run_id: names the run in the store: its heartbeats and its stop request.
-        worker: ``module:name`` of a callable with the signature of ``workers.worker.Worker``.
+        worker: ``module:name`` of a callable with the signature of ``workers.worker.Worker``; in a gang every rank has
+            one.
     """
 
     store: str

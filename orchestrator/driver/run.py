@@ -15,7 +15,6 @@ from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
-from orchestrator.driver.signals import Stop
 from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.devices import Machine, here
@@ -27,6 +26,7 @@ from trials.failures import PREEMPTED
 from trials.store.store import Store
 from trials.sweep.resources import Resources
 from workers.pack.progress import Ended, Progress
+from workers.signals import Stop
 
 if TYPE_CHECKING:
     from orchestrator.driver.ray.cluster import Cluster

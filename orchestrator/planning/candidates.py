@@ -1,7 +1,8 @@
 """Set-ups of a pack in the order in which they are tried, the cheapest first, and what is said of each.
 
 Whole on one card comes first, then fewer rows of a batch at a time, then blocks that are computed again on the way
-back; then the same on the fewest cards that share the weights; then offload. ``resources`` leave out what they exclude.
+back; then the fewest cards that share the weights, where recompute comes before fewer rows; then offload. ``resources``
+leave out what they exclude.
 """
 
 from __future__ import annotations
@@ -67,12 +68,18 @@ def _stages(wanted: Resources, full: bool, ranks: int, offload: bool, whole: boo
 
 
 def _portions(gang: Setup, wanted: Resources, batch_size: int) -> Iterator[Setup]:
-    """A gang with all rows of a rank at a time, then half as many and so on; then the same with recompute."""
+    """A gang with all rows of a rank at a time, then half as many and so on, with recompute and without.
+
+    Whole weights: fewer rows come before recompute, which is work. At stage 3 they come after, for every pass gathers.
+    """
     share = ceil(batch_size / gang.ranks)
     halves = (None, *(share >> n for n in range(1, share.bit_length())))
-    for recompute in (False, True) if wanted.recompute == "auto" else (wanted.recompute,):
-        for rows in halves if wanted.micro_batch == "auto" else (wanted.micro_batch,):
-            yield _with(gang, bool(recompute), rows)
+    rows = halves if wanted.micro_batch == "auto" else (wanted.micro_batch,)
+    again = (False, True) if wanted.recompute == "auto" else (bool(wanted.recompute),)
+    if gang.zero_stage == 3:
+        yield from (_with(gang, recompute, n) for n in rows for recompute in again)
+    else:
+        yield from (_with(gang, recompute, n) for recompute in again for n in rows)
 
 
 def _with(gang: Setup, recompute: bool, rows: int | None) -> Setup:

@@ -50,6 +50,7 @@ class Fit:
         pack_source: where the pack's size comes from: ``resources``; ``full``, which is alone; a measurement in the
             ``store`` or the ``cache``; or the ``model`` of memory.
         measured: what workers have measured of these packs.
+        why: this set-up and no other, in words, the pack's size aside.
         card: the kind of card that is planned for, empty where it isn't known, and on the CPU.
     """
 
@@ -62,6 +63,7 @@ class Fit:
     asked: str = ""
     pack_source: str = MODEL
     measured: Calibration | None = None
+    why: str = ""
     card: str = ""
 
     @property
@@ -196,19 +198,19 @@ class _Ask:
         """Packs of ``n`` trials."""
         share = -(-self._first.training.batch_size // setup.ranks)
         held = self.needs(n, min(setup.micro_batch or share, share), setup.recompute)
-        reason = candidates.reason(setup, self.wanted)
+        asked, why = candidates.asked(self.wanted), candidates.reason(setup, self.wanted)
         if not setup.gpus:
             needed = PROCESS_BYTES + held.in_process(setup.ranks, setup.zero_stage)
-            setup = replace(setup, pack_size=n, memory=needed, reason=reason)
+            setup = replace(setup, pack_size=n, memory=needed)
             most = max((one.memory for one in machines), default=0)
-            return Fit(setup, needed, most, at_once(setup, machines), asked=candidates.asked(self.wanted))
+            return Fit(setup, needed, most, at_once(setup, machines), asked=asked, why=why)
         gang = setup.ranks, setup.zero_stage, setup.offload
         needed = held.on_card(*gang) + CONTEXT_BYTES + (NCCL_BYTES if setup.gpus > 1 else 0)
-        setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang), reason=reason)
+        setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang))
         able = min((m for m in machines if _on(setup, m)), key=lambda m: m.card_bytes, default=None)
         card, kind = (able.card_bytes, able.card) if able else (0, "")
         there = at_once(setup, machines) if able else 0
-        return Fit(setup, needed, card, there, asked=candidates.asked(self.wanted), card=kind)
+        return Fit(setup, needed, card, there, asked=asked, why=why, card=kind)
 
     def _sized(self, setup: Setup, machines: Sequence[Machine]) -> Fit:
         """With packs as large as is best there."""
@@ -226,7 +228,7 @@ class _Ask:
             pack_size=found.size,
             measure_to=found.measure_to,
             checkpoint_s=self.wanted.checkpoint_s,
-            reason=f"{tried.setup.reason}; {found}",
+            reason=f"{tried.why}; {found}",
         )
         return replace(tried, setup=setup, pack_source=found.source, measured=found.measured)
 
@@ -236,16 +238,16 @@ class _Ask:
             return
         fixed = self.wanted.gpus not in ("auto", 0) or self.wanted.ranks != "auto"
         more = () if fixed else (n for n in MORE if n > like.gpus)
-        yield from self._first_of((_times(like, n), "such GPUs") for n in more)
+        yield from self._first_of((_times(like, n), f"a machine with {n} such GPUs") for n in more)
         larger = sorted((mib * 2**20, name) for name, mib in CARDS.items() if mib * 2**20 > like.card_bytes)
-        yield from self._first_of((replace(like, card_bytes=n), f"on GPUs of {size(n)} ({name})") for n, name in larger)
+        yield from self._first_of((replace(like, card_bytes=n), f"GPUs of {size(n)} ({name})") for n, name in larger)
 
     def _first_of(self, machines: Iterable[tuple[Machine, str]]) -> Iterator[str]:
         for machine, what in machines:
             for setup in self._candidates([machine]):
                 found = self._tried(setup, self._least_size, [machine])
                 if found.at_once and found.fits:
-                    yield f"{candidates.way(setup)} would do, {what}"
+                    yield f"on {what}, with {size(machine.memory)} of memory, it would be {candidates.way(setup)}"
                     return
 
 

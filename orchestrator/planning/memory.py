@@ -12,8 +12,9 @@ Ranks share the rows of a batch, and at ZeRO's stages (arXiv 1910.02054) what a 
 rank at every stage: stage 3 shares the frozen weights, the others nothing. Of ``full`` stage 1 shares the moments,
 stage 2 gradients too, stage 3 weights too; the copy of the best step of a rank's part lies in the machine's memory
 (``workers.engines.zero``), and at stages 1 and 2 a rank has its part of the weights once more, for AdamW. At stage 3 a
-rank gathers some layers at a time: of modules one block ahead and the largest tensor (``workers.backbone.sharded``), of
-``full`` :data:`GATHERED` weights. Offload moves what is shared to the machine's memory (arXiv 2101.06840).
+rank gathers some layers at a time: of modules one block ahead and the largest tensor (``workers.backbone.sharded``; a
+rank alone has them already), of ``full`` :data:`GATHERED` weights. Offload moves what is shared to the machine's memory
+(arXiv 2101.06840).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Memory:
             add up.
         host: a copy of the loaded weights in the machine's memory.
         gathered: weights that a rank has whole at a time at stage 3.
+        largest: of these the largest tensor: a rank's part of it comes from the machine's memory on its way.
         full: whether the backbone trains.
     """
 
@@ -66,6 +68,7 @@ class Memory:
     update: int
     host: int
     gathered: int
+    largest: int
     full: bool
 
     @property
@@ -105,8 +108,9 @@ class Memory:
         whole = self.weights + self.state - shared - (self.best if self._zero(zero_stage) else 0)
         parts = shared + (self.weights if self._zero(zero_stage) and zero_stage < 3 else 0)  # once more, for AdamW
         exchanged = 2 * BUCKET * VALUE_BYTES if self._zero(zero_stage) else 0
-        gathered = self.gathered if zero_stage == 3 else 0
-        return whole + (0 if offload else ceil(parts / ranks)) + gathered + min(exchanged, 2 * self.weights)
+        own = ceil(self.largest / ranks) if offload else ceil(parts / ranks)
+        gathers = zero_stage == 3 and (self.full or offload or ranks > 1)
+        return whole + own + (self.gathered if gathers else 0) + min(exchanged, 2 * self.weights)
 
     def _copies(self, ranks: int, zero_stage: int) -> int:
         """Of ``full``: the copy of the loaded weights, at stage 3 of a rank's part, and that of the best step."""
@@ -165,6 +169,7 @@ def memory(
         update=scalars * VALUE_BYTES,
         host=loaded * bytes_per_number if full else 0,
         gathered=min(loaded, gathered) * per_weight,
+        largest=tensor * per_weight,
         full=full,
     )
 

@@ -54,6 +54,7 @@ class GroupPlan:
         fits: whether 90 % of that is enough.
         at_once: packs at a time; 0 where the machine can't hold one.
         assumed: whether an assumed machine is planned for, since this one can't hold a pack.
+        why: this set-up and no other, in words, the pack's size aside.
         refusal: why ``apet run`` refuses them here; empty where it doesn't.
         to_do: how many the store lacks.
         work_s: seconds of one worker for those.
@@ -70,6 +71,7 @@ class GroupPlan:
     fits: bool
     at_once: int
     assumed: bool
+    why: str
     refusal: str
     to_do: int
     work_s: float
@@ -248,6 +250,7 @@ def _group(trials: Sequence[Trial], found: Fit, states: Mapping[str, str], known
         fits=found.fits,
         at_once=found.at_once,
         assumed=found.assumed,
+        why=found.why,
         refusal=found.refusal,
         to_do=len(left),
         work_s=seconds,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.devices import Machine
@@ -113,14 +114,17 @@ def _shared(
 
 
 def _together(trials: Sequence[Trial], first: Fit, fitted: Callable[[Sequence[Trial]], Fit]) -> int:
-    """How many of the trials, from the first on, share packs that are at least half of what the first one's would be.
+    """How many of the trials, from the first on, share packs that are at least half of what each one's would be alone.
 
     Memory goes up with every trial, so that what is true of some is true of fewer.
     """
 
+    alone = cache(lambda trial: fitted([trial]).setup.pack_size)
+
     def shares(n: int) -> bool:
-        found = fitted(trials[:n])
-        return found.setup.pack_size > 1 and 2 * found.setup.pack_size >= first.setup.pack_size and _alike(found, first)
+        smallest = (some[0] for some in by_method(trials[:n]).values())  # of a method the one whose packs are largest
+        found, most = fitted(trials[:n]), max(map(alone, smallest))
+        return found.setup.pack_size > 1 and 2 * found.setup.pack_size >= most and _alike(found, first)
 
     return largest(shares, len(trials))
 

@@ -169,7 +169,8 @@ def _at_pace(trial: Trial, pace: Pace) -> float:
 
 
 def _by_arithmetic(trial: Trial, setup: Setup, rate: float) -> float:
-    return max(flops(trial, setup.recompute) / rate, least_s(trial))
+    together = setup.pack_size if setup.gpus else 1  # a GPU is called once for all trials of a pack
+    return max(flops(trial, setup.recompute) / rate, least_s(trial) / together)
 
 
 def least_s(trial: Trial) -> float:

@@ -65,7 +65,7 @@ def trainable_backbone(model: nn.Module) -> Iterator[list[nn.Parameter]]:
             x.data = x.data.float()
             p.data = p.data.float()  # of one in shards nothing is there, and even that has a precision
             p.requires_grad_(True)
-        yield params
+        yield list(params)  # a head is added to it
     finally:
         for p, x, was in zip(params, held, saved, strict=True):
             p.grad = None

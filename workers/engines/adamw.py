@@ -17,6 +17,7 @@ from workers.engines.engine import Group
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 T = TypeVar("T")
+Piece = tuple[Tensor, Tensor, Tensor, Tensor, int, float]  # parameter, gradient, both moments, steps, rate
 AT_ONCE = 2**22  # scalars of one pass, 16 MiB of scratch memory: a whole backbone's would be as large as the backbone
 
 
@@ -38,23 +39,25 @@ class AdamW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every tensor that has a gradient."""
         assert closure is None, "gradients are there before a step"
-        for part in passes(self._reached(), lambda pair: pair[0].numel()):
-            states = [self._state(p) for p, _ in part]
-            for state in states:
-                state["step"] += 1
-            _move(
-                [p for p, _ in part],
-                [p.grad for p, _ in part if p.grad is not None],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [state["step"] for state in states],
-                [rate for _, rate in part],
-            )
+        for part in passes(self._pieces(), lambda piece: piece[0].numel()):
+            params, gradients, means, squares, steps, rates = zip(*part, strict=True)
+            _move(params, gradients, means, squares, steps, rates)
 
-    def _reached(self) -> Iterator[tuple[Tensor, float]]:
-        """The tensors that have a gradient, each with its rate."""
+    def _pieces(self) -> Iterator[Piece]:
+        """Of every tensor that has a gradient all that its step needs, in pieces of at most :data:`AT_ONCE` scalars."""
         for group in self.param_groups:
-            yield from ((p, group["lr"]) for p in group["params"] if p.grad is not None)
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self._state(p)
+                state["step"] += 1
+                tensors = p, p.grad, state["exp_avg"], state["exp_avg_sq"]
+                if p.numel() > AT_ONCE and all(x.is_contiguous() for x in tensors):  # a rank's shard of a backbone
+                    cut = zip(*(x.view(-1).split(AT_ONCE) for x in tensors), strict=True)
+                else:
+                    cut = iter([tensors])
+                for values, gradient, mean, square in cut:
+                    yield values, gradient, mean, square, state["step"], group["lr"]
 
     def _state(self, p: Tensor) -> dict[str, Any]:
         """The state of a tensor, zero before its first step."""
@@ -79,10 +82,10 @@ def passes(some: Iterable[T], scalars: Callable[[T], int]) -> Iterator[list[T]]:
 
 
 def _move(
-    params: list[Tensor],
-    gradients: list[Tensor],
-    means: list[Tensor],
-    squares: list[Tensor],
+    params: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
     steps: Sequence[int],
     rates: Sequence[float],
 ) -> None:

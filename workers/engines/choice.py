@@ -39,7 +39,7 @@ def make(
         model: what gives the losses.
         groups: what the trials train.
         gang: the ranks that train them together, each with its own rows.
-        stage: where all weights train, what ranks share of them: DeepSpeed's stages 1 to 3, whatever the name; 0: nothing.
+        stage: where all weights train, what ranks share of them: DeepSpeed's stages 1 to 3, by any name; 0: nothing.
         offload: whether what they share lies in the machine's memory.
 
     Raises:

@@ -29,6 +29,8 @@ from workers.gang.deepspeed import connected
 from workers.gang.gang import Gang
 
 BUCKET = 5 * 10**7  # scalars that go between ranks at once: 200 MB
+LIVE = 10**8  # scalars gathered at stage 3 before they are needed at most: 400 MB
+PRECISE = 2**16  # scalars whose squares are added up in a row: of a whole shard's, rounding took the fifth digit
 SMALL = 10**5  # scalars of a tensor that stage 3 keeps whole on every rank between steps: biases, norms, a head
 
 
@@ -85,7 +87,8 @@ class ZeroEngine:
     def clip(self, groups: Sequence[int], limit: float) -> Tensor:
         """See the protocol: the norm is that of the whole gradient, on every rank."""
         gradients = self._shards.gradients()
-        squares = torch.stack(torch._foreach_norm(gradients)).square().sum().to(self._device)
+        pieces = [piece for gradient in gradients for piece in gradient.flatten().split(PRECISE)]
+        squares = torch.stack(torch._foreach_norm(pieces)).square().sum().to(self._device)
         bad = torch.stack(list(self._bad.values())).any()
         found = torch.stack([squares, bad.float()])
         self._gang.sum([found])
@@ -171,7 +174,9 @@ def _initialized(model: nn.Module, adamw: AdamW, device: torch.device, stage: in
         "stage": stage,
         "reduce_bucket_size": BUCKET,
         "allgather_bucket_size": BUCKET,
-        "stage3_prefetch_bucket_size": BUCKET,
+        "stage3_prefetch_bucket_size": min(BUCKET, LIVE),
+        "stage3_max_live_parameters": LIVE,
+        "stage3_max_reuse_distance": LIVE,
         "stage3_param_persistence_threshold": SMALL,
         "memory_efficient_linear": False,  # it would change every linear layer of the process, and for good
         **({"offload_optimizer": memory} if offload else {}),

@@ -85,7 +85,6 @@ def cluster(address: str | None, max_concurrent: int | None = None) -> Iterator[
             machines, asks_memory = _up(directory, address, ours)
             waiting = sum((machine.gpus or machine.cpus) * machine.count for machine in machines)
             most = max(1, min(MOST_PENDING, waiting))
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
             yield Cluster(machines, directory, address is None, asks_memory, max_concurrent, most)
         finally:
             if ours:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.failures import INFRASTRUCTURE, PREEMPTED, InfrastructureError
+from workers.gang.verdict import GangError
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours in Ray's messages
 PID = re.compile(r"\bpid[:=]\s*(\d+)")
@@ -38,23 +39,32 @@ class Death:
 
 
 class WorkerBroken(InfrastructureError):
-    """What a worker couldn't cope with, in plain values: it travels to the driver, which has no torch."""
+    """What a worker couldn't cope with, in plain values: it travels to the driver, which has no torch.
+
+    Args:
+        error_class, reason, node, host, failure_class: see :class:`Death`.
+        log: what is known beside this exception's own traceback.
+    """
 
     def __init__(
-        self, error_class: str, reason: str, node: str, host: str, failure_class: str = INFRASTRUCTURE
+        self, error_class: str, reason: str, node: str, host: str, failure_class: str = INFRASTRUCTURE, log: str = ""
     ) -> None:
-        super().__init__(error_class, reason, node, host, failure_class)
+        super().__init__(error_class, reason, node, host, failure_class, log)
         self.error_class, self.reason, self.node, self.host = error_class, reason, node, host
-        self.failure_class = failure_class
+        self.failure_class, self.log = failure_class, log
 
     def __str__(self) -> str:
         return f"{self.error_class}: {self.reason}"
 
 
 def broken(error: Exception, node: str, host: str) -> WorkerBroken:
-    """An exception that left a worker; where it was raised from another one, that one says what happened."""
-    cause = error.__cause__ if isinstance(error, InfrastructureError) and error.__cause__ else error
+    """An exception that left a worker; where it was raised from another one, that one says what happened, and where a
+    rank of its gang raised it, that one.
+    """
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+    if isinstance(error, GangError):
+        return WorkerBroken(error.error_class, reason, node, host, log=error.log)
+    cause = error.__cause__ if isinstance(error, InfrastructureError) and error.__cause__ else error
     return WorkerBroken(type(cause).__name__, reason, node, host)
 
 
@@ -76,7 +86,8 @@ def death(trial: Any, logs: Path | None = None) -> Death:
     error = _error(trial)
     cause = error.cause if isinstance(error, RayTaskError) else None
     if isinstance(cause, WorkerBroken):
-        return Death(cause.error_class, str(cause), text, cause.failure_class, cause.node, cause.host)
+        log = f"{text}\n\n{cause.log}".strip()
+        return Death(cause.error_class, str(cause), log, cause.failure_class, cause.node, cause.host)
     said = explain(text, logs)
     name = type(cause).__name__ if cause is not None else DIED
     return Death(name, said.reason, said.log, failure_class)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,8 @@ def once(
     if place.room is not None:
         for setup in {setup for _, setup in dispatch.setups()}:
             place.room.check(setup)
+    waiting = place.most if place.room is not None else dispatch.workers  # what can't run at a time needs no node yet
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     searcher = PackSearcher(dispatch, launch, place.room, place.asks_memory, place.max_concurrent, on_step)
     with asked_once():
         tune.run(

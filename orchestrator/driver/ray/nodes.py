@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Set
 from typing import Any
 
-from orchestrator.driver.room import rank
+from orchestrator.driver.room import pack
 from orchestrator.planning.devices import ASSUMED, CARDS, CPUS_A_CARD, MEMORY_A_CARD, Machine
 from trials.setup import Setup
 
@@ -45,10 +45,10 @@ def card_bytes(kind: str) -> int:
 
 
 def elsewhere(setup: Setup, not_on: str, excluded: Set[str]) -> str:
-    """A node that could hold a pack of one rank, and is not the one where it failed; empty where there is none."""
-    if not not_on or setup.ranks != 1:
+    """A node that could hold a pack, and is not the one where it failed; empty where there is none."""
+    if not not_on:
         return ""
-    taken = rank(setup)
+    taken = pack(setup)
     wanted = {"CPU": taken.cpus, "GPU": taken.gpus, "memory": taken.memory}
     others = [
         node

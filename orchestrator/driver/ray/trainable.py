@@ -1,7 +1,8 @@
 """The thin adapter between Ray Tune and a worker: one Tune trial is one pack, one actor is one worker.
 
-The actor is kept from pack to pack (``reuse_actors``), and with it the worker's warm backbone. Everything
-that lasts is written by the worker itself; Tune only hears how far it is. A worker that can't go on ends the actor.
+The actor is kept from pack to pack (``reuse_actors``), and with it the worker's warm backbone, in this process or, for
+packs of several ranks, in those of its gang. Everything that lasts is written by the worker itself; Tune only hears how
+far it is. A worker that can't go on ends the actor.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded
+from orchestrator.driver.ray.ranks import RayLauncher
 from orchestrator.driver.ray.resources import request
+from orchestrator.driver.room import rank
 from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
+from workers.gang.supervisor import GangWorker
 from workers.pack.progress import Progress
 
 PACK, LAUNCH, SETUP = "pack", "launch", "setup"  # keys of the configuration, texts; no pack: only start
@@ -55,10 +59,9 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
     def setup(self, config: dict[str, Any]) -> None:
         """Make the worker; called once per actor."""
         launch = Launch.from_json(config[LAUNCH])
-        module, _, name = launch.worker.partition(":")
         store = Store(launch.store)
         self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()
-        self.worker = getattr(importlib.import_module(module), name)(store)
+        self.worker = worker_of(Setup(**json.loads(config[SETUP])), launch, store)
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(
@@ -116,7 +119,9 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         """Nothing, see :meth:`save_checkpoint`."""
 
     def cleanup(self) -> None:
-        """End the actor."""
+        """End the actor, and the gang that it may have."""
+        if isinstance(self.worker, GangWorker):
+            self.worker.close()
         self.heartbeat.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -139,3 +144,17 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
     def _beat(self, step: int, steps: int, now: bool) -> None:
         """Say what trains; a trial that has ended doesn't, though its pack may."""
         self.heartbeat.say({**self.beat, "trials": sorted(self.open), "step": step, "steps": steps}, now=now)
+
+
+def worker_of(setup: Setup, launch: Launch, store: Store) -> Any:
+    """The worker of all packs that ask for what this set-up takes: itself, or the gang of ranks of which each has one.
+
+    Args:
+        setup: with the memory that Ray was asked for.
+        launch: names the worker.
+        store: of the run.
+    """
+    if setup.ranks > 1:
+        return GangWorker(store, RayLauncher(rank(setup)), worker=launch.worker)
+    module, _, name = launch.worker.partition(":")
+    return getattr(importlib.import_module(module), name)(store)

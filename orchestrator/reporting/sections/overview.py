@@ -124,8 +124,10 @@ def _data(study: Study) -> Exhibit:
     return Exhibit("data", "What the trials read", caption, (*_DATA, "trials"), rows, body=body)
 
 
-_FACTS = ("sweep", "device", "devices", "ranks", "precision", "zero_stage", "offload", "recompute", "weights")
-_FACTS += ("host", "node_type", "commit")
+_FACTS = (
+    *("sweep", "device", "devices", "ranks", "precision", "zero_stage", "offload", "recompute"),
+    *("weights", "host", "node_type", "commit"),
+)
 
 
 def _facts(study: Study) -> list[dict[str, Any]]:

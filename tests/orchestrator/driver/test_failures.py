@@ -14,6 +14,7 @@ from orchestrator.driver.ray.deaths import Death, WorkerBroken, broken, death, e
 from orchestrator.driver.retries import IN_A_ROW
 from trials.failures import INFRASTRUCTURE, PREEMPTED, InfrastructureError
 from trials.store.store import Store
+from workers.gang.verdict import GangError
 from workers.pack.progress import Ended, Progress
 
 
@@ -235,6 +236,11 @@ def test_the_class_of_a_death_is_not_read_from_its_text(tmp_path: Path) -> None:
     told = RayTaskError("step", "all of it", WorkerBroken("Stopped", "told", "", "", PREEMPTED)).as_instanceof_cause()
     assert death(Told(tmp_path, told, failures=1)).failure_class == PREEMPTED, "what it says itself"
     assert broken(KeyError("x"), "", "").error_class == "KeyError"
+    rank = GangError(1, 2, "step 5", "RankDied", "its process ended: killed by SIGKILL", "its last words")
+    told = RayTaskError("step", "the traceback", broken(rank, "node-1", "host-1")).as_instanceof_cause()
+    found = death(Told(tmp_path, told, failures=1))
+    assert found.reason == "RankDied: rank 1 of 2, at step 5: its process ended: killed by SIGKILL"
+    assert (found.error_class, found.log) == ("RankDied", f"{told}\n\nits last words")
     other = RayTaskError("setup", "preempted: not so", ValueError("preempted")).as_instanceof_cause()
     assert (death(Told(tmp_path, other, 1)).error_class, death(Told(tmp_path, other, 1)).failure_class) == (
         "ValueError",

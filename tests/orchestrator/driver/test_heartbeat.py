@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from orchestrator.driver.ray.heartbeat import Heartbeat
-from orchestrator.driver.signals import SAME_S, Stop
 from trials.errors import ApetError
 from trials.store.store import Store
+from workers.signals import SAME_S, Stop
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:

@@ -19,6 +19,7 @@ from paths import ROOT, SUPPORT
 from orchestrator.driver.ray.autoscaler import groups, more
 from orchestrator.driver.ray.guardian import clear, marked
 from orchestrator.driver.ray.nodes import card_bytes, elsewhere, of_resources
+from orchestrator.driver.ray.resources import request
 from orchestrator.driver.run import execute
 from orchestrator.planning.devices import Machine
 from trials.errors import ApetError
@@ -96,6 +97,36 @@ def test_a_sick_node_gets_nothing_more_and_its_trials_go_elsewhere(
     assert {row["node_type"] for row in rows(store)} == {workers[1]}
     assert sum(row["attempt"] for row in rows(store)) == 5, "failures, each a new attempt"
     assert "5 packs in a row failed, it gets nothing more" in capfd.readouterr().err
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_gang_is_on_one_node_whatever_it_must_avoid(start: Callable[..., str]) -> None:
+    import ray
+    from ray.util import placement_group_table, remove_placement_group
+
+    start("--num-cpus=0")
+    for _ in range(2):
+        address = start("--num-cpus=3", head=False)
+    ray.init(address=address, log_to_driver=False, logging_level=50)
+    gang = Setup("cpu", ranks=2, zero_stage=3, threads=1)
+
+    def put(*excluded: str, near: str = "") -> tuple[Any, list[str]]:
+        group = request(gang, excluded, near).to_placement_group()
+        there = group.wait(5)
+        return group, [*placement_group_table(group)["bundles_to_node_id"].values()] if there else []
+
+    try:
+        one, two = (node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU"))
+        for excluded, near, wanted in (((), one, one), ((), two, two), ((one,), "", two), ((two,), two, one)):
+            group, found = put(*excluded, near=near)
+            assert found == [wanted] * 2
+            remove_placement_group(group)
+        (_, first), (_, second), (_, third) = put(), put(), put()
+        assert [{*first}, {*second}] in ([{one}, {two}], [{two}, {one}])
+        assert third == [], "two CPUs are free, one on each node"
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.cluster
@@ -192,6 +223,9 @@ def test_a_node_for_a_trial_that_failed_on_another(monkeypatch: pytest.MonkeyPat
     assert elsewhere(setup, "b", {"c"}) == "", "the head has no card"
     assert elsewhere(Setup("cpu", threads=6), "b", {"c"}) == "a"
     assert elsewhere(replace(setup, memory=16 * GIB), "b", set()) == ""
+    gang = Setup("cpu", ranks=3, threads=2, memory=GIB)
+    assert elsewhere(gang, "b", set()) == "a", "one node holds all of it"
+    assert elsewhere(replace(gang, ranks=5), "b", set()) == "", "ten CPUs on one node"
 
 
 def test_cards_by_rays_names() -> None:

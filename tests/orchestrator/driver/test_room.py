@@ -12,6 +12,7 @@ from trials.setup import Setup
 GIB = 2**30
 ONE, TWO, CARD = Setup("cpu", threads=1), Setup("cpu", threads=2), Setup("cuda", gpus=1, memory=4 * GIB)
 GANG = Setup("cuda", gpus=2, ranks=2, threads=3, memory=10 * GIB)
+ON_CPUS = Setup("cpu", ranks=2, zero_stage=3, threads=1, memory=3 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,9 @@ GANG = Setup("cuda", gpus=2, ranks=2, threads=3, memory=10 * GIB)
         (Machine(8, 64 * GIB, gpus=2), [CARD] * 5, 2),
         (Machine(8, 64 * GIB, gpus=4), [GANG, GANG, GANG], 1),
         (Machine(1, 64 * GIB, gpus=4), [CARD] * 5, 1),
+        (Machine(5, 64 * GIB), [ON_CPUS, ON_CPUS, ON_CPUS], 2),
+        (Machine(8, 14 * GIB), [ON_CPUS, ON_CPUS, ON_CPUS], 2),
+        (Machine(3, 64 * GIB), [ON_CPUS, ONE, ONE], 2),
         (Machine(2, GIB), [], 0),
     ],
 )

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from drivers import Driver, apet_run, end_all, fake_run, write_reviews
 
-from orchestrator.driver.signals import GRACE_S, Stop
 from orchestrator.results.status import Counts, status
 from trials.store.store import Store
+from workers.signals import GRACE_S, Stop
 
 ENDS_S = 15.0
 EVERY = 25  # steps between evaluations

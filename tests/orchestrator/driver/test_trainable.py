@@ -106,14 +106,25 @@ def test_every_result_says_the_node(store: Store, made: PackTrainable) -> None:
     assert made.step()[NODE] == "node"
 
 
-def test_one_bundle_a_rank() -> None:
-    gang = request(Setup("cuda", gpus=4, ranks=4, threads=2, memory=3 * 2**30))
-    assert gang.bundles == [{"CPU": 2.0, "GPU": 1.0, "memory": 3.0 * 2**30}] * 4
+def test_a_pack_of_one_rank_has_one_bundle() -> None:
     plain = request(Setup("cpu", threads=1))
     assert plain.bundles == [{"CPU": 1.0}]
     assert plain == request(Setup("cpu", threads=1, pack_size=3)), "a worker is kept for whatever asks for the same"
     assert plain != request(Setup("cpu", threads=1), ["b", "a"]) == request(Setup("cpu", threads=1), ["a", "b"])
     assert request(Setup(), near="ab").strategy == "STRICT_PACK"
+
+
+def test_a_gang_has_a_bundle_a_rank_on_one_node_and_its_worker_none() -> None:
+    setup = Setup("cuda", gpus=4, ranks=4, threads=2, memory=3 * 2**30)
+    gang = request(setup)
+    assert gang.bundles == [{"CPU": 2.0, "GPU": 1.0, "memory": 3.0 * 2**30}] * 4
+    assert (gang.head_bundle_is_empty, gang.strategy) == (True, "STRICT_PACK")
+    assert gang == request(replace(setup, pack_size=3)) != request(replace(setup, ranks=2, gpus=2))
+    elsewhere = request(setup, ["b", "a"], near="c")
+    assert elsewhere._kwargs["bundle_label_selector"] == [{"ray.io/node-id": "!in(a, b)"}] * 4, "Ray wants one a bundle"
+    assert elsewhere._kwargs["_soft_target_node_id"] == "c"
+    asked = request(Setup("cpu", ranks=2, zero_stage=3, threads=1))
+    assert asked.bundles == [{"CPU": 1.0}] * 2
 
 
 def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
@@ -134,6 +145,29 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     one = {"CPU": 1.0}
     assert asked["cluster"] == [one | {"memory": 2.0**33}, one | {"memory": 2.0**33}, one]
     assert asked["alone"] == [one] * 6, "three workers that start, and three packs"
+
+
+def test_gangs_share_a_machine_with_packs_of_one_rank() -> None:
+    gang, one = Setup("cpu", ranks=2, zero_stage=3, threads=1, memory=2**30), Setup("cpu", threads=1)
+    todos = [*(todo(i) for i in range(3)), *(todo(9, "tiny-t5", learning_rate=rate) for rate in (0.1, 0.2))]
+    stock = Stock(todos, lambda trial: one if trial.train_seed == 9 else gang)
+    dispatch = Dispatch(stock, "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
+    searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), Room((Machine(3, 2**36),)))
+
+    def suggested() -> dict[str, float]:
+        """CPUs that are asked for until nothing more fits."""
+        found = dict[str, float]()
+        while isinstance(config := searcher.suggest(name := f"{len(found)}-{dispatch.counts.done}"), dict):
+            found[name] = PackTrainable.default_resource_request(config).required_resources["CPU"]
+            if len(found) == 2 and not config[PACK]:
+                break
+        return found
+
+    for _ in range(2):  # workers that start, and then their packs
+        found = suggested()
+        assert sorted(found.values()) == [1, 2], "both, and no other beside them, on three CPUs"
+        for name in found:
+            searcher.on_trial_complete(name, {})
 
 
 def test_the_worker_whose_pack_ended_goes_on_with_its_backbone() -> None:

@@ -44,9 +44,11 @@ def test_full_shares_gradients_before_weights_and_needs_no_gang_on_one_card() ->
     ]
 
 
-def test_rows_are_halved_before_blocks_are_computed_again() -> None:
+def test_rows_are_halved_before_blocks_are_computed_again_but_not_where_passes_gather() -> None:
     one = list(on_cards(Resources(gpus=1, zero_stage=0), 8, 8, full=False))
     assert portions(one) == [(again, rows) for again in (False, True) for rows in (None, 4, 2, 1)]
+    shards = list(on_cards(Resources(gpus=2, zero_stage=3, offload=False), 8, 8, full=False))
+    assert portions(shards) == [(again, rows) for rows in (None, 2, 1) for again in (False, True)], "passes gather"
     three = list(on_cpu(Resources(ranks=3), 8, full=False))
     assert portions(three)[:2] == [(False, None), (False, 1)], "three rows of a rank at most"
     assert portions(on_cards(Resources(micro_batch=5, recompute=True), 1, 8, full=False))[:1] == [(True, 5)]

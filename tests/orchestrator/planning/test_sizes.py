@@ -171,7 +171,7 @@ def test_never_beyond_memory_and_more_of_it_never_makes_packs_smaller(
             assert found.needed <= (machine.card_bytes if gpu else machine.memory) * USABLE
             assert at_once(found.setup, [machine]) == found.at_once >= 1
             assert found.setup.pack_size == 1 or found.setup.micro_batch is None
-    if not less.lacking:
+    if not less.lacking and not less.setup.recompute and not less.setup.zero_stage:
         assert less.setup.pack_size <= more.setup.pack_size
         assert less.setup.measure_to <= more.setup.measure_to
 
@@ -243,7 +243,7 @@ def test_a_plan_says_what_packs_hold_and_where_that_comes_from(tmp_path: Path, m
     known(measured(2, one, here), store=store)
     (tmp_path / "cache" / "calibration").rename(tmp_path / "away")
     said = apet("plan", text, "--store", store.uri).stdout
-    lines = {line.split()[0]: line for line in said.splitlines() if "all others" in line or "lora" in line}
+    lines = {line.split()[0]: line for line in said.splitlines() if "measured)" in line or "measured, " in line}
     assert "2 (measured, store)" in lines["tiny-bert"]
     assert "4 (not measured)" in lines["tiny-t5"]
     groups = json.loads(apet("plan", text, "--store", store.uri, "--json").stdout)["backbones"][0]["groups"]

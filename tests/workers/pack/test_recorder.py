@@ -18,6 +18,7 @@ from trials.store import retry
 from trials.store.files import Files
 from trials.store.store import Store
 from workers import worker as working
+from workers.gang.gang import Gang
 from workers.pack import recorder as recording
 from workers.pack.recorder import Onlooker, Recorder
 from workers.worker import Worker
@@ -139,17 +140,30 @@ def test_the_recorder_of_a_rank_above_0_writes_nothing_and_says_the_same(
     assert files(tmp_path / "Onlooker") == []
 
 
+class Second(Gang):
+    """The second rank, of which the first one has read something."""
+
+    first = False
+
+    def __init__(self, read: Any) -> None:
+        self.read = read
+
+    def of_first(self, value: Any) -> Any:
+        assert value is None, "the first one alone reads"
+        return self.read
+
+
 @families
 def test_a_rank_above_0_resumes_from_the_checkpoint_of_rank_0_and_leaves_it(
-    name: str, folder: Path, tmp_path: Path, trial: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, folder: Path, tmp_path: Path, trial: Any
 ) -> None:
     one, store = trial(name, count=300), Store(tmp_path / "store", create=True)
     asked = iter((False, False, False, True))
     run(Worker(store), pack_of(folder, one), should_stop=lambda: next(asked))
     before = {file: (tmp_path / "store" / file).read_bytes() for file in files(tmp_path / "store")}
     assert [file.partition("/")[0] for file in before] == ["checkpoints"]
-    monkeypatch.setattr(working, "Recorder", Onlooker)
-    assert [p.step for p in Worker(store).run(pack_of(folder, one))] == [4]
+    second = Worker(store, gang=Second(store.load_checkpoint(one.trial_id)))
+    assert [p.step for p in second.run(pack_of(folder, one))] == [4]
     assert {file: (tmp_path / "store" / file).read_bytes() for file in files(tmp_path / "store")} == before
 
 

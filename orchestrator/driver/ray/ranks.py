@@ -1,0 +1,137 @@
+"""The ranks of a gang on Ray: an actor in each bundle of the pack's placement group, which owns one rank's process.
+
+The rank is a process beside its actor, so that one that hangs in a collective call is killed all the same; the actor
+starts it, with the card that Ray gave it, and relays its lines. It ends with its actor, and the actor with the worker
+whose gang it is, or with the placement group: nothing is left, whoever was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util import get_current_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from orchestrator.driver.ray.deaths import explain
+from orchestrator.driver.room import Taken
+from workers.gang.local import Local
+
+HEAR_S = 10.0  # an actor that has heard nothing for so long is asked again
+ANSWER_S = 5.0  # for what an actor knows at once; one that doesn't say it is as good as gone
+KILL_S = 10.0  # for a process to end
+HEARING = "hearing"
+
+
+@ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={HEARING: 1})  # type: ignore[untyped-decorator]
+class RankActor:
+    """One rank's process on its node. Its calls are done in their order, those that hear beside the others.
+
+    Args:
+        device: cpu or cuda.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._process = Local().start(1, device)
+
+    @ray.method(concurrency_group=HEARING)  # type: ignore[untyped-decorator]
+    def hear(self, wait_s: float) -> list[str | None]:
+        """What the process has said, as soon as there is something, waited for so long; None: it is gone."""
+        return [line for _, line in self._process.events(wait_s)]
+
+    def send(self, text: str) -> None:
+        """Lines for its standard input."""
+        self._process.send(text)
+
+    def last_words(self) -> str:
+        """See :class:`workers.gang.ranks.Ranks`."""
+        return self._process.last_words(0)
+
+    def kill(self) -> None:
+        """End it, and come back when it has ended."""
+        self._process.kill()
+
+
+class RayRanks:
+    """See :class:`workers.gang.ranks.Ranks`. All are on the node of the worker whose gang they are, see :func:`request`
+    of :mod:`orchestrator.driver.ray.resources`.
+
+    Args:
+        actors: a :class:`RankActor` a rank.
+    """
+
+    host, local = "127.0.0.1", True
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self._actors = list(actors)
+        self._hearing = {actor.hear.remote(HEAR_S): rank for rank, actor in enumerate(actors)}
+        self._gone: dict[int, str] = {}  # ranks whose actor is: why
+
+    def send(self, text: str, rank: int | None = None) -> None:
+        """See the protocol."""
+        for actor in self._actors if rank is None else [self._actors[rank]]:
+            actor.send.remote(text)
+
+    def events(self, wait_s: float) -> list[tuple[int, str | None]]:
+        """See the protocol."""
+        if not self._hearing:
+            return []
+        ready, _ = ray.wait(list(self._hearing), num_returns=1, timeout=wait_s)
+        found = list[tuple[int, str | None]]()
+        for heard in ready:
+            rank = self._hearing.pop(heard)
+            lines = self._answer(rank, heard, [None])
+            if None not in lines:
+                self._hearing[self._actors[rank].hear.remote(HEAR_S)] = rank
+            found += [(rank, line) for line in lines]
+        return found
+
+    def last_words(self, rank: int) -> str:
+        """See the protocol; of a rank whose actor is gone, why."""
+        words = "" if rank in self._gone else self._answer(rank, self._actors[rank].last_words.remote(), "")
+        return words or self._gone.get(rank, "")
+
+    def kill(self) -> None:
+        """See the protocol. First the processes, so that their memory is free when Ray gives their places to others."""
+        killed = [actor.kill.remote() for rank, actor in enumerate(self._actors) if rank not in self._gone]
+        if killed:
+            ray.wait(killed, num_returns=len(killed), timeout=KILL_S)
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors, self._hearing = [], {}
+
+    def _answer(self, rank: int, asked: Any, otherwise: Any) -> Any:
+        """What an actor says, or something else where it can't any more."""
+        try:
+            return ray.get(asked, timeout=ANSWER_S)
+        except RayError as error:
+            self._gone[rank] = explain(str(error)).reason
+            return otherwise
+
+
+class RayLauncher:
+    """See :class:`workers.gang.ranks.Launcher`: starts ranks in the placement group of the actor that it is used in.
+
+    Args:
+        taken: by each rank, as its bundle has it.
+    """
+
+    def __init__(self, taken: Taken) -> None:
+        self._taken = taken
+
+    def start(self, ranks: int, device: str) -> RayRanks:
+        """See the protocol; what fails here is said by the ranks' events."""
+        group = get_current_placement_group()
+        assert group is not None, "Tune gives every pack a placement group"
+        actors = [
+            RankActor.options(
+                num_cpus=self._taken.cpus,
+                num_gpus=self._taken.gpus,
+                memory=self._taken.memory,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle),
+            ).remote(device)
+            for bundle in range(ranks)
+        ]
+        return RayRanks(actors)
