@@ -199,7 +199,7 @@ def test_all_parts_run_in_the_tiny_form_and_measure_nothing(tmp_path: Path) -> N
     assert not any("measured" in line or "card" in line for line in (*lines, last))
     assert last["lines"] == lines
     assert (tmp_path / "lines.jsonl").read_text() == out
-    assert {*FIGURES[:-1], "load_gb_s", "pack_gain_2", "pack_gain_4"} <= {key for line in lines for key in line}
+    assert {*FIGURES[:-1], "load_gb_s", "pack_gain_2"} <= {key for line in lines for key in line}
     assert last["goals"] == []
     steps = [line for line in lines if line["part"] == "bloom-7b1.steps" and "share_of_peak" in line]
     assert [(line["method"], line["length"]) for line in steps] == [

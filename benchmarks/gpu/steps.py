@@ -89,7 +89,7 @@ def compared(took: Times, name: str, times: int = 1) -> dict[str, float]:
 def share(took: Sequence[Mapping[str, float]], work: float, flop_s: float) -> float:
     """Of the peak, while the gradients are computed: forward and back."""
     seconds = statistics.median(laps[FORWARD] + laps[BACKWARD] for laps in took)
-    return round(work / seconds / flop_s, 4)
+    return round(work / seconds / flop_s, 6)
 
 
 def ms(took: Sequence[Mapping[str, float]], lap: str = STEP) -> float:

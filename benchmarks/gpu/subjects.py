@@ -49,7 +49,7 @@ class Sizes:
 
 
 FULL = Sizes(32, (256, 128), (1, 2, 4, 8), (1, 2, 4, 8, 16, 32, 64), 4096, 8192, 5, 6)
-TINY = Sizes(4, (40, 32), (1, 2), (1, 2, 4), 96, 64, 2, 2)
+TINY = Sizes(4, (40, 32), (1, 2), (1, 2), 96, 64, 1, 2)
 
 
 def subject(name: str, tiny: bool) -> BackboneRef:

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_for_tests import CLOSE, devices, every_method, losses, pack_on, trained
+from device_for_tests import CLOSE, ON_CARD, every_method, losses, pack_on, trained
 from trials_for_tests import FAMILIES
 from worker_for_tests import rows_of
 
 
-@devices
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("stage", [0, 3])
+@pytest.mark.parametrize(  # on a CPU the engines' tests have the others
+    ("device", "name", "stage"),
+    [
+        ("cpu", "tiny-t5", 3),
+        *(pytest.param("cuda", name, stage, marks=ON_CARD.marks) for name in FAMILIES for stage in (0, 3)),
+    ],
+)
 def test_a_stage_trains_what_plain_torch_trains(
     device: str, name: str, stage: int, folder: Path, tmp_path: Path, trial: Any
 ) -> None:
