@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from time import perf_counter
 from typing import Any
 
@@ -56,7 +57,9 @@ class Warm:
     def __init__(self, bench: Bench, ref: BackboneRef, engine: str, **settings: Any) -> None:
         self.bench, self.ref, self._settings = bench, ref, settings
         self._source, self._data = find_data(TASK, texts(bench.folder / "texts", bench.sizes))
-        self._store = Store(bench.folder / "store", create=True)
+        self._store = Store(
+            mkdtemp(dir=bench.folder), create=True
+        )  # its own: another's may have rows of the same trials
         self._worker = Worker(self._store, engine=engine)
         self._packs = 0
 
