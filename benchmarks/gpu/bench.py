@@ -59,7 +59,7 @@ class Warm:
         self._source, self._data = find_data(TASK, texts(bench.folder / "texts", bench.sizes))
         self._store = Store(
             mkdtemp(dir=bench.folder), create=True
-        )  # its own: another's may have rows of the same trials
+        )
         self._worker = Worker(self._store, engine=engine)
         self._packs = 0
 
