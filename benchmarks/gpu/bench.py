@@ -57,9 +57,7 @@ class Warm:
     def __init__(self, bench: Bench, ref: BackboneRef, engine: str, **settings: Any) -> None:
         self.bench, self.ref, self._settings = bench, ref, settings
         self._source, self._data = find_data(TASK, texts(bench.folder / "texts", bench.sizes))
-        self._store = Store(
-            mkdtemp(dir=bench.folder), create=True
-        )
+        self._store = Store(mkdtemp(dir=bench.folder), create=True)
         self._worker = Worker(self._store, engine=engine)
         self._packs = 0
 

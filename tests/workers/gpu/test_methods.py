@@ -59,5 +59,5 @@ def test_full_learns_and_leaves_the_backbone_as_it_was(
         run(worker, pack_on(device, folder, one))
     run(fresh, pack_on(device, folder, after))
     found = losses(worker.store, full)
-    assert found[-1] < found[0]
-    assert losses(worker.store, after) == losses(fresh.store, after), "the same bits on the same device"
+    assert found[-1] < 0.95 * found[0], "far more than what follows would miss"
+    assert losses(worker.store, after) == pytest.approx(losses(fresh.store, after), rel=CLOSE[precision] / 10)
