@@ -12,18 +12,19 @@ from torch import Tensor
 
 from workers.engines import choice
 from workers.engines.engine import Engine, Group
+from workers.gang.gang import ALONE, Gang
 from workers.modules.model import PackModel
 
 RATES = (1e-2, 3e-3)
 
 
 @contextmanager
-def two(engine_name: str, name: str, trial: Any) -> Iterator[tuple[Engine, PackModel]]:
+def two(engine_name: str, name: str, trial: Any, gang: Gang = ALONE) -> Iterator[tuple[Engine, PackModel]]:
     """An engine over a pack of two trials of 500 and 60 scalars."""
     trials = [trial(name, count=500), trial(name, count=60, operations={"concat": 1})]
     with pack(frozen(name), trials) as (model, modules):
         groups = [Group([theta], rate) for theta, rate in zip(modules.thetas, RATES, strict=True)]
-        engine = choice.make(engine_name, model, groups)
+        engine = choice.make(engine_name, model, groups, gang)
         try:
             yield engine, model
         finally:

@@ -93,7 +93,7 @@ def training(case: Case, gang: Gang = ALONE) -> Iterator[tuple[Engine, PackModel
         heads: list[Tensor] | None = None
         if case.head:
             width = backbone.ref.shape.d_model
-            heads = [nn.Parameter(torch.linspace(-1, 1, 3 * width).view(3, width))]
+            heads = [nn.Parameter(torch.arange(3.0 * width).sin().view(3, width))]
             params += heads  # type: ignore[arg-type]
         words = WORDS if case.name == "tiny-bert" and not case.head else None
         model = PackModel(backbone, None, heads, words, case.bf16)
@@ -176,6 +176,27 @@ def resumed(gang: Gang, cases: list[Case]) -> list[list[Any]]:
             engine.load_state(0, saved[1])
             found.append([[*begun, *whole], [*begun, *(take(engine, case, gang) for _ in range(2))]])
     return found
+
+
+def kept_weights(gang: Gang, case: Case) -> tuple[int, set[str]]:
+    """How many weights a pass keeps by name, and what keeps matrices with their numbers."""
+    with pytest.MonkeyPatch.context() as patch, training(case, gang) as (engine, *_):
+        patch.setattr(zero, "SMALL", SMALL)
+        losses = engine.losses(batch(case.name))
+        waiting, seen, named, whole = [losses.grad_fn], set(), 0, set()
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+            for attribute in {"_saved_mat1", "_saved_mat2"} & set(dir(node)):
+                try:
+                    whole.add(f"{node.name()} {tuple(getattr(node, attribute).shape)}")
+                except AssertionError:  # its layer would have to be gathered
+                    named += 1
+        engine.backward(losses.sum())
+    return named, whole
 
 
 def left_behind(gang: Gang, cases: list[Case]) -> list[list[str]]:

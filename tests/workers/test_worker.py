@@ -218,7 +218,7 @@ def test_a_set_up_beyond_this_release_is_refused_and_not_ignored(
     asked: dict[str, Any], folder: Path, tmp_path: Path, trial: Any
 ) -> None:
     pack = replace(pack_of(folder, trial("tiny-bert", count=50)), setup=Setup("cpu", threads=1, **asked))
-    with pytest.raises(ApetError, match="this release trains a pack whole|and here are 1 ranks"):
+    with pytest.raises(ApetError, match=r"this release trains a pack whole|and here are 1 ranks"):
         run(Worker(Store(tmp_path / "s")), pack)
 
 

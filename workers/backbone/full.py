@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +76,11 @@ def trainable_backbone(model: nn.Module) -> Iterator[list[nn.Parameter]]:
                 p.data = p.data.to(was.dtype)
 
 
-def _held(p: nn.Parameter) -> Tensor:
+def _held(parameter: nn.Parameter) -> Tensor:
     """What this process has of a parameter: all of it, or its shard, beside which nothing stays gathered."""
+    p: Any = parameter
     if not hasattr(p, "ds_tensor"):
-        return p
+        return parameter
     p.partition()
     shard: Tensor = p.ds_tensor
     return shard

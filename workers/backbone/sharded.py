@@ -98,7 +98,7 @@ class Shards:
         self._begin()
         self._passing = True
         try:
-            with torch.autograd.graph.saved_tensors_hooks(_named, _found):
+            with weights_named():
                 yield
         finally:
             self._passing = False
@@ -153,6 +153,13 @@ def sharded(
     opened = together(sharding.gang, opening)
     shards = Shards(opened, device, dtype, sharding)
     return shards, Found(shards.model, opened.tokenizer)
+
+
+@contextmanager
+def weights_named() -> Iterator[None]:
+    """Around a pass over shards: what autograd keeps of a weight is its name, so that its numbers can go."""
+    with torch.autograd.graph.saved_tensors_hooks(_named, _found):
+        yield
 
 
 @contextmanager

@@ -40,8 +40,7 @@ class AdamW(torch.optim.Optimizer):
         """Move every tensor that has a gradient."""
         assert closure is None, "gradients are there before a step"
         for part in passes(self._pieces(), lambda piece: piece[0].numel()):
-            params, gradients, means, squares, steps, rates = zip(*part, strict=True)
-            _move(params, gradients, means, squares, steps, rates)
+            _move(*zip(*part, strict=True))
 
     def _pieces(self) -> Iterator[Piece]:
         """Of every tensor that has a gradient all that its step needs, in pieces of at most :data:`AT_ONCE` scalars."""
@@ -51,12 +50,11 @@ class AdamW(torch.optim.Optimizer):
                     continue
                 state = self._state(p)
                 state["step"] += 1
-                tensors = p, p.grad, state["exp_avg"], state["exp_avg_sq"]
-                if p.numel() > AT_ONCE and all(x.is_contiguous() for x in tensors):  # a rank's shard of a backbone
-                    cut = zip(*(x.view(-1).split(AT_ONCE) for x in tensors), strict=True)
-                else:
-                    cut = iter([tensors])
-                for values, gradient, mean, square in cut:
+                four = [p, p.grad, state["exp_avg"], state["exp_avg_sq"]]
+                cuts = [[x] for x in four]
+                if p.numel() > AT_ONCE and all(x.is_contiguous() for x in four):  # a rank's shard of a backbone
+                    cuts = [list(torch.split(x.view(-1), AT_ONCE)) for x in four]
+                for values, gradient, mean, square in zip(*cuts, strict=True):
                     yield values, gradient, mean, square, state["step"], group["lr"]
 
     def _state(self, p: Tensor) -> dict[str, Any]:
@@ -82,10 +80,10 @@ def passes(some: Iterable[T], scalars: Callable[[T], int]) -> Iterator[list[T]]:
 
 
 def _move(
-    params: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
+    params: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+    means: tuple[Tensor, ...],
+    squares: tuple[Tensor, ...],
     steps: Sequence[int],
     rates: Sequence[float],
 ) -> None:

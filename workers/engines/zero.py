@@ -15,12 +15,13 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workers.backbone.sharded import weights_named
 from workers.engines.adamw import AdamW
 from workers.engines.engine import Group
 from workers.engines.lent import lent
@@ -70,7 +71,8 @@ class ZeroEngine:
 
     def losses(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the protocol."""
-        losses: Tensor = self._engine(batch)
+        with weights_named() if self.zero_stage == 3 else nullcontext():
+            losses: Tensor = self._engine(batch)
         return losses
 
     def backward(self, total: Tensor, last: bool = True) -> None:
@@ -87,7 +89,7 @@ class ZeroEngine:
     def clip(self, groups: Sequence[int], limit: float) -> Tensor:
         """See the protocol: the norm is that of the whole gradient, on every rank."""
         gradients = self._shards.gradients()
-        pieces = [piece for gradient in gradients for piece in gradient.flatten().split(PRECISE)]
+        pieces = [piece for gradient in gradients for piece in torch.split(gradient.flatten(), PRECISE)]
         squares = torch.stack(torch._foreach_norm(pieces)).square().sum().to(self._device)
         bad = torch.stack(list(self._bad.values())).any()
         found = torch.stack([squares, bad.float()])

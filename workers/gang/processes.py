@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from workers.gang.gang import Gang
@@ -22,7 +23,7 @@ T = TypeVar("T")
 LOOPBACK = "lo"
 
 
-def listen(host: str, ranks: int, timeout_s: float) -> Any:
+def listen(host: str, ranks: int, timeout_s: float) -> TCPStore:
     """The first rank's meeting point, on a port that the system chooses: gangs beside each other never meet.
 
     Args:
@@ -33,14 +34,12 @@ def listen(host: str, ranks: int, timeout_s: float) -> Any:
     Returns:
         a ``TCPStore``, whose ``port`` is for the others.
     """
-    return dist.TCPStore(host, 0, ranks, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False)
+    return TCPStore(host, 0, ranks, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False)
 
 
-def meet(host: str, port: int, ranks: int, timeout_s: float) -> Any:
+def meet(host: str, port: int, ranks: int, timeout_s: float) -> TCPStore:
     """Another rank's way to where the first one listens."""
-    return dist.TCPStore(
-        host, port, ranks, is_master=False, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
-    )
+    return TCPStore(host, port, ranks, is_master=False, timeout=timedelta(seconds=timeout_s), wait_for_workers=False)
 
 
 class Processes(Gang):
@@ -63,7 +62,7 @@ class Processes(Gang):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # a host's name may lead nowhere, as in a container
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_SIZE=str(ranks))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        group = dist.PrefixStore("group", self._meeting)
+        group = PrefixStore("group", self._meeting)
         dist.init_process_group(backend, store=group, rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout_s))
 
     def at(self, where: str) -> None:
@@ -82,10 +81,11 @@ class Processes(Gang):
         """See :class:`Gang`: one call for all that are of one kind and place."""
         if self.ranks == 1 or not tensors:
             return
-        flat = _flatten_dense_tensors(tensors)
+        flat = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
         dist.all_reduce(flat)
-        for x, summed in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
-            x.copy_(summed)
+        summed = _unflatten_dense_tensors(flat, tensors)  # type: ignore[no-untyped-call]
+        for x, total in zip(tensors, summed, strict=True):
+            x.copy_(total)
 
     def most(self, number: int) -> int:
         """See :class:`Gang`."""

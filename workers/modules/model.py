@@ -53,6 +53,7 @@ class PackModel(nn.Module):
         super().__init__()
         self.kept, self.gang = kept, gang
         self.shards = backbone.shards if modules is not None else None  # what trains all has its own way with them
+        self._sharded = backbone.shards is not None
         self._again = list(stacks(backbone).values()) if recompute else []
         self.mixed = mixed
         self.backbone = backbone.model
@@ -140,8 +141,11 @@ class PackModel(nn.Module):
         return nullcontext() if self.shards is None else self.shards.passing()
 
     def _precision(self) -> torch.autocast:
-        """Inside an engine's own: DeepSpeed turns off what is on around it."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)
+        """Inside an engine's own: DeepSpeed turns off what is on around it.
+
+        It would keep the copy of each weight until the pass is over; of weights in shards that is every rank's all.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed, cache_enabled=not self._sharded)
 
     def _bind(self) -> int:
         if self.modules_K is None:

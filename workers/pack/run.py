@@ -207,7 +207,10 @@ class PackRun:
                 state.head_parameters = weight.numel()
         mixed = modules is None and self._precision == "bf16"
         holders = self.gang if self._bound else ALONE
-        model = PackModel(self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept, holders)
+        again = self.pack.setup.recompute
+        model = PackModel(
+            self.backbone, modules, read.weights or None, read.label_words, mixed, self._kept, holders, again
+        )
         rates = [c.member.trial.learning_rate for c in states]
         engine = self._make_engine(model, [Group(*pair) for pair in zip(trained, rates, strict=True)])
         stack.callback(engine.close)
@@ -216,7 +219,7 @@ class PackRun:
             "ranks": engine.ranks,
             "zero_stage": engine.zero_stage,
             "offload": engine.offload,
-            "recompute": self.pack.setup.recompute,
+            "recompute": again,
         }
         for state, placed in zip(states, part, strict=True):
             self._resume(state, placed, engine)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from engines_for_tests import RATES, equal, take, two
 from tiny_for_tests import FAMILIES, batch
+from torch import Tensor
 
-from workers.engines import choice
+from workers.engines import adamw, choice
 from workers.engines.engine import Engine, Group
+from workers.gang.gang import Gang
 
 both = pytest.mark.parametrize("engine_name", choice.ENGINES)
 families = pytest.mark.parametrize("name", FAMILIES)
@@ -38,6 +41,40 @@ def test_backward(engine_name: str, name: str, trial: Any) -> None:
         assert engine.clip([0, 1], math.inf).tolist() == pytest.approx([2 * x for x in once])
         assert min(once) > 0
         assert all(p.grad is None for p in model.backbone.parameters())
+
+
+class Twins(Gang):
+    """Two ranks that have the same; how many tensors were summed in each call."""
+
+    ranks = 2
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        self.calls.append(len(tensors))
+        for x in tensors:
+            x.mul_(2)
+
+
+@both
+@families
+def test_reduce(engine_name: str, name: str, trial: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses and gradients of all groups are summed over the ranks, as many a call as memory is to be taken for."""
+    for gang, factor, at_once, calls in (
+        (Gang(), 1, 2**22, None),
+        (Twins(), 2, 2**22, [3]),
+        (Twins(), 2, 70, [1, 1, 1]),
+    ):
+        monkeypatch.setattr(adamw, "AT_ONCE", at_once)
+        with two(engine_name, name, trial, gang) as (engine, _):
+            losses = engine.losses(batch(name))
+            engine.backward(losses.sum())
+            norms = engine.clip([0, 1], math.inf)
+            assert torch.equal(engine.reduce(losses.detach().clone()), factor * losses)
+            assert torch.equal(engine.clip([0, 1], math.inf), factor * norms)
+            assert engine.ranks == gang.ranks
+            assert getattr(gang, "calls", None) == calls
 
 
 @both

@@ -31,7 +31,7 @@ def between_modules(name: str, folder: Path, trial: Any) -> list[Pack]:
     return [pack_of(folder, one) for one in (before, trial(name, "full", trial=FIELDS), after)]
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("stage", [3, *(pytest.param(stage, marks=pytest.mark.slow) for stage in (1, 2))])
 def test_two_ranks_have_the_numbers_of_one_process_and_the_next_module_too(
     stage: int, folder: Path, tmp_path: Path, trial: Any
 ) -> None:

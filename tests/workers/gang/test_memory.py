@@ -15,8 +15,9 @@ from worker_for_tests import pack_of, rows_of
 
 from trials.failures import OUT_OF_MEMORY
 from trials.store.store import Store
+from workers.gang.gang import Gang
 from workers.pack.memory import OutOfMemoryError
-from workers.pack.portions import Limits, Portions
+from workers.pack.portions import FAILED, FINE, FREED, SHORT, Limits, Portions
 
 FEW = {"steps": 6, "eval_every": 2}
 FAULTS = (("training", (2, 9)), ("training", (1, 1)), ("scoring", (1, 2)))  # room for so many slices, and rows of each
@@ -93,3 +94,32 @@ def test_with_shards_the_rank_raises_at_once_with_smaller_portions() -> None:
     assert left == [(2, 4, True), (1, 4, True), (1, 2, True), (1, 1, True), (1, 1, False)]
     limits = Limits(portions, Portions(8), 3)
     assert Limits.of_plain({**json.loads(json.dumps(limits.plain())), "hopeless": {}}) == limits
+
+
+class Others(Gang):
+    """Other ranks, of which the worst of each try is known."""
+
+    def __init__(self, *went: int) -> None:
+        self.went = iter(went)
+
+    def most(self, number: int) -> int:
+        return max(number, next(self.went))
+
+    def gather(self, value: Any) -> Any:
+        return [value, "rank 1: no room"]
+
+
+def test_what_another_rank_freed_is_tried_again_as_it_was_and_what_it_lacks_in_halves() -> None:
+    tried, undone = [], []
+
+    def work(slices: Any, rows: int) -> Any:
+        tried.append((len(slices), rows))
+        return slices
+
+    portions, gang = Portions(4), Others(FREED, SHORT, SHORT, FREED, FINE)
+    assert portions.fit("abcd", work, undo=lambda: undone.append(1), gang=gang) == ["a", "b", "c", "d"]
+    assert tried == [(4, 4)] * 2 + [(2, 4)] * 2 + [(1, 4)] * 8
+    assert len(undone) == 4
+    with pytest.raises(OutOfMemoryError, match="rank 1: no room") as caught:
+        portions.fit("a", work, gang=Others(FAILED))
+    assert caught.value.of_all
