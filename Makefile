@@ -3,12 +3,13 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 STORE := runs/quickstart
 REPORT := runs/quickstart-report
+GPU_PYTHON := $(VENV)/bin/python
 USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check
+.PHONY: help install quickstart test check gpu
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,3 +43,8 @@ check: install  ## format, lint, types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+gpu:  ## with a GPU: its tests, then what benchmarks/gpu.py measures (docs/gpu.md), eight minutes together
+	@mkdir -p runs; status=0; \
+	timeout -s INT 120 $(GPU_PYTHON) -m pytest -o addopts= --import-mode=importlib -q -m gpu tests/workers || status=$$?; \
+	$(GPU_PYTHON) benchmarks/gpu.py --seconds 350 --out runs/gpu.jsonl && exit $$status

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from opponents import Opponent
@@ -17,7 +15,7 @@ from trials.modules.positions import Layout
 from trials.modules.sites import SOFT_TOKENS
 from trials.trial import BackboneRef, Shape, Source
 from workers.backbone import weights
-from workers.backbone.load import blocks, find_module
+from workers.backbone.load import Backbone, blocks, find_module
 from workers.engines.engine import Group
 from workers.engines.plain import PlainEngine
 from workers.modules.model import PackModel
@@ -32,20 +30,21 @@ TALL = Shape(12, 0, 384, 1536, 6, 64, vocab=2048, positions=512, lm_head=True)  
 RATE = 1e-4
 
 
-def backbone_of(family: str, shape: Shape, device: str) -> Any:
+def backbone_of(family: str, shape: Shape, device: str) -> Backbone:
     """A frozen backbone of random weights, 20 million or more."""
     ref = BackboneRef(f"bench-{family}", family, "bench", shape, Source("random", "bench", "1"))
     model = weights._empty(ref)
     weights._fill(model, ref)
     model.eval().requires_grad_(False).to(device)
-    assert sum(p.numel() for p in model.parameters()) >= 20_000_000
-    return SimpleNamespace(ref=ref, model=model, tokenizer=None, device=torch.device(device))
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters >= 20_000_000
+    return Backbone(ref, model, None, parameters, "", f"random:{ref.name}", 0.0)
 
 
-def another(backbone: Any) -> Any:
+def another(backbone: Backbone) -> Backbone:
     """The same backbone once more: matrices shared, so that nobody's lie better in the cache."""
     memo = {id(p): p for p in backbone.model.parameters() if p.dim() > 1}
-    return SimpleNamespace(**{**vars(backbone), "model": copy.deepcopy(backbone.model, memo)})
+    return replace(backbone, model=copy.deepcopy(backbone.model, memo))
 
 
 def only_block(layout: Layout, stack: str, block: int) -> Layout:
@@ -89,18 +88,23 @@ class Contender:
             self._engine.step()
 
 
-def ours(backbone: Any, batch: dict[str, Tensor], layouts: Sequence[Layout]) -> Contender:
+def ours(backbone: Backbone, batch: dict[str, Tensor], layouts: Sequence[Layout]) -> Contender:
     """A pack of modules."""
     modules = Modules(backbone, layouts)
     return Contender(packed(backbone, modules), batch, [[theta] for theta in modules.thetas])
 
 
-def theirs(backbone: Any, batch: dict[str, Tensor], opponent: Opponent) -> Contender:
+def theirs(backbone: Backbone, batch: dict[str, Tensor], opponent: Opponent) -> Contender:
     """The opponent, which stands in that backbone."""
     return Contender(packed(backbone, None), batch, [opponent.parameters])
 
 
-def floor(backbone: Any, batch: dict[str, Tensor], layout: Layout) -> Contender:
+def floor(backbone: Backbone, batch: dict[str, Tensor], layout: Layout) -> Contender:
+    """The frozen model; see :func:`floor_model`."""
+    return Contender(floor_model(backbone, layout), batch, [])
+
+
+def floor_model(backbone: Backbone, layout: Layout) -> PackModel:
     """The frozen model; the output of a touched layer requires a gradient where nothing below it does."""
     if layout.touched()[0].kind == SOFT_TOKENS:
         modules = Modules(backbone, [layout])
@@ -108,14 +112,14 @@ def floor(backbone: Any, batch: dict[str, Tensor], layout: Layout) -> Contender:
         stack = "decoder" if backbone.ref.family == "bloom" else "encoder"
         first = blocks(backbone, stack)[0]
         first.register_forward_pre_hook(lambda module, args: (args[0].requires_grad_(), *args[1:]))
-        return Contender(packed(backbone, modules), batch, [])
+        return packed(backbone, modules)
     for site in layout.touched():
         find_module(backbone, site)[0].register_forward_hook(
             lambda module, args, out: out if out.requires_grad else out.requires_grad_()
         )
-    return Contender(packed(backbone, None), batch, [])
+    return packed(backbone, None)
 
 
-def packed(backbone: Any, modules: Modules | None) -> PackModel:
+def packed(backbone: Backbone, modules: Modules | None) -> PackModel:
     """The model that computes losses, the same for all contenders."""
     return PackModel(backbone, modules, label_words=[11, 12] if backbone.ref.family == "bert" else None)

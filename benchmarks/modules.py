@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from contenders import RATE, SHAPES, TALL, another, backbone_of, batch_of, floor, only_block, ours, theirs
 from machine import print_header
-from opponents import SELF_ATTENTION, Opponent, biases, lora, plain, prompt
+from opponents import Opponent, biases, lora, peft_lora, plain, prompt
 from torch import Tensor
 
 from trials import backbones
@@ -94,17 +94,6 @@ def cases(ref: BackboneRef) -> Iterator[Case]:
     for count in (4000, 40_000):
         rank = next(r for r in range(1, 99) if (methods.count_of(methods.named("lora", rank=r), ref) or 0) >= count)
         yield Case("apet", made(methods.apet(ref.family, count)), lambda b, x, rank=rank: peft_lora(b, x, rank))
-
-
-def peft_lora(backbone: Any, layout: Layout, rank: int) -> Opponent:
-    """PEFT's LoRA as its users write it: on BLOOM one rank-r pair on the fused layer."""
-    import peft
-
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=SELF_ATTENTION[backbone.ref.family])
-    peft.inject_adapter_in_model(config, backbone.model)
-    opponent = Opponent(layout)
-    opponent.train(*(p for p in backbone.model.parameters() if p.requires_grad))
-    return opponent
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -100,6 +100,15 @@ def lora(backbone: Any, layout: Layout, rank: int, alpha: float) -> Opponent:
     return opponent
 
 
+def peft_lora(backbone: Any, layout: Layout, rank: int) -> Opponent:
+    """PEFT's LoRA as its users write it, α = 2 · rank: on BLOOM one pair of matrices on the fused layer."""
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=SELF_ATTENTION[backbone.ref.family])
+    peft.inject_adapter_in_model(config, backbone.model)
+    opponent = Opponent(layout)
+    opponent.train(*(p for p in backbone.model.parameters() if p.requires_grad))
+    return opponent
+
+
 def prompt(backbone: Any, layout: Layout, tokens: int) -> Opponent:
     """PEFT's prompt tuning: on the stack below the language-model head, T5: on its encoder's inputs."""
     family = backbone.ref.family

@@ -58,7 +58,7 @@ class Processes(Gang):
     ) -> None:
         self.rank, self.ranks = rank, ranks
         meeting = meeting if meeting is not None else dist.HashStore()  # type: ignore[attr-defined]
-        if local and device == "cpu":
+        if local:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # a host's name may lead nowhere, as in a container
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_SIZE=str(ranks))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"

@@ -9,6 +9,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
+from device_for_tests import WITHOUT_CARD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_for_tests import FAMILIES, frozen
@@ -147,6 +148,7 @@ def test_an_unknown_recipe_is_refused() -> None:
 
 
 @pytest.mark.gpu
+@WITHOUT_CARD
 def test_a_gpu_draws_the_same_bits() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         here, there = torch.empty(3 * 2**20 + 5, dtype=dtype), torch.empty(3 * 2**20 + 5, dtype=dtype, device="cuda")
