@@ -15,7 +15,7 @@ from trials.store.store import Store
 from trials.trial import Training
 from workers.worker import Worker
 
-SETTINGS = {"training": Training(steps=6, batch_size=5, eval_every=3)}  # of 16 rows: the last batch of an epoch has one
+SETTINGS = {"training": Training(steps=4, batch_size=5, eval_every=2)}  # of 16 rows: the last batch of an epoch has one
 
 
 def packs(folder: Path, trial: Any) -> list[Pack]:
@@ -33,7 +33,7 @@ def packs(folder: Path, trial: Any) -> list[Pack]:
     return found
 
 
-@pytest.mark.parametrize("ranks", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))])
 def test_a_gang_gives_the_numbers_of_a_process_alone(ranks: int, folder: Path, tmp_path: Path, trial: Any) -> None:
     whole, shared = Store(tmp_path / "whole", create=True), Store(tmp_path / "shared", create=True)
     some, worker = packs(folder, trial), Worker(whole)

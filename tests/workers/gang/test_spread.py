@@ -151,7 +151,7 @@ def few_rows(folder: Path, trial: Any, batch_size: int) -> list[Pack]:
     return [*(pack_of(folder, *some) for some in made), pack_of(chats, *spoken)]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_packs_of_few_rows_on_two_ranks(batch_size: int, folder: Path, tmp_path: Path, trial: Any) -> None:
     """Batches of one row leave one rank with nothing."""
     whole, shared = Store(tmp_path / "whole", create=True), Store(tmp_path / "shared", create=True)
