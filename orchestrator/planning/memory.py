@@ -54,7 +54,7 @@ class Memory:
             add up.
         host: a copy of the loaded weights in the machine's memory.
         gathered: weights that a rank has whole at a time at stage 3.
-        largest: of these the largest tensor: a rank's part of it comes from the machine's memory on its way.
+        largest: of these the largest tensor, a part of which, or all, is there twice on its way.
         full: whether the backbone trains.
     """
 
@@ -91,7 +91,8 @@ class Memory:
         """Bytes of each rank on a CPU, where device and machine are one; there AdamW goes tensor by tensor."""
         update = 0 if self.full or ranks == 1 else self.update
         passing = max(self.casts + self.saved, update)
-        return self._lasting(ranks, zero_stage) + passing + self._copies(ranks, zero_stage)
+        flat = self.largest if zero_stage == 3 and ranks > 1 else 0  # gloo gathers into a copy, and that is given
+        return self._lasting(ranks, zero_stage) + flat + passing + self._copies(ranks, zero_stage)
 
     def beside(self, ranks: int = 1, zero_stage: int = 0, offload: bool = False) -> int:
         """Bytes of the machine's memory that each rank takes beside its card.

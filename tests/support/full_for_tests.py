@@ -47,12 +47,15 @@ class Case:
     rows: int = 4
     bf16: bool = False
     head: bool = False
+    recompute: bool = False
     bad: tuple[int, int | None, float] | None = None
 
     @property
     def alone(self) -> Case:
         """The same in one process, by rows at once."""
-        return replace(self, stage=0, offload=False, rows=4, bad=self.bad and (self.bad[0], None, self.bad[2]))
+        return replace(
+            self, stage=0, offload=False, rows=4, recompute=False, bad=self.bad and (self.bad[0], None, self.bad[2])
+        )
 
 
 def cases_run(gang: Gang, cases: list[Case]) -> list[dict[str, Any]]:
@@ -96,7 +99,7 @@ def training(case: Case, gang: Gang = ALONE) -> Iterator[tuple[Engine, PackModel
             heads = [nn.Parameter(torch.arange(3.0 * width).sin().view(3, width))]
             params += heads  # type: ignore[arg-type]
         words = WORDS if case.name == "tiny-bert" and not case.head else None
-        model = PackModel(backbone, None, heads, words, case.bf16)
+        model = PackModel(backbone, None, heads, words, case.bf16, recompute=case.recompute)
         engine = choice.make("plain", model, [Group(params, 1e-3)], gang, stage=case.stage, offload=case.offload)
         try:
             yield engine, model, backbone, bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,26 @@ def test_trials_that_cannot_share_are_refused() -> None:
         Pack("p", tuple(Member(trial) for trial in full), WHERE)
     with pytest.raises(ApetError, match="0 pack keys"):
         Pack("p", (), WHERE)
+
+
+@pytest.mark.parametrize(
+    ("setup", "says"),
+    [
+        (Setup("cuda", gpus=2), "1 ranks on 2 GPUs"),
+        (Setup("cpu", ranks=33, zero_stage=3), "33 ranks and batches of 32 rows"),
+        (Setup("cpu", zero_stage=3, offload=True), "offload on the CPU"),
+    ],
+)
+def test_a_set_up_that_nothing_can_run_makes_no_pack(setup: Setup, says: str) -> None:
+    """Written by hand, or changed by an option: it is refused before anything is loaded."""
+    one = pack()
+    with pytest.raises(ApetError, match=f"pack p1: its set-up is {says}"):
+        replace(one, setup=setup)
+    plain = json.loads(one.to_json())
+    plain["setup"] |= {"device": setup.device, "gpus": setup.gpus, "ranks": setup.ranks, "offload": setup.offload}
+    plain["setup"]["zero_stage"] = setup.zero_stage
+    with pytest.raises(ApetError, match=says):
+        Pack.from_json(json.dumps(plain))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"members": []}', '{"members": [{"spec": {}, "attempt": 0}]}'])

@@ -36,6 +36,15 @@ def test_an_id_never_changes_by_itself() -> None:
     assert trial().trial_id == "0ff7e2a79a3750197124"
 
 
+@pytest.mark.parametrize(("precision", "says"), [("fp16", "T5 overflows fp16"), ("fp23", "did you mean fp32")])
+def test_a_precision_that_nobody_has_is_refused_wherever_it_stands(precision: str, says: str) -> None:
+    with pytest.raises(ApetError, match=says):
+        Training(steps=10, precision=precision)
+    spec = trial(training=Training(steps=10, precision="bf16")).spec
+    with pytest.raises(ApetError, match="Choices: auto, fp32, bf16"):
+        Trial.from_spec(spec.replace('"bf16"', f'"{precision}"'))
+
+
 def test_the_ids_of_version_1_stay_too() -> None:
     """Rows of then are looked at: each still hashes to its id, and is the trial that it was."""
     one = trial(spec_version=1)

@@ -78,7 +78,7 @@ class Shards:
             put(self.model, name, _parameter(init, sizes, dtype))
         together(self._gang, lambda: self._fill(opened))
         complete(self.model, opened.ref, device)
-        self._parameters = list(self.model.parameters())
+        self._parameters: list[Any] = list(self.model.parameters())
         block = _largest_block(self.model)
         self.live = block + max(p.ds_numel for p in self._parameters)
         self._passing = False

@@ -48,6 +48,27 @@ training: {steps: -1, batch_size: 1.5}
     ]
 
 
+def test_resources_are_judged_by_every_blocks_batch_and_beside_all_other_errors() -> None:
+    text = """backbones: [tiny-brt]
+tasks: [rte]
+methods: [lora]
+learning_rates: [0.001]
+training: {steps: 4, batch_size: 64}
+resources: {gpus: 0, ranks: 16, offload: true, zero_stage: 1}
+blocks:
+  - {}
+  - training: {batch_size: 8}
+"""
+    found = problems(text)
+    assert [":".join(problem.split(": ")[:2]) for problem in found] == [
+        "f.yaml:1:13:backbones.0",
+        "f.yaml:6:29:resources.ranks",
+        "f.yaml:6:42:resources.offload",
+        "f.yaml:6:42:resources.offload",
+    ]
+    assert "16, but training.batch_size is 8, and ranks share the rows of a batch" in found[1]
+
+
 @pytest.mark.parametrize("backbones", ["", "backbones: [tiny-brt]\n"])
 def test_methods_and_rates_are_checked_without_a_backbone(backbones: str) -> None:
     rest = "tasks: [rte]\nmethods: [apt, lora, apet]\ntraining: {steps: 1}\n"

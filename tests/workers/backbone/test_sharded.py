@@ -11,15 +11,19 @@ import pytest
 import torch
 from ranks import on_ranks
 from safetensors.torch import load_file, save_file
-from tiny_for_tests import FAMILIES, logits
+from tiny_for_tests import FAMILIES, WORDS, batch, logits
+from trials_for_tests import make_trial
 
 from trials import backbones
 from trials.errors import ApetError
+from trials.modules.positions import layout
 from trials.modules.sites import sites
 from workers.backbone import load as loading
 from workers.backbone.load import Backbone, find_module, stacks
 from workers.backbone.sharded import Sharding
 from workers.gang.gang import Gang
+from workers.modules.model import PackModel
+from workers.modules.modules import Modules
 
 families = pytest.mark.parametrize("name", FAMILIES)
 
@@ -62,6 +66,46 @@ def test_offload_and_bf16_change_no_fact() -> None:
     """Where a device has no memory of its own, offload changes nothing but what DeepSpeed is told."""
     for held, scalars in on_ranks(2, is_the_whole_one, "tiny-t5", torch.bfloat16, True):
         assert held < 0.51 * scalars
+
+
+def between_passes(gang: Gang, name: str, recompute: bool) -> list[int]:
+    """Linear layers of a forward pass; how many of their gathered weights are there behind it, and at the end."""
+    backbone = load(gang, name)
+    modules = Modules(backbone, [layout(make_trial(name, count=700)), layout(make_trial(name, "bitfit"))])
+    model = PackModel(backbone, modules, label_words=WORDS if name == "tiny-bert" else None, recompute=recompute)
+    gathered: list[Any] = []
+
+    def note(layer: Any, _: Any) -> None:
+        assert layer.weight.numel() == layer.weight.ds_numel
+        gathered.append(layer.weight.untyped_storage()._weak_ref())
+
+    def there() -> int:
+        gang.gather(None)  # gloo's threads hold what they did last
+        found = [torch.UntypedStorage._new_with_weak_ptr(x) for x in gathered]
+        return sum(x is not None and x.nbytes() > 0 for x in found)
+
+    for layer in backbone.model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_pre_hook(note)
+    for _ in range(3):  # without, then with what DeepSpeed learns of a pass
+        gathered.clear()
+        losses = model(batch(name))
+        seen = [len(gathered), there()]
+        losses.sum().backward()
+        assert backbone.shards is not None
+        backbone.shards.rest()
+        seen.append(there())
+    return seen
+
+
+@families
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_weight_is_whole_only_while_its_layer_runs(name: str, recompute: bool) -> None:
+    """Autograd, which needs it again on the way back, doesn't hold it; of what was fetched ahead some may be there."""
+    for layers, behind, end in on_ranks(2, between_passes, name, recompute):
+        assert layers >= 9
+        assert behind <= 3
+        assert end <= 2, "in the threads of gloo"
 
 
 def changed(gang: Gang) -> list[bool]:

@@ -30,6 +30,7 @@ PARAMETERS = {"bloom-7b1": 7_069_016_064, "t5-xxl": 11_135_332_352}
 ROWS, LENGTH, TARGETS = 2, 12, 3
 SEEDS = 5
 
+pytestmark = pytest.mark.slow
 large = pytest.mark.parametrize("name", TABLE_2)
 
 
