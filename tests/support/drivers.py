@@ -73,6 +73,11 @@ class Driver:
         return time.monotonic() - start
 
 
+def parent(pid: int) -> int:
+    """Id of the process that started this one."""
+    return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+
+
 def write_reviews(place: Path) -> None:
     """A few made-up reviews, some words each."""
     place.mkdir()

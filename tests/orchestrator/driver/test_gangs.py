@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers import Driver, end_all
+from drivers import Driver, end_all, parent
 from fake_worker import todo
 from ganged_worker import REST
 
@@ -70,10 +70,6 @@ def in_the_middle(driver: Driver, folder: Path) -> set[int]:
     found = ranks(driver)
     assert len(found) == 2
     return set(found)
-
-
-def parent(pid: int) -> int:
-    return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def kill_rank(pids: set[int], folder: Path) -> None:

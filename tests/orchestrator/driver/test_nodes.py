@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import parent
 from fake_worker import WORKER, behave, todo
 from paths import ROOT, SUPPORT
 
@@ -28,6 +31,7 @@ from trials.store.store import Store
 from trials.sweep.resources import Resources
 
 GIB = 2**30
+GANGED = "ganged_worker:GangedWorker"  # of support; it has torch
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 PORTS = iter(range(21000, 22000, 10))
 
@@ -127,6 +131,41 @@ def test_a_gang_is_on_one_node_whatever_it_must_avoid(start: Callable[..., str])
         assert third == [], "two CPUs are free, one on each node"
     finally:
         ray.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_a_gang_whose_node_is_taken_away_goes_on_elsewhere_and_has_not_failed(
+    start: Callable[..., str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("APET_TEST_REST_S", "0.3")
+    start("--num-cpus=0")
+    address = start("--num-cpus=2", head=False)
+    ray.init(address=address, log_to_driver=False, logging_level=50)
+    (node,) = (node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU"))
+    one = todo(0, steps=60)
+
+    def take_away() -> None:
+        while int(store.load_checkpoint(one.trial.trial_id) or b"0") < 4:
+            time.sleep(0.1)
+        (running,) = store.running().values()
+        start("--num-cpus=2", head=False)
+        why = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", "--deadline-remaining-seconds=1"]
+        subprocess.run([*RAY, "drain-node", f"--address={address}", f"--node-id={node}", *why], check=True)
+        time.sleep(2.0)
+        os.kill(parent(int(running["worker_id"].rpartition("-")[2])), signal.SIGKILL)  # Ray's on that node
+
+    threading.Thread(target=take_away, daemon=True).start()
+    try:
+        wanted = Resources(gpus=0, ranks=2, zero_stage=3, retries=0)
+        execute([one], store, wanted, address=address, quiet=True, worker=GANGED)
+    finally:
+        ray.shutdown()
+    (row,) = rows(store)
+    assert (row["state"], row["attempt"], row["ranks"]) == ("completed", 0, 2)
+    assert row["steps_done"] < 58, "from its checkpoint"
 
 
 @pytest.mark.cluster
