@@ -37,16 +37,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     end_all()
 
 
-def gang_run(folder: Path, trials: int = 1, retries: int = 2, steps: int = STEPS) -> Driver:
-    """A run of packs of one trial each on a gang of two."""
+def gang_run(
+    folder: Path, trials: int = 1, retries: int = 2, steps: int = STEPS, pack_size: int = 1, sweep: str = "test"
+) -> Driver:
+    """A run of so many trials on a gang of two."""
     code = f"""if True:
+        from dataclasses import replace
         from fake_worker import todo
         from ganged_worker import WORKER
         from orchestrator.driver.run import execute
         from trials.store.store import Store
         from trials.sweep.resources import Resources
-        todos = [todo(i, steps={steps}) for i in range({trials})]
-        wanted = Resources(gpus=0, ranks=2, zero_stage=3, pack_size=1, retries={retries})
+        some = [todo(i // {pack_size}, steps={steps}, learning_rate=1e-3 * (1 + i)) for i in range({trials})]
+        todos = [replace(one, sweep={sweep!r}) for one in some]
+        wanted = Resources(gpus=0, ranks=2, zero_stage=3, pack_size={pack_size}, retries={retries})
         print(execute(todos, Store("store", create=True), wanted, worker=WORKER))"""
     return Driver("-c", code, folder=folder)
 
@@ -108,6 +112,15 @@ def test_a_gang_stays_from_pack_to_pack(folder: Path, monkeypatch: pytest.Monkey
     found = ended(gang_run(folder, trials=5, steps=4), folder)
     assert {(row["state"], row["attempt"], row["ranks"]) for row in found} == {("completed", 0, 2)}
     assert len({row["host"] for row in found}) == 1, "one process is the first rank of all packs"
+
+
+def test_a_gang_that_is_short_of_memory_is_formed_anew_in_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REST, "0.01")
+    found = ended(gang_run(folder, trials=2, steps=8, pack_size=2, retries=0, sweep="short"), folder)
+    assert [(row["state"], row["attempt"]) for row in found] == [("completed", 0)] * 2
+    assert len({row["host"] for row in found}) == 2, "first ranks of two gangs"
 
 
 @pytest.mark.parametrize(
