@@ -131,6 +131,8 @@ class Worker:
         try:
             backbone, data = self._read(pack)
         except OutOfMemoryError as error:
+            if self.gang.ranks > 1 and not error.of_all:
+                raise  # the other ranks wait for what this one can't do
             self.forget()
             yield failed(hopeless(error, self.device, "while the backbone and the rows were loaded"), OUT_OF_MEMORY)
             return
@@ -172,7 +174,8 @@ class Worker:
             self.forget()  # never train on a backbone that isn't the one named
         self.gang.at("loading the backbone")
         try:
-            backbone = together(self.gang, lambda: self.backbone(pack))
+            with memory_named():
+                backbone = self.backbone(pack)
         except ApetError:
             self.forget()  # on every rank, whether it is there or not
             raise
@@ -210,8 +213,14 @@ class Worker:
             self.forget()
             start = perf_counter()
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-            loaded = backbones.load(ref, pack.sources.weights, self.device, dtype, sharding)
-            self._warm, self._load_s = Warm(key, loaded, loaded.fingerprint()), perf_counter() - start
+
+            def load() -> Warm:
+                loaded = backbones.load(ref, pack.sources.weights, self.device, dtype, sharding)
+                return Warm(key, loaded, loaded.fingerprint())
+
+            # while they load shards ranks need each other, and say themselves where one of them can't
+            self._warm = load() if sharding else together(self.gang, load)
+            self._load_s = perf_counter() - start
         return self._warm.backbone.named(ref, pack.sources.weights)
 
     def limits(self, pack: Pack, found: Mapping[str, Any] | None = None) -> Limits:

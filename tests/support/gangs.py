@@ -20,6 +20,7 @@ from trials.errors import ApetError
 from trials.pack import Member, Pack
 from trials.store.store import Store
 from workers import worker as workers
+from workers.backbone import sharded
 from workers.engines.whole import WholeTensors
 from workers.gang.gang import Gang
 from workers.gang.short import ShortOfMemory
@@ -89,7 +90,8 @@ def ganged(pack: Pack, ranks: int) -> Pack:
 @contextmanager
 def faulty(name: str, value: Any) -> Iterator[None]:
     """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, or for the ``values``
-    of more trials; a variable of the ``environment``; weights and rows that are ``unreadable``; or ``nothing``.
+    of more trials; nor for a part of the weights in ``shards``; a variable of the ``environment``; weights and rows
+    that are ``unreadable``; or ``nothing``.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "free_bytes", lambda device: 0)  # nothing is kept, which would go first
@@ -100,6 +102,8 @@ def faulty(name: str, value: Any) -> Iterator[None]:
                 patch.setattr(PackModel, method, short(getattr(PackModel, method), *value))
         elif name == "values":
             patch.setattr(WholeTensors, "values", short_of(WholeTensors.values, value))
+        elif name == "shards":
+            patch.setattr(sharded, "_parameter", no_room)
         elif name == "environment":
             patch.setenv(*value)
         elif name == "unreadable":
@@ -128,6 +132,10 @@ def short_of(method: Callable[..., Any], groups: int) -> Callable[..., Any]:
         return method(self, group)
 
     return inner
+
+
+def no_room(*_: Any) -> None:
+    raise FULL
 
 
 def unreadable(pack: Pack) -> None:

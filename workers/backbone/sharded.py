@@ -74,9 +74,7 @@ class Shards:
         self.model, self.offload, self._gang = opened.model, sharding.offload, sharding.gang
         deepspeed = connected(device)
         init = deepspeed.zero.Init(config_dict_or_path=_config(torch.device(device), dtype, sharding.offload))
-        for name, sizes in opened.tensors.shapes.items():
-            put(self.model, name, _parameter(init, sizes, dtype))
-        together(self._gang, lambda: self._fill(opened))
+        together(self._gang, lambda: self._fill(opened, init, dtype))
         complete(self.model, opened.ref, device)
         self._parameters: list[Any] = list(self.model.parameters())
         block = _largest_block(self.model)
@@ -86,7 +84,11 @@ class Shards:
         self._coordinator = self._offloading.param_coordinator
         self._coordinator.reset_step = self._at_root  # DeepSpeed's hook on the root calls it
 
-    def _fill(self, opened: Opened) -> None:
+    def _fill(self, opened: Opened, init: Any, dtype: torch.dtype) -> None:
+        """Take the memory of all parts, then their numbers."""
+        type(init).param_id = 0  # ranks compare DeepSpeed's numbers, and one that failed last time has made fewer
+        for name, sizes in opened.tensors.shapes.items():
+            put(self.model, name, _parameter(init, sizes, dtype))
         for name in opened.tensors.shapes:
             p: Any = self.model.get_parameter(name)
             part, start = _own(p)
