@@ -49,6 +49,7 @@ class _OfMoments:
         return shards
 
     def gradients(self) -> Sequence[Tensor]:
+        self._optimizer._wait_for_offload_copies()  # until then some are still on their way from the card
         return _gradients(self.weights(), self._optimizer.averaged_gradients, self._offload)
 
     def show_weights(self) -> None:
