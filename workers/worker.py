@@ -30,10 +30,11 @@ from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.free import free_bytes
 from workers.gang.gang import ALONE, Gang
+from workers.gang.short import ShortOfMemory
 from workers.modules.kept import Kept
 from workers.pack.calibrate import Calibrator, told
 from workers.pack.loop import Interrupted
-from workers.pack.memory import OutOfMemoryError, hopeless, memory_named
+from workers.pack.memory import OutOfMemoryError, give_back, hopeless, memory_named
 from workers.pack.portions import Limits
 from workers.pack.progress import Progress
 from workers.pack.recorder import Onlooker, Recorder
@@ -101,7 +102,7 @@ class Worker:
         Raises:
             ApetError: the set-up asks for a device that isn't here, for other ranks than these, or for more than this
                 release trains.
-            ShortOfMemory: memory ran out where ranks wait for this one.
+            ShortOfMemory: memory ran out where other ranks wait for this one.
             InfrastructureError: anything else, such as a sick GPU or a store that can't be written for minutes. Trials
                 that haven't ended have no row, and keep their checkpoints; the worker must not be used again.
         """
@@ -111,7 +112,15 @@ class Worker:
         recorder = (Recorder if self.gang.first else Onlooker)(self.store, pack, self.device, facts, self.gang)
         recorder.load_s = self._load_s
         try:
-            yield from self._run(pack, recorder, should_stop, limits)
+            while True:
+                try:
+                    yield from self._run(pack, recorder, should_stop, limits)
+                    return
+                except ShortOfMemory as short:
+                    if self.gang.ranks > 1 or short.limits == limits:
+                        raise
+                    limits = short.limits
+                self.forget()  # who is alone begins anew by itself, without what the pass that was given up has left
         except InfrastructureError:
             raise
         except Exception as error:
@@ -252,6 +261,7 @@ class Worker:
         self._warm = None
         self._rows.clear()
         self._kept.of()
+        give_back()
         allocator.give_back()
 
     def rows(self, pack: Pack, backbone: Backbone) -> PackData:

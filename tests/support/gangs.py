@@ -14,6 +14,7 @@ import torch
 from four_for_tests import FULL
 from ranks import on_ranks
 from safetensors.torch import load
+from transformers.models.bert.modeling_bert import BertSelfAttention
 from worker_for_tests import rows_of
 
 from trials.errors import ApetError
@@ -90,7 +91,7 @@ def ganged(pack: Pack, ranks: int) -> Pack:
 @contextmanager
 def faulty(name: str, value: Any) -> Iterator[None]:
     """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, or for the ``values``
-    of more trials; nor for a part of the weights in ``shards``; a variable of the ``environment``; weights and rows
+    of more trials; nor, in the midst of a pass, for more rows in ``blocks``; nor for a part of the weights in ``shards``; a variable of the ``environment``; weights and rows
     that are ``unreadable``; or ``nothing``.
     """
     with pytest.MonkeyPatch.context() as patch:
@@ -102,6 +103,8 @@ def faulty(name: str, value: Any) -> Iterator[None]:
                 patch.setattr(PackModel, method, short(getattr(PackModel, method), *value))
         elif name == "values":
             patch.setattr(WholeTensors, "values", short_of(WholeTensors.values, value))
+        elif name == "blocks":
+            patch.setattr(BertSelfAttention, "forward", short_of_rows(BertSelfAttention.forward, value))
         elif name == "shards":
             patch.setattr(sharded, "_parameter", no_room)
         elif name == "environment":
@@ -119,6 +122,17 @@ def short(method: Callable[..., Any], slices: int, rows: int) -> Callable[..., A
         if len(self.active) > slices or len(batch["input_ids"]) > rows:
             raise FULL
         return found
+
+    return inner
+
+
+def short_of_rows(method: Callable[..., Any], rows: int) -> Callable[..., Any]:
+    """A block without room for more; once autograd is there, for to score takes less."""
+
+    def inner(self: Any, hidden: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        if len(hidden) > rows and torch.is_grad_enabled():
+            raise FULL
+        return method(self, hidden, *rest, **named)
 
     return inner
 
