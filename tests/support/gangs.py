@@ -90,9 +90,9 @@ def ganged(pack: Pack, ranks: int) -> Pack:
 
 @contextmanager
 def faulty(name: str, value: Any) -> Iterator[None]:
-    """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, or for the ``values``
-    of more trials; nor, in the midst of a pass, for more rows in ``blocks``; nor for a part of the weights in ``shards``; a variable of the ``environment``; weights and rows
-    that are ``unreadable``; or ``nothing``.
+    """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, for more rows in the
+    ``blocks`` in the midst of a pass, for the ``values`` of more trials, or for a part of the weights in ``shards``; a
+    variable of the ``environment``; weights and rows that are ``unreadable``; or ``nothing``.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "free_bytes", lambda device: 0)  # nothing is kept, which would go first
