@@ -51,7 +51,7 @@ def memory_named() -> Iterator[None]:
 def give_back() -> None:
     """Let go of what nothing needs any more: of a failed try once its exception is gone, whose traceback holds it."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own
         torch.cuda.empty_cache()
         torch._C._host_emptyCache()  # the machine's memory beside it: of shards that lay there torch keeps all of it
 
