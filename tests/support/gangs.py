@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from deepspeed.runtime.zero.partition_parameters import NoGatherCoalescedHandle
 from four_for_tests import FULL
 from ranks import on_ranks
 from safetensors.torch import load
@@ -91,8 +92,9 @@ def ganged(pack: Pack, ranks: int) -> Pack:
 @contextmanager
 def faulty(name: str, value: Any) -> Iterator[None]:
     """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, for more rows in the
-    ``blocks`` in the midst of a pass, for the ``values`` of more trials, or for a part of the weights in ``shards``; a
-    variable of the ``environment``; weights and rows that are ``unreadable``; or ``nothing``.
+    ``blocks`` in the midst of a pass, for the ``values`` of more trials, for a part of the weights in ``shards``, or
+    once for what one process would ``gather``, the number of the time; a variable of the ``environment``; weights and
+    rows that are ``unreadable``; or ``nothing``.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "free_bytes", lambda device: 0)  # nothing is kept, which would go first
@@ -105,6 +107,8 @@ def faulty(name: str, value: Any) -> Iterator[None]:
             patch.setattr(WholeTensors, "values", short_of(WholeTensors.values, value))
         elif name == "blocks":
             patch.setattr(BertSelfAttention, "forward", short_of_rows(BertSelfAttention.forward, value))
+        elif name == "gather":
+            patch.setattr(NoGatherCoalescedHandle, "__init__", short_once(NoGatherCoalescedHandle.__init__, value))
         elif name == "shards":
             patch.setattr(sharded, "_parameter", no_room)
         elif name == "environment":
@@ -133,6 +137,18 @@ def short_of_rows(method: Callable[..., Any], rows: int) -> Callable[..., Any]:
         if len(hidden) > rows and torch.is_grad_enabled():
             raise FULL
         return method(self, hidden, *rest, **named)
+
+    return inner
+
+
+def short_once(method: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """Without room at one of its calls, for a part of what it was to do."""
+    calls = iter(range(10_000))
+
+    def inner(*args: Any) -> None:
+        method(*args)
+        if next(calls) == number:
+            raise FULL
 
     return inner
 

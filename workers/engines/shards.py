@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from workers.backbone.sharded import settle
+
 
 class Shards(Protocol):
     """This rank's part of all that trains; over the ranks every scalar is there once, and some padding of zeros."""
@@ -100,6 +102,8 @@ class _OfWeights:
         self.trust_gradients()
 
     def release(self) -> None:
+        model = self._optimizer.module
+        settle(model.parameters(), model.ds_inflight_param_registry)
         self._optimizer._partition_all_parameters()
 
     def _gather_small(self) -> None:

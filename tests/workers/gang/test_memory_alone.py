@@ -37,3 +37,18 @@ def test_it_goes_on_with_less_where_memory_runs_out_in_a_pass(
         for member in pack.members:
             same(store, alone, member)
     assert {rows_of(store)[x.trial_id]["micro_batch"] for x in some} == {2}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_layer_that_was_half_gathered_is_in_nobodys_way(
+    method: str, folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    one, after = trial("tiny-bert", method, trial=FIELDS), trial("tiny-bert", count=300, trial=FIELDS)
+    alone, store = (Store(tmp_path / n, create=True) for n in ("alone", "store"))
+    packs = [replace(pack_of(folder, x), setup=Setup("cpu", threads=1, zero_stage=3)) for x in (one, after)]
+    for pack in packs:
+        run(Worker(alone), replace(pack, setup=Setup("cpu", threads=1)))
+    gang_runs(1, Run(store, packs, fault=(None, "gather", 60)))
+    for pack in packs:
+        same(store, alone, *pack.members)
+    assert rows_of(store)[one.trial_id]["micro_batch"] == 2
