@@ -30,10 +30,11 @@ from workers.engines import choice
 from workers.environment import device_of, precision_of, reset_peak_memory
 from workers.free import free_bytes
 from workers.gang.gang import ALONE, Gang
+from workers.gang.short import ShortOfMemory
 from workers.modules.kept import Kept
 from workers.pack.calibrate import Calibrator, told
 from workers.pack.loop import Interrupted
-from workers.pack.memory import OutOfMemoryError, hopeless, memory_named
+from workers.pack.memory import OutOfMemoryError, give_back, hopeless, memory_named
 from workers.pack.portions import Limits
 from workers.pack.progress import Progress
 from workers.pack.recorder import Onlooker, Recorder
@@ -101,7 +102,7 @@ class Worker:
         Raises:
             ApetError: the set-up asks for a device that isn't here, for other ranks than these, or for more than this
                 release trains.
-            ShortOfMemory: memory ran out where ranks wait for this one.
+            ShortOfMemory: memory ran out where other ranks wait for this one.
             InfrastructureError: anything else, such as a sick GPU or a store that can't be written for minutes. Trials
                 that haven't ended have no row, and keep their checkpoints; the worker must not be used again.
         """
@@ -111,7 +112,15 @@ class Worker:
         recorder = (Recorder if self.gang.first else Onlooker)(self.store, pack, self.device, facts, self.gang)
         recorder.load_s = self._load_s
         try:
-            yield from self._run(pack, recorder, should_stop, limits)
+            while True:
+                try:
+                    yield from self._run(pack, recorder, should_stop, limits)
+                    return
+                except ShortOfMemory as short:
+                    if self.gang.ranks > 1 or short.limits == limits:
+                        raise
+                    limits = short.limits
+                self.forget()  # who is alone begins anew by itself, without what the pass that was given up has left
         except InfrastructureError:
             raise
         except Exception as error:
@@ -131,6 +140,8 @@ class Worker:
         try:
             backbone, data = self._read(pack)
         except OutOfMemoryError as error:
+            if self.gang.ranks > 1 and not error.of_all:
+                raise  # the other ranks wait for what this one can't do
             self.forget()
             yield failed(hopeless(error, self.device, "while the backbone and the rows were loaded"), OUT_OF_MEMORY)
             return
@@ -172,7 +183,8 @@ class Worker:
             self.forget()  # never train on a backbone that isn't the one named
         self.gang.at("loading the backbone")
         try:
-            backbone = together(self.gang, lambda: self.backbone(pack))
+            with memory_named():
+                backbone = self.backbone(pack)
         except ApetError:
             self.forget()  # on every rank, whether it is there or not
             raise
@@ -210,8 +222,14 @@ class Worker:
             self.forget()
             start = perf_counter()
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-            loaded = backbones.load(ref, pack.sources.weights, self.device, dtype, sharding)
-            self._warm, self._load_s = Warm(key, loaded, loaded.fingerprint()), perf_counter() - start
+
+            def load() -> Warm:
+                loaded = backbones.load(ref, pack.sources.weights, self.device, dtype, sharding)
+                return Warm(key, loaded, loaded.fingerprint())
+
+            # while they load shards ranks need each other, and say themselves where one of them can't
+            self._warm = load() if sharding else together(self.gang, load)
+            self._load_s = perf_counter() - start
         return self._warm.backbone.named(ref, pack.sources.weights)
 
     def limits(self, pack: Pack, found: Mapping[str, Any] | None = None) -> Limits:
@@ -243,6 +261,7 @@ class Worker:
         self._warm = None
         self._rows.clear()
         self._kept.of()
+        give_back()
         allocator.give_back()
 
     def rows(self, pack: Pack, backbone: Backbone) -> PackData:

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from trials import backbones
 from workers.backbone.full import fingerprint, trainable_backbone
 from workers.backbone.load import load
 from workers.backbone.sharded import Sharding
-from workers.engines import choice, zero
+from workers.engines import choice, shards, zero
 from workers.engines.engine import Engine, Group
 from workers.gang.gang import ALONE, Gang
 from workers.modules.model import PackModel
@@ -146,6 +147,24 @@ def passed(engine: Engine, case: Case, gang: Gang = ALONE, step: int = 0, *, las
         engine.backward(losses_K.sum(), last=last and number == len(some))
         mine += losses_K.detach()
     return float(engine.reduce(mine))
+
+
+def read_too_soon(gang: Gang, case: Case) -> list[str]:
+    """What is done of the copies of gradients that a card makes, and of the gradients, in their order."""
+    done: list[str] = []
+    with training(case, gang) as (engine, *_), pytest.MonkeyPatch.context() as patch:
+        passed(engine, case, gang)
+        optimizer: Any = engine._shards._optimizer  # type: ignore[attr-defined]
+        optimizer._pending_offload_events["stream"] = SimpleNamespace(synchronize=lambda: done.append("waited"))
+        read = shards._gradients
+
+        def reading(*args: Any) -> Any:
+            done.append("read")
+            return read(*args)
+
+        patch.setattr(shards, "_gradients", reading)
+        engine.clip([0], 1.0)
+    return done
 
 
 def half_taken(gang: Gang, cases: list[Case]) -> list[list[Any]]:

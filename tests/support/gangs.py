@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 import torch
+from deepspeed.runtime.zero.partition_parameters import NoGatherCoalescedHandle
 from four_for_tests import FULL
 from ranks import on_ranks
 from safetensors.torch import load
+from transformers.models.bert.modeling_bert import BertSelfAttention
 from worker_for_tests import rows_of
 
 from trials.errors import ApetError
 from trials.pack import Member, Pack
 from trials.store.store import Store
 from workers import worker as workers
+from workers.backbone import sharded
 from workers.engines.whole import WholeTensors
 from workers.gang.gang import Gang
 from workers.gang.short import ShortOfMemory
@@ -88,8 +91,10 @@ def ganged(pack: Pack, ranks: int) -> Pack:
 
 @contextmanager
 def faulty(name: str, value: Any) -> Iterator[None]:
-    """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, or for the ``values``
-    of more trials; a variable of the ``environment``; weights and rows that are ``unreadable``; or ``nothing``.
+    """Something wrong: no room for passes of more slices or rows, in ``training`` or ``scoring``, for more rows in the
+    ``blocks`` in the midst of a pass, for the ``values`` of more trials, for a part of the weights in ``shards``, or
+    once for what one process would ``gather``, the number of the time; a variable of the ``environment``; weights and
+    rows that are ``unreadable``; or ``nothing``.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "free_bytes", lambda device: 0)  # nothing is kept, which would go first
@@ -100,6 +105,12 @@ def faulty(name: str, value: Any) -> Iterator[None]:
                 patch.setattr(PackModel, method, short(getattr(PackModel, method), *value))
         elif name == "values":
             patch.setattr(WholeTensors, "values", short_of(WholeTensors.values, value))
+        elif name == "blocks":
+            patch.setattr(BertSelfAttention, "forward", short_of_rows(BertSelfAttention.forward, value))
+        elif name == "gather":
+            patch.setattr(NoGatherCoalescedHandle, "__init__", short_once(NoGatherCoalescedHandle.__init__, value))
+        elif name == "shards":
+            patch.setattr(sharded, "_parameter", no_room)
         elif name == "environment":
             patch.setenv(*value)
         elif name == "unreadable":
@@ -119,6 +130,29 @@ def short(method: Callable[..., Any], slices: int, rows: int) -> Callable[..., A
     return inner
 
 
+def short_of_rows(method: Callable[..., Any], rows: int) -> Callable[..., Any]:
+    """A block without room for more; once autograd is there, for to score takes less."""
+
+    def inner(self: Any, hidden: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        if len(hidden) > rows and torch.is_grad_enabled():
+            raise FULL
+        return method(self, hidden, *rest, **named)
+
+    return inner
+
+
+def short_once(method: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """Without room at one of its calls, for a part of what it was to do."""
+    calls = iter(range(10_000))
+
+    def inner(*args: Any) -> None:
+        method(*args)
+        if next(calls) == number:
+            raise FULL
+
+    return inner
+
+
 def short_of(method: Callable[..., Any], groups: int) -> Callable[..., Any]:
     """An engine without room for the best values of more trials."""
 
@@ -128,6 +162,10 @@ def short_of(method: Callable[..., Any], groups: int) -> Callable[..., Any]:
         return method(self, group)
 
     return inner
+
+
+def no_room(*_: Any) -> None:
+    raise FULL
 
 
 def unreadable(pack: Pack) -> None:

@@ -19,7 +19,7 @@ Memory of a rank's device: its shards, the vectors (biases, norms), and gathered
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -74,9 +74,7 @@ class Shards:
         self.model, self.offload, self._gang = opened.model, sharding.offload, sharding.gang
         deepspeed = connected(device)
         init = deepspeed.zero.Init(config_dict_or_path=_config(torch.device(device), dtype, sharding.offload))
-        for name, sizes in opened.tensors.shapes.items():
-            put(self.model, name, _parameter(init, sizes, dtype))
-        together(self._gang, lambda: self._fill(opened))
+        together(self._gang, lambda: self._fill(opened, init, dtype))
         complete(self.model, opened.ref, device)
         self._parameters: list[Any] = list(self.model.parameters())
         block = _largest_block(self.model)
@@ -86,7 +84,11 @@ class Shards:
         self._coordinator = self._offloading.param_coordinator
         self._coordinator.reset_step = self._at_root  # DeepSpeed's hook on the root calls it
 
-    def _fill(self, opened: Opened) -> None:
+    def _fill(self, opened: Opened, init: Any, dtype: torch.dtype) -> None:
+        """Take the memory of all parts, then their numbers."""
+        type(init).param_id = 0  # ranks compare DeepSpeed's numbers, and one that failed last time has made fewer
+        for name, sizes in opened.tensors.shapes.items():
+            put(self.model, name, _parameter(init, sizes, dtype))
         for name in opened.tensors.shapes:
             p: Any = self.model.get_parameter(name)
             part, start = _own(p)
@@ -108,10 +110,8 @@ class Shards:
         from deepspeed.runtime.zero.parameter_offload import FWD_MODULE_STACK
 
         self._coordinator.release_backward_leftovers()  # of layers that read no gradient, nobody says when they end
-        fetching = self._offloading.module.ds_inflight_param_registry
+        settle(self._parameters, self._offloading.module.ds_inflight_param_registry)
         for p in self._parameters:
-            if p in fetching:
-                fetching.pop(p).wait()
             p.ds_active_sub_modules.clear()
             if not p.ds_persist and p.numel() == p.ds_numel:
                 p.partition()
@@ -162,6 +162,17 @@ def weights_named() -> Iterator[None]:
         yield
 
 
+def settle(parameters: Iterable[Any], fetching: Any) -> None:
+    """Wait for the parameters that are on their way, and drop those of a gather that had no room to begin."""
+    from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+    for p in parameters:
+        if p in fetching:
+            fetching.pop(p).wait()
+        if p.ds_status is ZeroParamStatus.INFLIGHT:
+            p.data, p.ds_status = p.data.new_empty(0), ZeroParamStatus.NOT_AVAILABLE
+
+
 @contextmanager
 def whole(tensor: Tensor) -> Iterator[Tensor]:
     """A tensor of a model, gathered meanwhile if it is in shards; then all ranks call it."""
@@ -203,6 +214,8 @@ def _parameter(init: Any, sizes: Sizes, dtype: torch.dtype) -> nn.Parameter:
     DeepSpeed cuts the flat tensor into as many equal parts as there are ranks, the last ones padded with zeros. It does
     so when a tensor is whole; here it is told of the shape, by one scalar seen many times, and given the part.
     """
+    from deepspeed.runtime.swap_tensor.partitioned_param_swapper import PartitionedParamStatus
+
     p: Any = nn.Parameter(torch.zeros((), dtype=dtype, device=init.local_device).expand(sizes), requires_grad=False)
     init._convert_to_deepspeed_param(p)
     p.ds_persist = len(sizes) == 1  # biases and norms stay whole on every rank: they weigh nothing, and a call costs
@@ -211,17 +224,11 @@ def _parameter(init: Any, sizes: Sizes, dtype: torch.dtype) -> nn.Parameter:
     if part.device.type == "cpu" and init.pin_memory:
         part = part.pin_memory()
     part.ds_numel, part.final_location = part.numel(), None
-    part.status = _available()
+    part.status = PartitionedParamStatus.AVAILABLE
     p.ds_tensor, p.ds_numel_aligned = part, part.numel() * init.dp_world_size
     p.partition()
     parameter: nn.Parameter = p
     return parameter
-
-
-def _available() -> Any:
-    from deepspeed.runtime.swap_tensor.partitioned_param_swapper import PartitionedParamStatus
-
-    return PartitionedParamStatus.AVAILABLE
 
 
 def _own(p: Any) -> tuple[Tensor, int]:

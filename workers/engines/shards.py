@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from workers.backbone.sharded import settle
+
 
 class Shards(Protocol):
     """This rank's part of all that trains; over the ranks every scalar is there once, and some padding of zeros."""
@@ -49,6 +51,7 @@ class _OfMoments:
         return shards
 
     def gradients(self) -> Sequence[Tensor]:
+        self._optimizer._wait_for_offload_copies()  # until then some are still on their way from the card
         return _gradients(self.weights(), self._optimizer.averaged_gradients, self._offload)
 
     def show_weights(self) -> None:
@@ -99,6 +102,8 @@ class _OfWeights:
         self.trust_gradients()
 
     def release(self) -> None:
+        model = self._optimizer.module
+        settle(model.parameters(), model.ds_inflight_param_registry)
         self._optimizer._partition_all_parameters()
 
     def _gather_small(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from trials.failures import InfrastructureError
 from workers.gang.processes import Processes
 
 
@@ -20,7 +21,10 @@ def connected(device: str | torch.device) -> Any:
     that we leave to torch: it is left out.
 
     Args:
-        device: where the ranks train.
+        device: where the ranks train; the same for all of a process's life.
+
+    Raises:
+        InfrastructureError: it is set up for another kind of device here.
     """
     kind = torch.device(device).type
     if not dist.is_initialized():
@@ -29,6 +33,9 @@ def connected(device: str | torch.device) -> Any:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed
 
+    here = deepspeed.get_accelerator().device_name()
+    if here != kind:
+        raise InfrastructureError(f"DeepSpeed is for {here} in this process, and can't change to {kind}")
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if kind == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -49,10 +49,11 @@ def memory_named() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Let go of what a failed try has left, once its exception is gone: its traceback holds the tensors."""
+    """Let go of what nothing needs any more: of a failed try once its exception is gone, whose traceback holds it."""
     gc.collect()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's own
         torch.cuda.empty_cache()
+        torch._C._host_emptyCache()  # the machine's memory beside it: of shards that lay there torch keeps all of it
 
 
 def hopeless(error: OutOfMemoryError, device: str, when: str) -> OutOfMemoryError:

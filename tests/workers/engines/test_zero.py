@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from full_for_tests import Case, case_run, cases_run, half_taken, kept_weights, left_behind, resumed
+from full_for_tests import Case, case_run, cases_run, half_taken, kept_weights, left_behind, read_too_soon, resumed
 from ranks import on_ranks
 from tiny_for_tests import FAMILIES
 
@@ -87,6 +87,10 @@ def test_values_and_state_go_on_in_another_engine_to_the_bit() -> None:
     for found in on_ranks(2, resumed, [Case("tiny-bert", stage, o) for stage in STAGES for o in (False, True)]):
         for whole, in_two in found:
             assert in_two == whole
+
+
+def test_gradients_on_their_way_from_a_card_are_waited_for_before_they_are_read() -> None:
+    assert on_ranks(1, read_too_soon, Case("tiny-bert", 2, offload=True)) == [["waited", "read"]]
 
 
 def test_between_a_layers_two_ways_its_weights_are_let_go() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tiny_for_tests import FAMILIES
 from worker_for_tests import pack_of, rows_of, run
 
 from trials.errors import ApetError
-from trials.failures import BAD_INPUT, BAD_TRIAL
+from trials.failures import BAD_INPUT, BAD_TRIAL, OUT_OF_MEMORY
+from trials.setup import Setup
 from trials.store.store import Store
 from trials.trial import Training
 from workers.worker import Worker
@@ -80,6 +82,19 @@ def test_what_is_wrong_on_one_rank_alone_fails_on_all_and_the_next_pack_runs(
     assert (found[bad.trial_id]["state"], found[bad.trial_id]["failure_class"]) == ("failed", BAD_TRIAL)
     assert found[bad.trial_id]["error_message"].startswith("rank 1: InjectedFault: ")
     assert [found[one.trial_id]["state"] for one in (good, after)] == ["completed"] * 2
+
+
+def test_shards_that_one_rank_has_no_room_for_fail_on_all_and_the_next_pack_runs(
+    folder: Path, tmp_path: Path, trial: Any
+) -> None:
+    lost, after = (trial("tiny-bert", count=n) for n in (300, 301))
+    store = Store(tmp_path / "store", create=True)
+    packs = [replace(pack_of(folder, one), setup=Setup("cpu", threads=1, zero_stage=3)) for one in (lost, after)]
+    gang_runs(2, Run(store, packs, fault=(1, "shards", None)))
+    row = rows_of(store)[lost.trial_id]
+    assert (row["state"], row["failure_class"]) == ("failed", OUT_OF_MEMORY)
+    assert "rank 1: CUDA out of memory" in row["error_message"]
+    assert rows_of(store)[after.trial_id]["state"] == "completed"
 
 
 def test_a_pack_for_other_ranks_is_refused(folder: Path, tmp_path: Path, trial: Any) -> None:

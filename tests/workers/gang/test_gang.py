@@ -9,6 +9,8 @@ import torch
 from ranks import RanksFailed, on_ranks
 
 from trials.errors import ApetError
+from trials.failures import InfrastructureError
+from workers.gang.deepspeed import connected
 from workers.gang.gang import ALONE, Gang
 from workers.pack.memory import OutOfMemoryError
 from workers.pack.together import each, together
@@ -98,3 +100,14 @@ def hang_or_raise(gang: Gang) -> None:
 def test_a_rank_that_raises_is_what_the_helper_shows() -> None:
     with pytest.raises(RanksFailed, match="rank 1 had enough"):
         on_ranks(2, hang_or_raise)
+
+
+def other_device(gang: Gang) -> str:
+    connected("cpu")
+    with pytest.raises(InfrastructureError) as caught:
+        connected("cuda")
+    return str(caught.value)
+
+
+def test_a_process_has_deepspeed_for_one_kind_of_device() -> None:
+    assert on_ranks(1, other_device) == ["DeepSpeed is for cpu in this process, and can't change to cuda"]

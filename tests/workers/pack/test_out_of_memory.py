@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from four_for_tests import FULL, STEPS, four, results
 from tiny_for_tests import FAMILIES
 from worker_for_tests import pack_of, rows_of
@@ -15,6 +16,7 @@ from worker_for_tests import pack_of, rows_of
 from trials.store.store import Store
 from workers import worker as workers
 from workers.modules.model import PackModel
+from workers.pack.memory import give_back
 from workers.worker import Worker
 
 families = pytest.mark.parametrize("name", FAMILIES)
@@ -175,3 +177,12 @@ def test_halves_on_deepspeed(folder: Path, tmp_path: Path, trial: Any, monkeypat
     _, halves = results(worker, pack, tmp_path / "halves")
     assert halves == whole
     assert seen == [4, 4, *[2] * 6]
+
+
+def test_what_torch_keeps_of_freed_memory_is_given_back_the_machines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append("the card's"))
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: given.append("the machine's"), raising=False)
+    give_back()
+    assert given == ["the card's", "the machine's"]
