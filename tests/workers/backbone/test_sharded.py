@@ -179,6 +179,7 @@ def gone(gang: Gang) -> list[int]:
     held = sum(x.nbytes for x in shards)
     del shards
     backbone.close()
+    gang.gather(None)  # gloo's threads hold what they did last
     alive = [torch.UntypedStorage._new_with_weak_ptr(x) for x in storages]
     return [held, sum(x.nbytes() for x in alive if x is not None)]
 
