@@ -80,7 +80,18 @@ def _costs(plan: Plan) -> str:
 
 def _setups(plan: Plan) -> str:
     """How packs run: a line for every set-up of a backbone, with the memory of the group that needs the most."""
-    columns = ["backbone", "trials of", "GPUs", "ranks", "ZeRO", "offload", "recompute", "pack", "rows at once"]
+    columns = [
+        "backbone",
+        "trials of",
+        "trials",
+        "GPUs",
+        "ranks",
+        "ZeRO",
+        "offload",
+        "recompute",
+        "pack",
+        "rows at once",
+    ]
     columns += ["memory each", "machine's memory", "at a time"]
     rows = []
     for one in plan.backbones:
@@ -107,6 +118,7 @@ def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[o
     return [
         one.backbone,
         which,
+        sum(group.trials for group in groups),
         setup.gpus,
         setup.ranks,
         setup.zero_stage,
