@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+WHOLE = {"gpus": 0, "ranks": 1, "pack_size": 1, "micro_batch": 1, "threads": 1, "memory": 0, "measure_to": 0}  # least
+STAGES = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ def beyond(setup: Setup, batch_size: int | None = None) -> str:
         setup: its set-up.
         batch_size: rows of a batch of its trials; None: it doesn't matter.
     """
+    if why := next(_wrong(setup), ""):
+        return why
     if setup.gpus and setup.ranks != setup.gpus:
         return f"{setup.ranks} ranks on {setup.gpus} GPUs, and a rank holds one GPU; give as many ranks as GPUs"
     if batch_size is not None and setup.ranks > batch_size:
@@ -67,3 +73,18 @@ def beyond(setup: Setup, batch_size: int | None = None) -> str:
             "stage 2 (moments and gradients) or 3 (weights too)"
         )
     return ""
+
+
+def _wrong(setup: Setup) -> Iterator[str]:
+    """Values that no key has: a pack may be written by hand."""
+    for key, least in WHOLE.items():
+        value = getattr(setup, key)
+        if value is None and key in ("micro_batch", "threads"):
+            continue
+        if type(value) is not int or value < least:
+            yield f"{key} {value!r}, and it is a whole number, {least} or more"
+    if type(setup.zero_stage) is not int or setup.zero_stage not in STAGES:
+        yield f"zero_stage {setup.zero_stage!r}, and ZeRO has the stages 0, 1, 2 and 3"
+    for key in ("offload", "recompute"):
+        if type(getattr(setup, key)) is not bool:
+            yield f"{key} {getattr(setup, key)!r}, and it is true or false"

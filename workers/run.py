@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except GangError as error:
-            print(f"{error.log}\nerror: {error}; {AGAIN}", file=sys.stderr)
+            print(*filter(None, [error.log]), f"error: {error}; {AGAIN}", sep="\n", file=sys.stderr)
             return 3
         except InfrastructureError as error:
             print(f"error: {error}; {AGAIN}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -80,7 +81,18 @@ def _costs(plan: Plan) -> str:
 
 def _setups(plan: Plan) -> str:
     """How packs run: a line for every set-up of a backbone, with the memory of the group that needs the most."""
-    columns = ["backbone", "trials of", "GPUs", "ranks", "ZeRO", "offload", "recompute", "pack", "rows at once"]
+    columns = [
+        "backbone",
+        "trials of",
+        "trials",
+        "GPUs",
+        "ranks",
+        "ZeRO",
+        "offload",
+        "recompute",
+        "pack",
+        "rows at once",
+    ]
     columns += ["memory each", "machine's memory", "at a time"]
     rows = []
     for one in plan.backbones:
@@ -107,6 +119,7 @@ def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[o
     return [
         one.backbone,
         which,
+        sum(group.trials for group in groups),
         setup.gpus,
         setup.ranks,
         setup.zero_stage,
@@ -170,12 +183,17 @@ def _notes(plan: Plan) -> list[str]:
 
 def _reasons(plan: Plan) -> list[str]:
     """Why packs run as they do, each reason once, with the backbones, or the methods, of which it is true."""
-    of: dict[str, dict[str, None]] = {}
+    of: dict[str, list[str]] = {}
     for one in plan.backbones:
-        found = [groups for groups in _alike(one) if groups[0].at_once or groups[0].assumed]
-        for groups in found:
-            which = one.backbone if len(_alike(one)) == 1 else f"{one.backbone} ({_methods_of(groups)})"
-            of.setdefault(groups[0].why, {})[which] = None
+        reasons: dict[str, list[GroupPlan]] = {}
+        for group in one.groups:
+            if group.at_once or group.assumed:
+                reasons.setdefault(group.why, []).append(group)
+        ways = Counter(name for groups in reasons.values() for name in {group.methods for group in groups})
+        for reason, groups in reasons.items():
+            several = any(ways[group.methods] > 1 for group in groups)  # it depends on the task
+            which = f" ({_names(groups) if several else _methods_of(groups)})" if len(groups) < len(one.groups) else ""
+            of.setdefault(reason, []).append(f"{one.backbone}{which}")
     return [
         "why these set-ups, the cheapest that fit:",
         *(f"  {', '.join(names)}: {reason}" for reason, names in of.items()),

@@ -235,14 +235,20 @@ class _Ask:
         return replace(tried, setup=setup, pack_source=found.source, measured=found.measured)
 
     def _enough(self, like: Machine | None) -> Iterator[str]:
-        """What would hold a pack: more cards like those of a machine, and as many of another kind."""
+        """What would hold a pack: more cards like those of a machine, as many of another kind, else more of another."""
         if not self.on_gpu or like is None:
             return
         fixed = self.wanted.gpus not in ("auto", 0) or self.wanted.ranks != "auto"
-        more = () if fixed else (n for n in MORE if n > like.gpus)
-        yield from self._first_of((_times(like, n), f"a machine with {n} such GPUs") for n in more)
-        larger = sorted((mib * 2**20, name) for name, mib in CARDS.items() if mib * 2**20 > like.card_bytes)
-        yield from self._first_of((replace(like, card_bytes=n), f"GPUs of {size(n)} ({name})") for n, name in larger)
+        more = [] if fixed else [n for n in MORE if n > like.gpus]
+        kinds = sorted((mib * 2**20, name) for name, mib in CARDS.items() if mib * 2**20 > like.card_bytes)
+        larger = [(replace(like, card_bytes=n), f"GPUs of {size(n)} ({name})") for n, name in kinds]
+        found = [
+            *self._first_of((_times(like, n), f"a machine with {n} such GPUs") for n in more),
+            *self._first_of(larger),
+        ]
+        yield from found or self._first_of(
+            (_times(kind, n), f"a machine with {n} {what}") for n in more for kind, what in larger
+        )
 
     def _first_of(self, machines: Iterable[tuple[Machine, str]]) -> Iterator[str]:
         for machine, what in machines:
@@ -281,5 +287,6 @@ def _lacking(least: Fit, most: Machine | None) -> str:
     if setup.gpus:
         beside = f"{size(setup.memory * setup.ranks)} of the machine's memory"
         return f"{candidates.way(setup)} takes {size(least.needed)} of each GPU and {beside}, and {there}"
-    each = "a worker on the CPU takes" if setup.ranks == 1 else f"{setup.ranks} ranks, one thread each, take"
-    return f"{each} {size(least.needed)}{' each' if setup.ranks > 1 else ''}, and {there}"
+    if setup.ranks == 1:
+        return f"a worker on the CPU takes {size(least.needed)}, and {there}"
+    return f"{setup.ranks} ranks take {number(setup.threads or 1, 'CPU')} and {size(least.needed)} each, and {there}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.results.rerun import commands, failed_by_input
@@ -14,6 +14,7 @@ from trials.errors import ApetError, Problems
 from trials.pack import superseded
 from trials.sources.folders import SPLITS
 from trials.sources.locations import plainly
+from trials.sweep.resources import Resources
 
 if TYPE_CHECKING:
     from orchestrator.results.places import Given
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 LOG_LINES = 15
 _OUTCOME = ("test_score", "validation_score", "chance", "majority", "best_step", "steps_done", "train_loss")
-_EXECUTION = ("device", "devices", "precision", "pack_size", "host", "started_at", "finished_at")
+_EXECUTION = (
+    *("device", "devices", "ranks", "zero_stage", "offload", "recompute", "precision", "pack_size", "micro_batch"),
+    *("threads", "host", "started_at", "finished_at"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Shown:
         log: the last lines of the visible attempt's log.
         rerun: commands that run it alone.
         lost: what is wrong with its weights and data, where they aren't found.
+        resources: what the sweep asks for that it was looked up in; all ``auto`` for a trial from a store.
     """
 
     trial: Trial
@@ -69,6 +74,7 @@ class Shown:
     log: tuple[str, ...]
     rerun: tuple[str, ...]
     lost: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -119,6 +125,7 @@ def show(prefix: str, store: Store | None = None, sweep: Sweep | None = None, gi
         log=tuple(log[-LOG_LINES:]),
         rerun=commands(trial, row, store, sweep, name),
         lost=tuple(lost),
+        resources=sweep.resources if sweep is not None else Resources(),
     )
 
 
@@ -158,7 +165,8 @@ def _block(site: Site) -> str:
 
 
 def pack_of(shown: Shown) -> Pack:
-    """A pack of this one trial, as its next attempt, set up for this machine, for ``python -m workers.run``.
+    """A pack of this one trial, as its next attempt, for ``python -m workers.run``: set up for this machine as
+    ``resources`` wish.
 
     Raises:
         ApetError: its weights or data aren't found, or it can't run here.
@@ -166,14 +174,15 @@ def pack_of(shown: Shown) -> Pack:
     from orchestrator.planning.devices import here
     from orchestrator.planning.fit import fit
     from trials.pack import Member, Pack
-    from trials.sweep.resources import Resources
 
     if shown.lost:
         raise Problems([f"trial {shown.trial.trial_id}: {what}" for what in shown.lost])
     attempt = 1 + max((row["attempt"] for row in shown.attempts), default=-1)
     sweep = (shown.row or {}).get("sweep") or ""
-    setup = fit([shown.trial], (here(),), Resources(pack_size=1)).setup
-    return Pack(f"alone-{shown.trial.trial_id}", (Member(shown.trial, attempt),), shown.sources, sweep, setup)
+    found = fit([shown.trial], (here(),), replace(shown.resources, pack_size=1))
+    if found.refusal:
+        raise Problems([f"trial {shown.trial.trial_id}: {found.refusal}"])
+    return Pack(f"alone-{shown.trial.trial_id}", (Member(shown.trial, attempt),), shown.sources, sweep, found.setup)
 
 
 def text(shown: Shown) -> str:

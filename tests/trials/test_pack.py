@@ -67,6 +67,26 @@ def test_a_set_up_that_nothing_can_run_makes_no_pack(setup: Setup, says: str) ->
         Pack.from_json(json.dumps(plain))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("ranks", 0, "ranks 0, and it is a whole number, 1 or more"),
+        ("ranks", "2", "ranks '2', and"),
+        ("gpus", -1, "gpus -1, and it is a whole number, 0 or more"),
+        ("micro_batch", 0, "micro_batch 0, and"),
+        ("threads", True, "threads True, and"),
+        ("zero_stage", 4, "zero_stage 4, and ZeRO has the stages 0, 1, 2 and 3"),
+        ("zero_stage", True, "zero_stage True, and"),
+        ("recompute", "maybe", "recompute 'maybe', and it is true or false"),
+    ],
+)
+def test_a_value_that_a_key_of_the_set_up_cannot_have_makes_no_pack(key: str, value: object, says: str) -> None:
+    plain = json.loads(pack().to_json())
+    plain["setup"][key] = value
+    with pytest.raises(ApetError, match=f"pack p1: its set-up is {says}"):
+        Pack.from_json(json.dumps(plain))
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"members": []}', '{"members": [{"spec": {}, "attempt": 0}]}'])
 def test_what_is_no_pack(text: str) -> None:
     with pytest.raises(ApetError):

@@ -6,6 +6,8 @@ only good until the next one.
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -128,7 +130,7 @@ class Bins:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
         except Exception as error:  # unpickling raises whatever it likes
             raise ApetError(
-                f"{path}: not a file of tensors alone ({short(error)}); give safetensors, or a .bin of plain tensors"
+                f"{path}: not a file of tensors alone ({_found(error)}); give safetensors, or a .bin of plain tensors"
             ) from error
         if not isinstance(state, dict) or not all(map(_plain, state.values())):
             raise ApetError(f"{path}: it holds more than tensors by name; give the state dict of the model")
@@ -137,6 +139,15 @@ class Bins:
 
 def _plain(value: object) -> bool:
     return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def _found(error: Exception) -> str:
+    """What of a file torch doesn't read, without its advice, which is to run what is there."""
+    if held := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it holds {held[1]}, of which nothing was run"
+    if isinstance(error, pickle.UnpicklingError):
+        return "what it holds is unknown, and nothing of it was run"
+    return short(error)
 
 
 def short(error: BaseException) -> str:

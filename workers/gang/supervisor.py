@@ -7,12 +7,15 @@ them when one can't go on: a pack goes on with all or is over for all. The next 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from trials.errors import ApetError
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -25,6 +28,7 @@ from workers.pack.progress import Progress
 __all__ = ["GangError", "GangWorker", "Launcher", "Ranks"]
 
 GANG_TIMEOUT_S = 600.0  # of a collective call
+LEAST_TIMEOUT_S = 1.0
 TIMEOUT = "APET_GANG_TIMEOUT_S"  # the environment variable that says otherwise
 START_S = 600.0  # ranks import torch, from a slow file system and beside others
 BETTER_S = 3.0  # after a first error ranks have so long to say better what happened
@@ -97,10 +101,23 @@ class GangWorker:
         kind = setup.ranks, setup.device
         if self._group is None or kind != self._kind or not self._group.lives():
             self.close()
-            self._kind, timeout_s = kind, float(os.environ.get(TIMEOUT, GANG_TIMEOUT_S))
+            self._kind, timeout_s = kind, _timeout_s()
             self._group = _Group(self._launcher.start(*kind), setup.ranks)
             self._group.form(self._start, setup.device, timeout_s)
         return self._group
+
+
+def _timeout_s() -> float:
+    """Seconds that ranks wait for each other.
+
+    Raises:
+        ApetError: the environment has no such number.
+    """
+    text = os.environ.get(TIMEOUT) or str(GANG_TIMEOUT_S)
+    with suppress(ValueError):
+        if LEAST_TIMEOUT_S <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise ApetError(f"{TIMEOUT}={text}: give seconds, {LEAST_TIMEOUT_S:g} or more")
 
 
 class _Group:
@@ -163,8 +180,8 @@ class _Group:
                     last = message
             if self._over():
                 raise verdict(self._troubles, self._silent(), self._places, self.ranks.last_words)
-            if self._waiting and time.monotonic() > end:
-                raise hangs(self._silent(), self._places, self.ranks.last_words, f"no word of it in {wait_s:g} s")
+            if (silent := self._silent()) and time.monotonic() > end:
+                raise hangs(silent, self._places, self.ranks.last_words, f"no word of it in {wait_s:g} s")
         return last
 
     def _heard(self, wait_s: float) -> Iterator[tuple[int, Message]]:

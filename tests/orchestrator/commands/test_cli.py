@@ -233,3 +233,20 @@ def test_completion_is_offered() -> None:
     environment = {**os.environ, "_APET_COMPLETE": "complete_bash", "COMP_WORDS": "apet re", "COMP_CWORD": "1"}
     done = process(env=environment)
     assert set(done.stdout.split()) == {"resubmit", "report"}
+
+
+def test_lines_of_set_ups_say_how_many_trials_they_are_of() -> None:
+    """Counts of one method may run in packs of two sizes: two lines of the same name."""
+    lines = apet("plan", "count", "--gpu", "a100-40", "--gpus", "4").stdout.split("\n\n")[3].splitlines()
+    start, end = lines[0].index(" trials  GPUs"), lines[0].index("  GPUs")
+    trials = [int(line[start:end].replace(",", "")) for line in lines[1:]]
+    assert sum(trials) == 1836
+    assert len({(line[:start], n) for line, n in zip(lines[1:], trials, strict=True)}) == len(trials)
+
+
+def test_reasons_name_a_method_once_or_with_its_tasks() -> None:
+    page = apet("plan", "count", "--gpu", "a10g-24", "--gpus", "1").stdout
+    reasons = page.split("the cheapest that fit:\n")[1].split("\nmemory: ")[0].splitlines()
+    assert reasons[0].startswith("  bert-small, bert-large, bloom-560m, t5-small: one GPU holds all of it; ")
+    seen = [line.split(": one GPU")[0] for line in reasons if line.startswith("  bloom-7b1 (")]
+    assert [name.rpartition(" on ")[2] for name in seen] == ["sst2)", "rte, mrpc)"]

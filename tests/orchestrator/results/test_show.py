@@ -112,6 +112,26 @@ def test_from_a_store_scores_states_and_commands(tmp_path: Path) -> None:
     assert f"apet resubmit --store {store.uri} --where \"trial_id = '{trials[1].trial_id}'\"" in failed
 
 
+def test_how_a_pack_ran_is_shown(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    how = {"ranks": 2, "zero_stage": 3, "offload": False, "recompute": True, "micro_batch": 4, "threads": 1}
+    store.append(row(trials[3], **how))
+    page = apet("show", trials[3].trial_id, "--store", store.uri).stdout
+    shown = dict(line.split() for line in page.splitlines() if line.split()[:1] and line.split()[0] in how)
+    assert shown == {name: as_text(value) for name, value in how.items()}
+
+
+def test_a_pack_is_set_up_as_its_sweep_wishes(tmp_path: Path) -> None:
+    sweep = small(tmp_path, SMALL + "resources: {gpus: 0, pack_size: 4, checkpoint_s: 5}\n")
+    (trial, *_) = Sweep.load(sweep).trials()
+    asked = ("--set", "resources.zero_stage=3", "--set", "resources.recompute=true")
+    result = apet("show", trial.trial_id, "--sweep", sweep, "--pack", *asked)
+    setup = Pack.from_json(result.stdout).setup
+    assert (setup.zero_stage, setup.recompute, setup.pack_size, setup.checkpoint_s) == (3, True, 1, 5.0)
+    more = ("--sweep", sweep, "--pack", "--set", "resources.gpus=2")
+    refused("show", trial.trial_id, *more, says=[trial.trial_id, "there is", "resources.gpus is 2"])
+
+
 def test_a_trial_that_failed_by_its_input_wants_it_mended_or_put_back(tmp_path: Path) -> None:
     """Its class says so and no path in its error: weights may lie in a folder whose name goes on from the data's."""
     store, trials = stored(tmp_path)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from gangs_for_tests import ganged_pack
 
+from trials.errors import ApetError
 from trials.pack import Pack
 from trials.store.store import Store
 from workers.gang import messages as say
@@ -127,3 +128,27 @@ def test_a_device_that_nobody_has_named_is_the_cpu_without_gpus(worker: Callable
         list(one.run(replace(pack, setup=replace(pack.setup, device=device, gpus=gpus))))
     assert [Pack.from_json(run.pack).setup.device for run in script.ran] == ["cpu", "cpu", "cuda"]
     assert script.started == 2
+
+
+def test_an_error_just_before_the_time_to_answer_is_over(
+    worker: Callable[[Script], GangWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Script):
+        def send(self, text: str, rank: int | None = None) -> None:
+            self._next = [(1, say.Ready()), (0, Trouble(say.RAISED, "ImportError", "no torch here"))]
+
+    makes = worker(Late())
+    monkeypatch.setattr(supervisor, "BETTER_S", 0.4)  # beyond START_S
+    with pytest.raises(GangError, match="no torch here"):
+        list(makes.run(ganged_pack()))
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "-1", "nan", "inf"])
+def test_a_time_to_wait_that_is_none(
+    seconds: str, worker: Callable[[Script], GangWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(supervisor.TIMEOUT, seconds)
+    with pytest.raises(ApetError, match=f"APET_GANG_TIMEOUT_S={seconds}: give seconds, 1 or more"):
+        list(worker(Script(done())).run(ganged_pack()))
+    monkeypatch.setenv(supervisor.TIMEOUT, "")
+    list(worker(Script(done())).run(ganged_pack()))
