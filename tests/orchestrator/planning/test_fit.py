@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
+from fits_for_tests import GIB, cards, full_xxl, how, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from orchestrator.planning.fit import (
     NCCL_BYTES,
     PROCESS_BYTES,
     USABLE,
-    Fit,
     at_once,
     fit,
 )
@@ -30,36 +29,15 @@ from orchestrator.planning.plan import plan
 from orchestrator.planning.setups import Setups
 from trials.backbones import get, loaded_parameters
 from trials.errors import ApetError
-from trials.modules.methods import apet, named
+from trials.modules.methods import apet
 from trials.setup import Setup
 from trials.sweep.resources import Resources
 from trials.sweep.sweep import Sweep
-from trials.trial import Method, Source, TaskRef, Training, Trial
+from trials.trial import Trial
 
-GIB = 2**30
 SIZES = {"lora": 6_291_456, "bitfit": 1_290_240}  # scalars on T5-XXL
 AUTO = Resources()
 ALONE = Resources(pack_size=1)
-
-
-def trial(backbone: str, method: Method | str = "lora", **training: Any) -> Trial:
-    task = TaskRef("rte", Source("hub", "nyu-mll/glue", "main"))
-    how = named(method) if isinstance(method, str) else method
-    return Trial(get(backbone), task, how, 1e-3, Training(**{"steps": 10, "batch_size": 32, **training}))
-
-
-def cards(gpus: int, gib: int, memory_gib: int = 1024) -> Machine:
-    return Machine(cpus=8 * gpus, memory=memory_gib * GIB, gpus=gpus, card_bytes=gib * GIB, name="node")
-
-
-def how(found: Fit) -> tuple[int, int, bool, int | None]:
-    setup = found.setup
-    return setup.gpus, setup.zero_stage, setup.offload, setup.micro_batch
-
-
-@cache
-def full_xxl() -> Trial:
-    return trial("t5-xxl", "full", max_input_length=256)
 
 
 def test_whole_on_one_card_where_it_fits() -> None:

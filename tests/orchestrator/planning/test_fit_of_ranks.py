@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
-from typing import Any
+
+from fits_for_tests import GIB, cards, full_xxl, how, trial
 
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import GPU_PROCESS_BYTES, PROCESS_BYTES, ZERO_BYTES, Fit, fit
+from orchestrator.planning.fit import GPU_PROCESS_BYTES, PROCESS_BYTES, ZERO_BYTES, fit
 from orchestrator.planning.groups import counted
 from orchestrator.planning.memory import memory
 from trials.backbones import get, loaded_parameters
-from trials.modules.methods import named
 from trials.sweep.resources import Resources
-from trials.trial import Source, TaskRef, Training, Trial
 
-GIB = 2**30
 AUTO = Resources()
 ALONE = Resources(pack_size=1)
-
-
-def trial(backbone: str, method: str = "lora", **training: Any) -> Trial:
-    task = TaskRef("rte", Source("hub", "nyu-mll/glue", "main"))
-    return Trial(get(backbone), task, named(method), 1e-3, Training(**{"steps": 10, "batch_size": 32, **training}))
-
-
-def cards(gpus: int, gib: int, memory_gib: int = 1024) -> Machine:
-    return Machine(cpus=8 * gpus, memory=memory_gib * GIB, gpus=gpus, card_bytes=gib * GIB, name="node")
-
-
-def how(found: Fit) -> tuple[int, int, bool, int | None]:
-    setup = found.setup
-    return setup.gpus, setup.zero_stage, setup.offload, setup.micro_batch
-
-
-@cache
-def full_xxl() -> Trial:
-    return trial("t5-xxl", "full", max_input_length=256)
 
 
 def test_the_largest_backbone_takes_the_cards_that_it_takes() -> None:
