@@ -13,8 +13,8 @@ rank at every stage: stage 3 shares the frozen weights, the others nothing. Of `
 stage 2 gradients too, stage 3 weights too; the copy of the best step of a rank's part lies in the machine's memory
 (``workers.engines.zero``), and at stages 1 and 2 a rank has its part of the weights once more, for AdamW. At stage 3 a
 rank gathers some layers at a time: of modules one block ahead and the largest tensor (``workers.backbone.sharded``; a
-rank alone has them already), of ``full`` :data:`GATHERED` weights. Offload moves what is shared to the machine's memory
-(arXiv 2101.06840).
+rank alone has them already), of ``full`` :data:`GATHERED` weights more. Offload moves what is shared to the machine's
+memory (arXiv 2101.06840).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOMENTS_BYTES = 8
 WORKING = {"bert": 0.8, "bloom": 2.4, "t5": 0.1}  # of what a frozen block keeps, measured
 WORKING_FULL = 1.6  # of a trained block: it keeps more, and T5 is then unfused
 KEEPING = ("concat", "plug")  # operations that make autograd keep more
-GATHERED = 10**9  # weights that DeepSpeed's own engine holds at a time at stage 3: its default
+GATHERED = 10**8  # weights that it has gathered ahead at stage 3 for ``full``: LIVE of workers.engines.zero
 BUCKET = 5 * 10**7  # scalars that it exchanges at once: workers.engines.zero
 
 
@@ -157,7 +157,7 @@ def memory(
     own = 0 if full else VALUE_BYTES + (2 if mixed else 0)
     per_weight = VALUE_BYTES if full else bytes_per_number
     block, tensor, multiplied = _layers(ref.family, ref.shape)
-    gathered = GATHERED + block if full else block + tensor
+    gathered = block + tensor + (GATHERED if full else 0)
     return Memory(
         weights=loaded * per_weight,
         values=scalars * own,
