@@ -13,9 +13,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import Fit, fit
+from orchestrator.planning.fit import Fit
 from orchestrator.planning.groups import Group, Kind, by_method, counted, kinds
 from orchestrator.planning.memory import memory
+from orchestrator.planning.places import place
 from orchestrator.planning.sizes import Known, largest
 from trials.backbones import loaded_parameters
 from trials.errors import Problems
@@ -52,7 +53,7 @@ class Setups:
         self.fits: dict[Group, Fit] = {}
         self._groups: dict[tuple[Kind, Method], Group] = {}
         for kind, some in kinds(trials).items():
-            for methods, found in _shared(some, lambda part: fit(part, machines, wanted, known), wanted):
+            for methods, found in _shared(some, lambda part: place(part, machines, wanted, known), wanted):
                 group = Group(kind, frozenset(methods))
                 self.groups[group], self.fits[group] = [one for one in some if one.method in group.methods], found
                 self._groups |= {(kind, method): group for method in group.methods}
