@@ -54,6 +54,7 @@ class Fit:
         why: this set-up and no other, in words, the pack's size aside.
         card: the kind of card that is planned for, empty where it isn't known, and on the CPU.
         price: dollars an hour of the part of a machine that a pack takes; 0 where that isn't known.
+        needs_type: whether no other type of node than the set-up's holds it without offload.
     """
 
     setup: Setup
@@ -68,6 +69,7 @@ class Fit:
     why: str = ""
     card: str = ""
     price: float = 0.0
+    needs_type: bool = False
 
     @property
     def fits(self) -> bool:

@@ -2,15 +2,18 @@
 
 A pack costs the price of a machine, for the time that it takes, by the share of the machine that it keeps from others.
 Times are those of arithmetic, for all types alike: rows of one type would compare it with guesses of the others. Where
-a price isn't known the smallest machine that holds a pack is taken. Types without cards are for sweeps that ask for
-none, and for clusters that have none, as ever: a price doesn't decide between a CPU and a card.
+a price isn't known the smallest machine is taken that holds a pack, in its cards if one does. Types without cards are
+for sweeps that ask for none, and for clusters that have none, as ever: a price doesn't decide between a CPU and a card.
+
+A type that some trials need, since no other holds them in its cards, is kept for these: large cards, though they may do
+more for a dollar, aren't taken by small backbones while large ones wait, and the small ones don't wait for their end.
 
 Where any machine has no type packs go wherever there is room, as ``fit`` has it for all machines together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,11 +36,18 @@ def node_types(machines: Sequence[Machine]) -> dict[str, list[Machine]]:
     return {} if "" in found else found
 
 
-def place(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources, known: Known | None = None) -> Fit:
+def place(
+    trials: Sequence[Trial],
+    machines: Sequence[Machine],
+    wanted: Resources,
+    known: Known | None = None,
+    kept: Set[str] = frozenset(),
+) -> Fit:
     """The set-up of trials that may share packs, with the type of node that they go to.
 
     Args:
         trials, machines, wanted, known: see :func:`orchestrator.planning.fit.fit`.
+        kept: types that are for others, if another one holds these trials in its cards.
 
     Raises:
         ApetError: wishes that exclude each other.
@@ -49,10 +59,19 @@ def place(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resource
     able = [one for one in places if not one.fit.lacking]
     if not able:
         return fit(trials, machines, wanted, known)
-    best = min(
-        able, key=(lambda one: (one.dollars, one.size)) if all(one.price for one in able) else lambda one: one.size
-    )
-    return best.chosen(len(able))
+    free = [one for one in able if one.node_type not in kept and one.in_cards] or able
+    priced = all(one.price for one in free)
+    best = min(free, key=lambda one: (one.dollars, one.size) if priced else (not one.in_cards, one.size))
+    needed = best.in_cards and not any(one.in_cards for one in able if one is not best)
+    if len(able) == 1:
+        why = "the only type of node that holds it"
+    elif priced:
+        why = f"the cheapest of {number(len(free), 'type')} of node, {dollars(best.price)} an hour a pack"
+    else:
+        why = f"the smallest of {number(len(free), 'type')} of node, for not all have a price"
+    others = sorted(one.node_type for one in able if one.node_type in kept and one not in free)
+    why += f"; {', '.join(others)} is for what fits nowhere else" if others else ""
+    return best.chosen(why, needed)
 
 
 @dataclass(frozen=True)
@@ -78,14 +97,16 @@ class _Place:
         """What the trials cost there."""
         return self.price * self.seconds
 
-    def chosen(self, of: int) -> Fit:
-        """The fit, which says where, and why of so many types this one."""
-        only = "the only type of node that holds it" if of == 1 else ""
-        cheapest = f"the cheapest of {number(of, 'type')} of node that hold it, {dollars(self.price)} an hour a pack"
-        smallest = f"the smallest of {number(of, 'type')} of node that hold it, for not all have a price"
-        why = f"on {self.node_type}, {only or (cheapest if self.price else smallest)}"
+    @property
+    def in_cards(self) -> bool:
+        """Whether the cards hold a pack, and not the machine's memory for them."""
+        return not self.fit.setup.offload
+
+    def chosen(self, why: str, needed: bool) -> Fit:
+        """The fit, which says where, why there, and whether no other type would do."""
+        why = f"on {self.node_type}, {why}"
         setup = replace(self.fit.setup, node_type=self.node_type, reason=f"{self.fit.setup.reason}; {why}")
-        return replace(self.fit, setup=setup, why=f"{self.fit.why}; {why}", price=self.price)
+        return replace(self.fit, setup=setup, why=f"{self.fit.why}; {why}", price=self.price, needs_type=needed)
 
 
 def _on(node_type: str, machines: Sequence[Machine], found: Fit, trials: Sequence[Trial]) -> _Place:

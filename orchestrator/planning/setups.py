@@ -50,12 +50,19 @@ class Setups:
     ) -> None:
         self._all = tuple(trials), tuple(machines), wanted, calibrations
         self._others: dict[frozenset[str], Setups] = {}
+        self._decide(kept=frozenset())
+        if kept := {found.setup.node_type for found in self.fits.values() if found.needs_type}:
+            self._decide(kept)
+
+    def _decide(self, kept: Set[str]) -> None:
+        """Make the groups; some types of node are kept for those that need them."""
+        trials, machines, wanted, calibrations = self._all
         known = None if calibrations is None else Known(calibrations, machines)
         self.groups: dict[Group, list[Trial]] = {}
         self.fits: dict[Group, Fit] = {}
         self._groups: dict[tuple[Kind, Method], Group] = {}
-        for kind, some in kinds(self._all[0]).items():
-            for methods, found in _shared(some, lambda part: place(part, machines, wanted, known), wanted):
+        for kind, some in kinds(trials).items():
+            for methods, found in _shared(some, lambda part: place(part, machines, wanted, known, kept), wanted):
                 group = Group(kind, frozenset(methods))
                 self.groups[group], self.fits[group] = [one for one in some if one.method in group.methods], found
                 self._groups |= {(kind, method): group for method in group.methods}
