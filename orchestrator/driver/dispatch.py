@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from orchestrator.driver.ray.deaths import Death
-from orchestrator.driver.retries import Nodes, Retries
+from orchestrator.driver.retries import IN_A_ROW, Nodes, Retries
 from orchestrator.driver.summary import Counts
 from orchestrator.planning.packing import Busy, PlannedPack, Todo
 from orchestrator.planning.stocks import Stocks
@@ -208,6 +208,15 @@ class Dispatch:
         if running is not None:
             self.stock.refused(running.planned)
 
+    def shun(self, node: str, note: str) -> None:
+        """A node gets nothing, for what it is; ``note`` says it. When those that come up all are so, it is hopeless."""
+        if node not in self.nodes.excluded:
+            self.nodes.excluded.add(node)
+            self._excluded(note)
+            works = any(one.node and one.node not in self.nodes.excluded for one in self.running.values())
+            if len(self.nodes.excluded) >= IN_A_ROW and not works:
+                self.hopeless = note
+
     def _take(self, pack_id: str) -> Running | None:
         running = self.running.pop(pack_id, None)
         self.on_over(pack_id)
@@ -219,9 +228,12 @@ class Dispatch:
             return
         note = self.nodes.failed(why.node, why)
         if note:
-            self.on_note(note)
-            if not self.others(self.nodes.excluded):
-                self.hopeless = note
+            self._excluded(note)
+
+    def _excluded(self, note: str) -> None:
+        self.on_note(note)
+        if not self.others(self.nodes.excluded):
+            self.hopeless = note
 
     def _ended(self, todo: Todo, ended: Ended) -> None:
         self._retries.forget(todo.trial.trial_id)

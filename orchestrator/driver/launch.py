@@ -15,11 +15,13 @@ class Launch:
         run_id: names the run in the store: its heartbeats and its stop request.
         worker: ``module:name`` of a callable with the signature of ``workers.worker.Worker``; in a gang every rank has
             one.
+        code: digest of the driver's code, see :mod:`trials.code`, which workers have to have too; empty: any will do.
     """
 
     store: str
     run_id: str
     worker: str
+    code: str = ""
 
     def to_json(self) -> str:
         """As text for Tune's configuration."""

@@ -22,6 +22,7 @@ from orchestrator.planning.packing import Todo
 from orchestrator.planning.places import node_types
 from orchestrator.planning.setups import Setups
 from orchestrator.planning.stocks import Stocks
+from trials.code import digest
 from trials.errors import ApetError
 from trials.failures import PREEMPTED
 from trials.store.store import Store
@@ -187,19 +188,22 @@ def execute(
     counts, started = Counts(), 0
     try:
         with stop, _summed_up(stop), cluster(address, max_concurrent) as place:
-            if address is not None:
-                probe(store, run_id)
+            strange = probe(store, run_id) if address is not None else {}
             with suppress(ApetError):  # what killed runs left is in nobody's way
                 store.clear_runs()
             todo = ledger.lacking(todo)
             before = asked - len(todo)
             found = _setups(todo, place.machines, resources, store)
             stock = Stocks(todo, found.setup, list(node_types(place.machines)), found.elsewhere)
-            workers, retries = _workers(stock, place), resources.retries
+            workers, retries = place.share_out(stock), resources.retries
             dispatch = Dispatch(stock, run_id, retries, ledger.state, ledger.stored, ledger.give_up, workers)
             counts = dispatch.counts
             _show(dispatch, Tally(todo, before, workers), show)
-            started = _tune(dispatch, Launch(ledger.uri, run_id, worker), place, stop, ledger, show)
+            dispatch.others = place.others
+            for node, note in strange.items():
+                dispatch.shun(node, note)
+            code = digest() if address is not None else ""  # here, it is what the driver itself runs
+            started = _tune(dispatch, Launch(ledger.uri, run_id, worker, code), place, stop, ledger, show)
     finally:
         show.close()
         with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
@@ -214,14 +218,6 @@ def execute(
         workers_started=started,
         stopped=stop.signal,
     )
-
-
-def _workers(stock: Stocks, place: Cluster) -> int:
-    """Packs that run at a time, as far as that is known before any runs: 1 or more."""
-    most = place.max_concurrent or place.most
-    if place.room is None:
-        return stock.share_out(place.machines, most)
-    return max(1, min(len(place.room.at_once(setup for _, setup in stock.setups())), most))
 
 
 @contextmanager
@@ -294,5 +290,6 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, ledger
             show.note(f"Ray Tune stopped ({error!r}); going on with what is left")
         for pack_id in list(dispatch.running):
             dispatch.lost(pack_id, replace(explain("Ray Tune ended before the pack"), failure_class=PREEMPTED))
+    loop.check(dispatch)
     stop.ending = True
     return len(workers)

@@ -59,7 +59,9 @@ def place(
     able = [one for one in places if not one.fit.lacking]
     if not able:
         return fit(trials, machines, wanted, known)
-    free = [one for one in able if one.node_type not in kept and one.in_cards] or able
+    free = [one for one in able if one.node_type not in kept]
+    if not any(one.in_cards for one in free):
+        free = able
     priced = all(one.price for one in free)
     best = min(free, key=lambda one: (one.dollars, one.size) if priced else (not one.in_cards, one.size))
     needed = best.in_cards and not any(one.in_cards for one in able if one is not best)

@@ -12,6 +12,7 @@ from orchestrator.driver.ray import autoscaler, local, remote
 from orchestrator.driver.ray.nodes import alive, of_resources
 from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine, here
+from orchestrator.planning.stocks import Stocks
 
 MOST_PENDING = 100  # packs that wait for a growing cluster at a time
 
@@ -57,6 +58,13 @@ class Cluster:
     def room(self) -> Room | None:
         """What packs share; None on a cluster that may grow, where some always wait."""
         return Room(self.machines) if self.private else None
+
+    def share_out(self, stock: Stocks) -> int:
+        """Packs that run at a time, as far as that is known before any runs: 1 or more."""
+        most = self.max_concurrent or self.most
+        if self.room is None:
+            return stock.share_out(self.machines, most)
+        return max(1, min(len(self.room.at_once(setup for _, setup in stock.setups())), most))
 
     def others(self, excluded: Set[str]) -> bool:
         """Whether packs may go elsewhere than to ``excluded`` nodes."""

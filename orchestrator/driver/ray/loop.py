@@ -35,11 +35,10 @@ def once(
         workers: node and process of every worker seen are added.
 
     Raises:
-        ApetError: a pack takes more than this machine has, or no node is left that could work.
+        ApetError: a pack takes more than this machine has.
         WorkersDontStart: several in a row died before they took a pack.
         RayError, TuneError: of their own; what ran is still in ``dispatch.running``.
     """
-    dispatch.others = place.others
     if place.room is not None:
         for setup in {setup for _, setup in dispatch.setups()}:
             place.room.check(setup)
@@ -64,6 +63,14 @@ def once(
             trial_dirname_creator=lambda trial: trial.trial_id,
             verbose=0,
         )
+
+
+def check(dispatch: Dispatch) -> None:
+    """Make sure that a run ended for no lack of machines.
+
+    Raises:
+        ApetError: no node is left that could work.
+    """
     if dispatch.hopeless and not dispatch.stopping:
         raise ApetError(
             f"{dispatch.hopeless}\nNo other machine is left. What is finished has its rows, and what failed so has "

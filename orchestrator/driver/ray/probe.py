@@ -1,47 +1,69 @@
-"""Whether every node of a cluster sees the store."""
+"""Whether every node of a cluster sees the store, and which of them have the driver's code."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from orchestrator.driver.ledger import Ledger
+from orchestrator.driver.ray.nodes import alive
+from trials.code import differs, digest
 from trials.errors import ApetError
 from trials.store.store import Store
 
 PROBE_S = 120.0  # a node may have to start a process first
 
 
-def probe(store: Store, run_id: str) -> None:
+def probe(store: Store, run_id: str) -> dict[str, str]:
     """Make sure that every node sees the store: a file that we write, looked for by a task on each.
 
-    Nodes that join later are covered by the look at every row that a worker reports.
+    Nodes that join later are covered by the look at every row that a worker reports, and by every worker's at its code.
+
+    Returns:
+        Ray's ids of nodes for packs with other code than ours, which can't have any: what a person reads of each.
 
     Raises:
-        ApetError: with the nodes that don't see it.
+        ApetError: with the nodes that don't see the store.
     """
     import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     uri, name = Ledger(store).uri, f"{run_id}-probe"
 
     @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]  # ray has no types here
-    def sees() -> bool:
-        return Store(uri).stop_requested(name)
+    def sees() -> tuple[bool, str]:
+        try:
+            from trials.code import digest as own
+        except ImportError:  # older code than this
+            own = str
+        return Store(uri).stop_requested(name), own()
 
+    nodes = {node.node_id: node for node in alive()}
     store.request_stop(name)
     try:
-        blind = []
-        for node in (node for node in ray.nodes() if node["Alive"]):
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            try:
-                seen = ray.get(sees.options(scheduling_strategy=there).remote(), timeout=PROBE_S)
-            except RayError:  # it doesn't answer, or is gone meanwhile
-                seen = False
-            if not seen:
-                blind.append(node["NodeManagerAddress"])
+        seen = _asked(sees, nodes)
     finally:
         store.end_run(name)
+    blind = [node.host for node in nodes.values() if not seen[node.node_id][0]]
     if blind:
         raise ApetError(
             f"store {store.uri}: not seen by {len(blind)} nodes of the cluster ({', '.join(blind)}), whose rows would "
             "be lost; give a path on a shared file system, or a bucket such as s3://bucket/study"
         )
+    strange = {name: seen[name][1] for name, node in nodes.items() if node.works and seen[name][1] != digest()}
+    return {name: differs(nodes[name].host, there, digest()) for name, there in strange.items()}
+
+
+def _asked(sees: Any, nodes: Iterable[str]) -> Mapping[str, tuple[bool, str]]:
+    """What each node answers; one that doesn't, or is gone meanwhile, sees nothing."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as There
+
+    found = {}
+    for node in nodes:
+        try:
+            asked = sees.options(scheduling_strategy=There(node, soft=False)).remote()
+            found[node] = ray.get(asked, timeout=PROBE_S)
+        except RayError:
+            found[node] = False, ""
+    return found

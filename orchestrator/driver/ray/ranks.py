@@ -7,6 +7,7 @@ whose gang it is, or with the placement group: nothing is left, whoever was kill
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.ray.nodes import say_type
 from orchestrator.driver.room import Taken
+from trials.code import differs, digest
+from trials.failures import InfrastructureError
 from workers.gang.local import Local
 
 HEAR_S = 10.0  # an actor that has heard nothing for so long is asked again
@@ -31,9 +34,15 @@ class RankActor:
 
     Args:
         device: cpu or cuda.
+        code: see :class:`orchestrator.driver.launch.Launch`.
+
+    Raises:
+        InfrastructureError: this machine has other code.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, code: str = "") -> None:
+        if code and code != digest():
+            raise InfrastructureError(differs(socket.gethostname(), digest(), code))
         say_type()
         self._process = Local().start(1, device)
 
@@ -120,10 +129,11 @@ class RayLauncher:
 
     Args:
         taken: by each rank, as its bundle has it.
+        code: see :class:`orchestrator.driver.launch.Launch`.
     """
 
-    def __init__(self, taken: Taken) -> None:
-        self._taken = taken
+    def __init__(self, taken: Taken, code: str = "") -> None:
+        self._taken, self._code = taken, code
 
     def start(self, ranks: int, device: str) -> RayRanks:
         """See the protocol; what fails here is said by the ranks' events."""
@@ -135,7 +145,7 @@ class RayLauncher:
                 num_gpus=self._taken.gpus,
                 memory=self._taken.memory,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle),
-            ).remote(device)
+            ).remote(device, self._code)
             for bundle in range(ranks)
         ]
         return RayRanks(actors)

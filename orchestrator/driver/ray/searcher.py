@@ -16,7 +16,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.patience import Patience
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.driver.ray.nodes import elsewhere, exclude
-from orchestrator.driver.ray.trainable import EXCLUDED, LAUNCH, NEAR, NODE, PACK, REFUSED, REPORT, SETUP
+from orchestrator.driver.ray.trainable import EXCLUDED, LAUNCH, NEAR, NODE, OTHER_CODE, PACK, REFUSED, REPORT, SETUP
 from orchestrator.driver.room import Room
 from orchestrator.text import number
 from trials.setup import Setup
@@ -141,6 +141,9 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self._begun.discard(trial_id)
         if result is None or result.get(REFUSED):  # taken back before a worker had it, or after
             self.dispatch.refused(pack_id)
+            if result and result.get(OTHER_CODE):
+                self.dispatch.shun(result[NODE], result[OTHER_CODE])
+                self._tell_excluded()
         else:
             if self.room is not None and pack_id in self.dispatch.running:
                 self._freed[setup.node_type].append(self.dispatch.running[pack_id].planned.warmth)

@@ -29,6 +29,7 @@ from orchestrator.driver.ray.nodes import is_excluded, say_type
 from orchestrator.driver.ray.ranks import RayLauncher
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.room import rank
+from trials.code import differs, digest
 from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
@@ -40,6 +41,7 @@ PACK, LAUNCH, SETUP = "pack", "launch", "setup"  # keys of the configuration, te
 EXCLUDED, NEAR = "excluded", "near"  # more of them: nodes that it must not go to, the one that it should
 REPORT, NODE = "report", "node"  # keys of a result: a Progress as text; Ray's id of the worker's node
 UP, REFUSED = "up", "refused"  # whether a worker without a pack is up; whether the pack was not begun
+OTHER_CODE = "other_code"  # why this node can't have packs of the run: what a person reads
 UP_S = 0.1  # between two results of a worker without a pack
 
 
@@ -50,6 +52,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
     begun: bool  # whether it has taken a step
     open: set[str]  # its trials that have not ended
     beat: dict[str, Any]  # what a heartbeat says of it
+    other_code: str = ""  # this machine has other code than the driver
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -62,7 +65,10 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         launch = Launch.from_json(config[LAUNCH])
         store = Store(launch.store)
         self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()
-        self.worker = worker_of(Setup(**json.loads(config[SETUP])), launch, store)
+        if launch.code and launch.code != digest():
+            self.other_code = differs(socket.gethostname(), digest(), launch.code)
+        setup = Setup(**json.loads(config[SETUP]))
+        self.worker = None if self.other_code else worker_of(setup, launch, store)
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(
@@ -89,6 +95,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         Raises:
             WorkerBroken: the worker raised: it can't go on, and this actor ends.
         """
+        if self.other_code:
+            return {"done": True, REFUSED: True, NODE: self.node, OTHER_CODE: self.other_code}
         if self.progress is None:
             time.sleep(UP_S)
             return {"done": False, UP: True}
@@ -127,7 +135,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.progress, self.begun, self.open = None, False, set()
-        if not config[PACK]:
+        if not config[PACK] or self.other_code:
             return
         pack = Pack.from_json(config[PACK])
         self.open = {member.trial.trial_id for member in pack.members}
@@ -156,6 +164,6 @@ def worker_of(setup: Setup, launch: Launch, store: Store) -> Any:
         store: of the run.
     """
     if setup.ranks > 1:
-        return GangWorker(store, RayLauncher(rank(setup)), worker=launch.worker)
+        return GangWorker(store, RayLauncher(rank(setup), launch.code), worker=launch.worker)
     module, _, name = launch.worker.partition(":")
     return getattr(importlib.import_module(module), name)(store)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from paths import SUPPORT
+from ray_start import starting
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +26,10 @@ def ray() -> Iterator[Any]:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield ray
         ray.shutdown()
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """See :func:`ray_start.starting`."""
+    with starting(tmp_path, monkeypatch) as ray_start:
+        yield ray_start

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from desk import Desk
 from fake_worker import FakeWorker, behave, todo
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken
+from orchestrator.driver.ray.ranks import RankActor
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.ray.searcher import PackSearcher
-from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable, worker_of
+from orchestrator.driver.ray.trainable import EXCLUDED, NODE, PACK, REFUSED, REPORT, PackTrainable, worker_of
 from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine
 from orchestrator.planning.packing import packs
 from orchestrator.planning.stocks import Stocks
 from orchestrator.results.status import Counts, status
-from trials.failures import PREEMPTED
+from trials.failures import PREEMPTED, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
@@ -220,3 +223,39 @@ def test_a_worker_that_alone_was_told_to_stop_takes_no_other_pack(store: Store, 
     with pytest.raises(WorkerBroken, match="told to stop") as caught:
         made.step()
     assert caught.value.failure_class == PREEMPTED, "a pack that wasn't begun has spent nothing"
+
+
+def test_a_worker_with_other_code_begins_nothing_and_its_node_gets_nothing_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = pack_of(0.1)
+    desk = Desk(todo(0, learning_rate=0.1), retries=0)
+    desk.dispatch.others = lambda excluded: excluded < {"strange", "other"}
+    searcher = PackSearcher(desk.dispatch, Launch(store.uri, "run", "fake_worker:FakeWorker", "the driver's"))
+    monkeypatch.setattr("orchestrator.driver.ray.searcher.exclude", lambda run_id, node: None)
+    monkeypatch.setattr("orchestrator.driver.ray.trainable.digest", lambda: "another")
+    monkeypatch.setattr("orchestrator.driver.ray.trainable.say_type", lambda: None)
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "strange"))
+    config = searcher.suggest("first")
+    assert isinstance(config, dict)
+    trainable = object.__new__(PackTrainable)
+    trainable.setup(config)
+    result = trainable.step()
+    trainable.cleanup()
+    assert result["done"]
+    assert not trainable.open
+    searcher.on_trial_complete("first", result)
+    assert desk.dispatch.nodes.excluded == {"strange"}
+    assert "its code is another, and the driver's is the driver's" in desk.notes[0]
+    again = searcher.suggest("second")
+    assert isinstance(again, dict)
+    assert again[EXCLUDED] == "strange"
+    assert [m.attempt for m in Pack.from_json(again[PACK]).members] == [m.attempt for m in pack.members] == [0]
+    desk.dispatch.shun("other", "so is the other one")
+    assert desk.dispatch.hopeless == "so is the other one"
+
+
+def test_ranks_of_a_gang_with_other_code_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.driver.ray.ranks.digest", lambda: "another")
+    with pytest.raises(InfrastructureError, match="its code is another"):
+        RankActor("cpu", "the driver's")
