@@ -11,7 +11,7 @@ from orchestrator.planning.devices import ASSUMED
 from orchestrator.planning.fit import described
 from orchestrator.planning.plan import TO_DO, BackbonePlan, GroupPlan, Plan
 from orchestrator.planning.sizes import said
-from orchestrator.text import as_text, duration, number, size, table
+from orchestrator.text import as_text, dollars, duration, number, size, table
 
 SHOWN = 6  # values of a setting, or counts, before the middle is left out
 UNSET = {"eval_every": "at the end only", "early_stop": "never"}  # what null means
@@ -72,11 +72,15 @@ def _methods(plan: Plan, verbose: bool) -> str:
 
 def _costs(plan: Plan) -> str:
     states = [state for state in ("completed", "diverged", "failed", TO_DO) if state in plan.states]
+    typed, priced = any(one.node_types for one in plan.backbones), any(one.dollars for one in plan.backbones)
     rows = [
         [one.backbone, one.parameters, one.trials, *(one.states.get(state, 0) for state in states), _time([one])]
+        + [", ".join(one.node_types) or None] * typed
+        + [dollars(one.dollars) if one.dollars else None] * priced
         for one in plan.backbones
     ]
-    return table(["backbone", "parameters", "trials", *states, "time"], rows)
+    columns = ["backbone", "parameters", "trials", *states, "time"] + ["node type"] * typed + ["price"] * priced
+    return table(columns, rows)
 
 
 def _setups(plan: Plan) -> str:
@@ -168,7 +172,9 @@ def _notes(plan: Plan) -> list[str]:
         "memory: by arithmetic, an upper estimate; on a CPU with the process; of full fine-tuning with all copies; of "
         "packs that aren't measured, of the largest that a worker may try"
     )
-    lines.append(f"time for what is to do: {_time(plan.backbones)}")
+    bill = sum(one.dollars for one in plan.backbones)
+    price = f", about {dollars(bill)} without idle machines" if bill else ""
+    lines.append(f"time for what is to do: {_time(plan.backbones)}{price}")
     bases: dict[str, dict[str, None]] = {}
     for one in plan.backbones:
         for group in one.groups:

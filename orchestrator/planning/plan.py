@@ -59,6 +59,7 @@ class GroupPlan:
         to_do: how many the store lacks.
         work_s: seconds of one worker for those.
         basis: where that number comes from.
+        price: dollars an hour of the part of a machine that a pack takes; 0 where that isn't known.
     """
 
     methods: str
@@ -76,6 +77,12 @@ class GroupPlan:
     to_do: int
     work_s: float
     basis: str
+    price: float = 0.0
+
+    @property
+    def dollars(self) -> float:
+        """What is to do costs about so much; 0 where no price is known."""
+        return self.price * self.work_s / 3600
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,16 @@ class BackbonePlan:
         """Hours of one GPU for what is to do."""
         return sum(one.work_s * one.setup.gpus for one in self.groups) / 3600
 
+    @property
+    def dollars(self) -> float:
+        """What is to do costs about so much; what has no price counts as nothing."""
+        return sum(one.dollars for one in self.groups)
+
+    @property
+    def node_types(self) -> tuple[str, ...]:
+        """Where packs go; none where they go wherever there is room."""
+        return tuple(dict.fromkeys(one.setup.node_type for one in self.groups if one.setup.node_type))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -152,7 +169,15 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        times = {one.backbone: {"cpu_s": one.cpu_s, "gpu_hours": one.gpu_hours} for one in self.backbones}
+        times = {
+            one.backbone: {
+                "cpu_s": one.cpu_s,
+                "gpu_hours": one.gpu_hours,
+                "dollars": one.dollars,
+                "node_types": one.node_types,
+            }
+            for one in self.backbones
+        }
         plain = {**asdict(self), "states": self.states}
         plain["backbones"] = [{**one, **times[one["backbone"]]} for one in plain["backbones"]]
         return plain
@@ -255,6 +280,7 @@ def _group(trials: Sequence[Trial], found: Fit, states: Mapping[str, str], known
         to_do=len(left),
         work_s=seconds,
         basis=basis,
+        price=found.price,
     )
 
 

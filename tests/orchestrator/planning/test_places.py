@@ -10,12 +10,16 @@ from fits_for_tests import trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.commands import planned
 from orchestrator.planning.devices import CARDS, Machine, machine_with
 from orchestrator.planning.fit import at_once, fit, room_for
 from orchestrator.planning.places import node_types, place
+from orchestrator.planning.plan import plan
 from orchestrator.planning.setups import Setups
 from orchestrator.planning.times import work
+from orchestrator.text import dollars as money
 from trials.sweep.resources import Resources
+from trials.sweep.sweep import Sweep
 from trials.trial import Trial
 
 BACKBONES = ("tiny-bert", "bert-base", "t5-large", "t5-xl", "bloom-7b1", "t5-xxl")
@@ -120,3 +124,30 @@ def test_elsewhere_is_the_cheapest_of_the_others() -> None:
     moved = [setups.elsewhere(small, {"middle"}), setups.elsewhere(small, {"small", "middle"})]
     assert [one and one.node_type for one in moved] == ["small", "large"]
     assert setups.elsewhere(large, {"large"}) is None, "no other holds it"
+
+
+def test_a_plan_says_where_and_at_what_price() -> None:
+    text = """
+backbones: [tiny-bert, t5-xxl]
+tasks: [rte]
+methods: [lora]
+learning_rates: [0.001]
+training: {steps: 100}
+"""
+    made = plan(Sweep.parse(text), machines=[SMALL, LARGE])
+    shown, plain = planned.text(made), made.to_dict()
+    assert {one["backbone"]: one["node_types"] for one in plain["backbones"]} == {
+        "tiny-bert": ("small",),
+        "t5-xxl": ("large",),
+    }
+    for one, backbone in zip(plain["backbones"], made.backbones, strict=True):
+        (group,) = backbone.groups
+        assert one["dollars"] == pytest.approx(group.price * group.work_s / 3600)
+        assert one["groups"][0]["price"] == group.price > 0
+        (line,) = (line for line in shown.splitlines() if line.startswith(backbone.backbone) and "hours" in line)
+        assert line.split()[-2:] == [group.setup.node_type, money(backbone.dollars)]
+    bill = sum(one.dollars for one in made.backbones)
+    assert f"about {money(bill)} without idle machines" in shown
+    plain_machines = [replace(one, node_type="", price=0.0) for one in (SMALL, LARGE)]
+    assert "node type" not in (without := planned.text(plan(Sweep.parse(text), machines=plain_machines)))
+    assert "$" not in without
