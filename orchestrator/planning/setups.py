@@ -79,8 +79,9 @@ class Setups:
         """The set-up of one of the trials where some types of node can't be had; None where it can't be run then."""
         names = frozenset(without)
         if names not in self._others:
-            trials, machines, *rest = self._all
-            self._others[names] = Setups(trials, [one for one in machines if one.node_type not in names], *rest)
+            trials, machines, wanted, calibrations = self._all
+            left = [one for one in machines if one.node_type not in names]
+            self._others[names] = Setups(trials, left, wanted, calibrations)
         found = self._others[names].fit(trial)
         return None if found.lacking else found.setup
 

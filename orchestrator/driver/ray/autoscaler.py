@@ -24,7 +24,7 @@ class Kind(NamedTuple):
 
     name: str
     resources: Mapping[str, float]
-    count: int
+    limit: int
     labels: Mapping[str, str] = {}
 
 
@@ -34,8 +34,8 @@ def more(there: Sequence[Kind]) -> list[Kind]:
 
     config = ray._private.state.state.get_cluster_config()
     kinds = _reported(config) if config is not None else _on_head(ray)
-    left = [kind._replace(count=kind.count - sum(_is(one, kind) for one in there)) for kind in kinds]
-    return [kind for kind in left if any(_size(kind.resources)) and kind.count > 0]
+    left = [kind._replace(limit=kind.limit - sum(_is(one, kind) for one in there)) for kind in kinds]
+    return [kind for kind in left if any(_size(kind.resources)) and kind.limit > 0]
 
 
 def _is(one: Kind, kind: Kind) -> bool:

@@ -32,10 +32,11 @@ def probe(store: Store, run_id: str) -> dict[str, str]:
     @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]  # ray has no types here
     def sees() -> tuple[bool, str]:
         try:
-            from trials.code import digest as own
+            from trials.code import digest
+
+            return Store(uri).stop_requested(name), digest()
         except ImportError:  # older code than this
-            own = str
-        return Store(uri).stop_requested(name), own()
+            return Store(uri).stop_requested(name), ""
 
     nodes = {node.node_id: node for node in alive()}
     store.request_stop(name)

@@ -51,7 +51,7 @@ def machines(wait_s: float = APPEAR_S) -> tuple[tuple[Machine, ...], bool]:
         there = [autoscaler.Kind(node.host, node.resources, 1, node.labels) for node in alive() if node.works]
         kinds = [*there, *autoscaler.more(there)]
         if kinds:
-            found = tuple(of_resources(kind.resources, kind.name, kind.count, kind.labels) for kind in kinds)
+            found = tuple(of_resources(kind.resources, kind.name, kind.limit, kind.labels) for kind in kinds)
             return found, all("memory" in kind.resources for kind in kinds)
         if time.monotonic() > end:
             raise ApetError(

@@ -68,7 +68,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if launch.code and launch.code != digest():
             self.other_code = differs(socket.gethostname(), digest(), launch.code)
         setup = Setup(**json.loads(config[SETUP]))
-        self.worker = None if self.other_code else worker_of(setup, launch, store)
+        self.worker: Any = None if self.other_code else worker_of(setup, launch, store)
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(

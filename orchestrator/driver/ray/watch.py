@@ -84,7 +84,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
             for kind in self.searcher.sold_out():
                 self.scheduler.take_back({one for one, of in self.searcher.pending.items() if of == kind})
                 self.searcher.leave(kind)
-            if not self.searcher.dispatch.waiting:
+            if not self.searcher.dispatch.waiting and not self.searcher.pending:
                 self.scheduler.let_go()
         if self.dead_starts >= STARTS:
             raise WorkersDontStart(self.last_error)

@@ -176,7 +176,7 @@ def test_node_types_of_a_cluster_file() -> None:
             "small": {"resources": {"CPU": 8}, "max_workers": 2},
         },
     }
-    found = [of_resources(kind.resources, kind.name, kind.count, kind.labels) for kind in groups(config)]
+    found = [of_resources(kind.resources, kind.name, kind.limit, kind.labels) for kind in groups(config)]
     p4d = Machine(96, 900 * GIB, 8, 40 * GIB, 6, "p4d", card="a100-40", price=9.5, node_type="large")
     assert found == [p4d, Machine(8, 128 * GIB, count=2, name="small")]
     assert groups({}) == []
@@ -193,7 +193,7 @@ def test_node_types_of_one_size_are_told_apart_by_their_labels(monkeypatch: pyte
     monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
     monkeypatch.setattr("orchestrator.driver.ray.autoscaler._on_head", lambda ray: [one, two])
     there = Kind("10.0.0.7", {"CPU": 4, "GPU": 1}, 1, {"apet-node-type": "g6"})
-    assert {kind.name: kind.count for kind in more([there])} == {"g5": 3, "g6": 2}
+    assert {kind.name: kind.limit for kind in more([there])} == {"g5": 3, "g6": 2}
 
 
 def test_node_groups_that_a_cluster_was_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_node_groups_that_a_cluster_was_told_of(monkeypatch: pytest.MonkeyPatch)
     config = ClusterConfig(node_group_configs=[big, endless, head])
     monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: config)
     there = Kind("10.0.0.7", {"CPU": 8.0, "GPU": 4.0, "memory": 2.0**36}, 1)
-    assert [(kind.name, kind.count) for kind in more([there])] == [("big", 2), ("endless", 1000)]
+    assert [(kind.name, kind.limit) for kind in more([there])] == [("big", 2), ("endless", 1000)]
     assert [kind.name for kind in more([there] * 3)] == ["endless"]
 
 
