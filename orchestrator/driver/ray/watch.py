@@ -81,13 +81,20 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         """
         self.on_step()
         if self.scheduler is not None:
-            for kind in self.searcher.sold_out():
-                self.scheduler.take_back({one for one, of in self.searcher.pending.items() if of == kind})
-                self.searcher.leave(kind)
-            if not self.searcher.dispatch.waiting and not self.searcher.pending:
-                self.scheduler.let_go()
+            self._look_at_nodes(self.scheduler)
         if self.dead_starts >= STARTS:
             raise WorkersDontStart(self.last_error)
+
+    def _look_at_nodes(self, scheduler: Forgetful) -> None:
+        """Of a cluster that may grow or shrink."""
+        searcher = self.searcher
+        for kind in searcher.sold_out():
+            scheduler.take_back({one for one, of in searcher.pending.items() if of == kind})
+            searcher.leave(kind)
+        if searcher.dispatch.over:  # what waits for a node would wait for ever
+            scheduler.take_back(searcher.pending.keys())
+        if not searcher.dispatch.waiting and not searcher.pending:
+            scheduler.let_go()
 
 
 class WorkersDontStart(RuntimeError):
@@ -116,6 +123,8 @@ class Forgetful(FIFOScheduler):  # type: ignore[misc]  # ray has no types here
 
     def take_back(self, trial_ids: Set[str]) -> None:
         """End trials that wait for a place; the searcher hears of it as of trials that end without a result."""
+        if not trial_ids:
+            return
         for one in [one for one in self._controller.get_trials() if one.trial_id in trial_ids]:
             if one.status == one.PENDING and one not in self._controller._resetting_trials:
                 if one in self._controller._staged_trials:
