@@ -133,12 +133,12 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A pack is through; a broken one waits for :meth:`lost`, which knows why."""
         self._starting.pop(trial_id, None)
+        self._begun.discard(trial_id)
         if error or trial_id not in self.packs:
             return
         if result:
             self.on_trial_result(trial_id, result)
         pack_id, setup = self.packs.pop(trial_id)
-        self._begun.discard(trial_id)
         if result is None or result.get(REFUSED):  # taken back before a worker had it, or after
             self.dispatch.refused(pack_id)
             if result and result.get(OTHER_CODE):
@@ -152,7 +152,6 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
 
     def lost(self, trial_id: str, why: Death) -> None:
         """A pack's worker is gone, or can't go on."""
-        self._begun.discard(trial_id)
         if trial_id in self.packs:
             self.dispatch.lost(self.packs.pop(trial_id)[0], why)
             self._tell_excluded()

@@ -75,11 +75,12 @@ def test_a_type_that_cannot_be_had_does_not_stop_the_sweep(
 
 
 def changed(folder: Path) -> Path:
-    """A copy of the code that differs in a line."""
+    """A copy of the code that differs in a line; who has it first in its path takes it before Ray adds the driver's."""
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "workers" / "free.py").open("a") as file:
         file.write("# another line\n")
+    (folder / "sitecustomize.py").write_text(f"import {', '.join(PACKAGES)}\n")
     return folder
 
 
@@ -99,18 +100,18 @@ def test_a_late_node_with_other_code_is_refused_by_its_name(
     address = start("--num-cpus=1", head=False)
     monkeypatch.setenv("APET_NODE_TYPE", "other")
     other = changed(tmp_path / "other")
-    todos = [todo(i) for i in range(6)]
-    behave(store, {one.trial.trial_id: "sleep:2" for one in todos})
+    todos = [todo(i) for i in range(10)]
+    behave(store, {one.trial.trial_id: "sleep:2" for one in todos})  # 40 s: meanwhile a node comes up
 
     def late() -> None:
         monkeypatch.setenv("PYTHONPATH", f"{other}:{ROOT / 'tests' / 'support'}")
         start("--num-cpus=1", head=False)
 
-    later = threading.Timer(5.0, late)
+    later = threading.Timer(1.0, late)
     later.start()
     summary = execute(todos, store, address=address, quiet=True, worker=WORKER)
     later.join()
-    assert (summary.completed, summary.failed) == (6, 0)
+    assert (summary.completed, summary.failed) == (10, 0)
     assert hosts(store) == {"same"}
     assert {row["attempt"] for row in store.attempts().to_pylist()} == {0}
     assert "its code is" in capfd.readouterr().err
