@@ -82,7 +82,7 @@ class Worker:
         self._kept = Kept(self._free)
         self._limits: dict[tuple[object, ...], Limits] = {}
         self._calibrator = Calibrator(store)
-        self._untrained = Untrained(store, gang)
+        self._untrained = Untrained(gang)
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(

@@ -114,6 +114,14 @@ class Recorder:
         """A trial's last checkpoint, None where there is none."""
         return patiently(self._store.load_checkpoint, trial_id)
 
+    def untrained(self, key: str, rows: int) -> Answered | None:
+        """What the untrained module of a key answers to so many rows, None where that isn't known."""
+        return patiently(self._store.load_untrained, key, rows)
+
+    def save_untrained(self, key: str, task: str, answered: Answered) -> None:
+        """Keep that, for all who need it."""
+        self._write(self._store.save_untrained, key, task, answered)
+
     def checkpoint_file(self, trial_id: str) -> str:
         """Where a trial's checkpoint is, for people."""
         return self._store.checkpoint_file(trial_id)
@@ -190,6 +198,10 @@ class Onlooker(Recorder):
 
     def saved(self, trial_id: str) -> bytes | None:
         """None: the first rank reads it for all."""
+        return None
+
+    def untrained(self, key: str, rows: int) -> Answered | None:
+        """None likewise."""
         return None
 
     def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

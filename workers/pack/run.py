@@ -43,9 +43,7 @@ class PackRun:
     """The state of one pack while it runs.
 
     Args:
-        pack: the trials.
-        backbone: theirs, frozen.
-        data: their rows.
+        pack, backbone, data: the trials, their backbone, frozen, and their rows.
         recorder: writes what becomes of them.
         limits: what memory was found to hold; what is learnt here is noted there.
         make_engine: an engine over a model and what its trials train.
@@ -112,9 +110,8 @@ class PackRun:
             limits = deepcopy(self._limits)
             try:
                 with memory_named(), ExitStack() as stack:
-                    reference = self._untrained.columns(
-                        self.trial, self.backbone, self.data, self._limits.scoring, self._kept
-                    )
+                    shared = self.trial, self.backbone, self.data, self.recorder
+                    reference = self._untrained.columns(*shared, self._limits.scoring, self._kept)
                     self.recorder.facts |= reference
                     yield from self._train(self._job(part, stack, should_stop))
                 continue

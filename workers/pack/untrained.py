@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from trials import keys
 from trials.store.answers import Answered
 from trials.store.record import Record
-from trials.store.retry import patiently
 from trials.store.scores import pack_scores
-from trials.store.store import Store
 from trials.trial import Trial
 from workers.backbone import readout
 from workers.backbone.load import Backbone
@@ -23,6 +21,7 @@ from workers.modules.kept import Kept
 from workers.modules.model import PackModel
 from workers.pack.evaluate import Answers, answers, gathered, graded
 from workers.pack.portions import Portions
+from workers.pack.recorder import Recorder
 from workers.rows.warm import PackData
 
 
@@ -30,21 +29,23 @@ class Untrained:
     """What one worker knows of untrained modules.
 
     Args:
-        store: where they are read from and written to.
-        gang: the ranks that score one together, of which the first reads and writes.
+        gang: the ranks that score one together.
     """
 
-    def __init__(self, store: Store, gang: Gang = ALONE) -> None:
-        self._store, self._gang = store, gang
+    def __init__(self, gang: Gang = ALONE) -> None:
+        self._gang = gang
         self._known: dict[str, Record] = {}  # the same on every rank
 
-    def columns(self, trial: Trial, backbone: Backbone, data: PackData, scoring: Portions, kept: Kept) -> Record:
+    def columns(
+        self, trial: Trial, backbone: Backbone, data: PackData, recorder: Recorder, scoring: Portions, kept: Kept
+    ) -> Record:
         """``untrained_*`` of the rows of a trial, and of all that share its pack; called by all ranks.
 
         Args:
             trial: one of the pack's.
             backbone: its own, with no module in it, frozen, in the precision that the rows name.
             data: its rows.
+            recorder: reads and writes, on the first rank.
             scoring: what goes through at once at most; smaller afterwards where memory ran out.
             kept: goes first, where memory runs out.
 
@@ -54,26 +55,14 @@ class Untrained:
         """
         key = keys.untrained(trial.spec, backbone.precision)
         if key not in self._known:
-            found = self._gang.of_first(self._columns(key, self._stored(key, data)))
+            answered = recorder.untrained(key, len(data.test))
+            found = self._gang.of_first(None if answered is None else _columns(key, answered))
             if found is None:
                 answered = self._scored(trial, backbone, data, scoring, kept)
-                if self._gang.first:
-                    patiently(self._store.save_untrained, key, data.task.name, answered)
-                found = self._columns(key, answered)
-            assert found is not None, "scored, or read"
+                recorder.save_untrained(key, data.task.name, answered)
+                found = _columns(key, answered)
             self._known[key] = found
         return self._known[key]
-
-    def _stored(self, key: str, data: PackData) -> Answered | None:
-        return self._store.load_untrained(key, len(data.test)) if self._gang.first else None
-
-    @staticmethod
-    def _columns(key: str, answered: Answered | None) -> Record | None:
-        """Of answers that were read or have just been given: the same."""
-        if answered is None:
-            return None
-        score = math.fsum(answered.scores) / len(answered.scores)
-        return {"untrained_key": key, "untrained_score": score, "untrained_right": pack_scores(answered.scores)}
 
     def _scored(self, trial: Trial, backbone: Backbone, data: PackData, scoring: Portions, kept: Kept) -> Answered:
         """The answers of a slice with no module, as those of any slice."""
@@ -89,3 +78,9 @@ class Untrained:
         mine = scoring.fit([None], given, let_go=model.let_go, gang=self._gang, sharded=backbone.sharded)
         (scores,) = graded(gathered(mine, self._gang), data.test, secondary=False)
         return scores.answered
+
+
+def _columns(key: str, answered: Answered) -> Record:
+    """Of answers that were read or have just been given: the same."""
+    score = math.fsum(answered.scores) / len(answered.scores)
+    return {"untrained_key": key, "untrained_score": score, "untrained_right": pack_scores(answered.scores)}
