@@ -14,6 +14,7 @@ import pytest
 from rows_for_tests import point, row, trial
 
 from trials.errors import ApetError
+from trials.store.answers import Answered
 from trials.store.store import Store
 
 
@@ -55,6 +56,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(tmp_path.as_uri() if kind == "uri" else str(tmp_path), create=True)
 
 
+ANSWERED = Answered([0.0, 1.0], ["no", "yes"])
+
+
 def again(store: Store) -> Store:
     """The same store, opened anew."""
     return Store(store._files.root, filesystem=store._files.filesystem)
@@ -65,12 +69,18 @@ def test_rows_and_curves(store: Store) -> None:
     assert again(store).visible() == {}
     rows = [row(trial(count), score=count / 10, metrics={"f1": 0.5}) for count in (1, 2, 3)]
     for made in rows:
-        store.append(made, [point(0), point(20)])
+        store.append(made, [point(0), point(20)], {"sst2": ANSWERED, "rte": ANSWERED})
     store.append(row(trial(1), "failed", attempt=1))
+    store.save_untrained("cafe", "sst2", ANSWERED)
     for reader in (store, again(store)):
         assert sorted(reader.visible().values()) == [("completed", 1), ("completed", 1), ("completed", 2)]
         assert sorted(reader.trials()["test_score"].to_pylist()) == [0.1, 0.2, 0.3]
         assert len(reader.curves()) == 6
+        assert len(reader.answers()) == 3 * 2 * 2
+        assert reader.answers_of(rows[1]["attempt_id"])["task"].to_pylist() == ["sst2"] * 2 + ["rte"] * 2
+        assert reader.untrained()["answer"].to_pylist() == ["no", "yes"]
+        assert reader.load_untrained("cafe", 2) == ANSWERED
+        assert reader.load_untrained("cafe", 3) is reader.load_untrained("dead", 2) is None
     files = store._files
     frame = pd.read_parquet(f"{files.root}/attempts", filesystem=files.filesystem)
     assert len(frame) == 4
