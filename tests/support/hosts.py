@@ -136,7 +136,7 @@ class Hosts:
 
     def ssh(self, name: str, command: str) -> list[str]:
         """The words of a process here that runs a command there."""
-        known = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=5")
+        known = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=20")
         options = [word for option in ("BatchMode=yes", *known) for word in ("-o", option)]
         return [
             "ssh",
