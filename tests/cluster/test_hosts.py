@@ -67,10 +67,12 @@ def test_hosts_have_the_checkout_under_test() -> None:
 
 def test_a_host_that_is_killed_is_gone_and_the_other_is_not() -> None:
     with Hosts(["one", "two"]) as hosts:
-        sleeper = subprocess.Popen(hosts.ssh("one", "sleep 1000"))
+        sleeper = subprocess.Popen(hosts.ssh("one", "echo up; sleep 1000"), stdout=subprocess.PIPE)
+        assert sleeper.stdout is not None
+        assert sleeper.stdout.readline() == b"up\n"
         hosts.kill("one")
         assert sleeper.wait(timeout=20) == 255
-        assert hosts.run("one", "true", check=False, timeout=20).returncode == 255
+        assert hosts.run("one", "true", check=False, timeout=40).returncode == 255
         hosts.run("two", "true")
 
 
@@ -80,7 +82,7 @@ def test_a_cut_link_loses_packets_and_no_connection() -> None:
         assert talk.stdout is not None
         talk.stdout.readline()
         hosts.cut("one")
-        assert hosts.run("one", "true", check=False, timeout=20).returncode == 255
+        assert hosts.run("one", "true", check=False, timeout=40).returncode == 255
         hosts.mend("one")
         deadline, now = time.monotonic() + 60, time.time()
         while float(talk.stdout.readline()) < now:  # the same connection goes on
