@@ -7,8 +7,9 @@ whose gang it is, or with the placement group: nothing is left, whoever was kill
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -24,6 +25,14 @@ HEAR_S = 10.0  # an actor that has heard nothing for so long is asked again
 ANSWER_S = 5.0  # for what an actor knows at once; one that doesn't say it is as good as gone
 KILL_S = 10.0  # for a process to end
 HEARING = "hearing"
+
+
+class Place(NamedTuple):
+    """Ray's id of a node, its host for people, and its address as other nodes know it."""
+
+    node: str
+    host: str
+    address: str
 
 
 class RankActor:
@@ -46,9 +55,10 @@ class RankActor:
         """Lines for its standard input."""
         self._process.send(text)
 
-    def address(self) -> str:
-        """Of its node, as other nodes know it."""
-        return str(ray.util.get_node_ip_address())
+    def place(self) -> Place:
+        """Where it is."""
+        node = ray.get_runtime_context().get_node_id()
+        return Place(node, socket.gethostname(), ray.util.get_node_ip_address())
 
     def last_words(self) -> str:
         """See :class:`workers.gang.ranks.Ranks`."""
@@ -73,14 +83,19 @@ class RayRanks:
 
     def __init__(self, actors: Sequence[Any], local: bool) -> None:
         self.local = local
+        self.places: list[Place | None] = []  # of ranks on several nodes, once they are up
         self._actors = list(actors)
         self._hearing = {actor.hear.remote(HEAR_S): rank for rank, actor in enumerate(actors)}
         self._gone: dict[int, str] = {}  # ranks whose actor is: why
 
     @property
     def host(self) -> str:
-        """See the protocol: where all are on one node, nobody else needs to reach it."""
-        return "127.0.0.1" if self.local else str(self._answer(0, self._actors[0].address.remote(), ""))
+        """See the protocol; where all are on one node, nobody else needs to reach it."""
+        if self.local:
+            return "127.0.0.1"
+        asked = [actor.place.remote() for actor in self._actors]
+        self.places = [self._answer(rank, one, None) for rank, one in enumerate(asked)]
+        return self.places[0].address if self.places[0] else ""
 
     def send(self, text: str, rank: int | None = None) -> None:
         """See the protocol."""
@@ -134,6 +149,7 @@ class RayLauncher:
 
     def __init__(self, taken: Taken, machines: int = 1) -> None:
         self._taken, self._machines = taken, machines
+        self._ranks: RayRanks | None = None
 
     def start(self, ranks: int, device: str) -> RayRanks:
         """See the protocol; what fails here is said by the ranks' events."""
@@ -151,4 +167,9 @@ class RayLauncher:
             ).remote(device)
             for rank in range(ranks)
         ]
-        return RayRanks(actors, local=self._machines == 1)
+        self._ranks = RayRanks(actors, local=self._machines == 1)
+        return self._ranks
+
+    def place(self, rank: int) -> Place | None:
+        """Where a rank of the last gang was; None: on the node of this process."""
+        return dict(enumerate(self._ranks.places)).get(rank) if self._ranks is not None else None

@@ -33,7 +33,7 @@ from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
-from workers.gang.supervisor import GangWorker
+from workers.gang.supervisor import GangError, GangWorker
 from workers.pack.progress import Progress
 
 PACK, LAUNCH, SETUP = "pack", "launch", "setup"  # keys of the configuration, texts; no pack: only start
@@ -109,7 +109,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             if not self.open:
                 next(self.progress, None)  # the generator's own end: it lets go of what the pack held
         except Exception as error:
-            raise broken(error, self.node, socket.gethostname()) from error
+            raise broken(error, *self._blamed(error)) from error
         self._beat(progress.step, progress.steps, now=bool(progress.ended))
         return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node}
 
@@ -124,6 +124,13 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if isinstance(self.worker, GangWorker):
             self.worker.close()
         self.heartbeat.close()
+
+    def _blamed(self, error: Exception) -> tuple[str, str]:
+        """The node where an error arose, and its host: of a rank's its own."""
+        if isinstance(error, GangError) and isinstance(self.worker.launcher, RayLauncher):
+            if place := self.worker.launcher.place(error.rank):
+                return place.node, place.host
+        return self.node, socket.gethostname()
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.progress, self.begun, self.open = None, False, set()
