@@ -127,10 +127,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
 
     def _blamed(self, error: Exception) -> tuple[str, str]:
         """The node where an error arose, and its host: of a rank's its own."""
-        if isinstance(error, GangError) and isinstance(self.worker.launcher, RayLauncher):
-            if place := self.worker.launcher.place(error.rank):
-                return place.node, place.host
-        return self.node, socket.gethostname()
+        place = self.worker.launcher.place(error.rank) if isinstance(error, GangError) else None
+        return (place.node, place.host) if place else (self.node, socket.gethostname())
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.progress, self.begun, self.open = None, False, set()
