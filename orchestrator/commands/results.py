@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,10 @@ from orchestrator.commands.common import (
     print_json,
     say,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.results.show import Shown
+    from trials.store.store import Store
 
 
 class Format(StrEnum):
@@ -68,6 +72,9 @@ def show(
     pack: Annotated[
         bool, typer.Option("--pack", help="Print the pack of this trial alone, for `python -m workers.run`.")
     ] = False,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Some of its answers to the test rows; all of them with --json.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show one trial: what it trains and where, how it went.
@@ -80,10 +87,14 @@ def show(
     from trials.store.store import Store
 
     one_of({"--pack": pack, "--json": as_json})
+    one_of({"--pack": pack, "--answers": answers})
     one_of({"--sweep": sweep is not None, "--data or --weights": data or weights})
     given = Given(None, folders("--data", data), folders("--weights", weights))
-    found = look(trial, Store(store) if store is not None else None, maybe_sweep(sweep, settings), given)
-    if pack:
+    at = Store(store) if store is not None else None
+    found = look(trial, at, maybe_sweep(sweep, settings), given)
+    if answers:
+        _show_answers(found, at, as_json)
+    elif pack:
         typer.echo(pack_of(found).to_json())
     elif as_json:
         print_json(found.to_dict())
@@ -91,9 +102,25 @@ def show(
         typer.echo(text(found))
 
 
+def _show_answers(found: Shown, store: Store | None, as_json: bool) -> None:
+    from orchestrator.results import answers
+    from trials.errors import ApetError
+
+    if store is None:
+        raise ApetError("--answers: they are in a store, and none is given; add --store URI, or set APET_STORE")
+    given = answers.answers(found, store)
+    if as_json:
+        print_json([vars(one) for one in given])
+    else:
+        typer.echo(answers.text(given, found))
+
+
 def query(
     sql: Annotated[
-        str, typer.Argument(metavar="SQL", help="Read-only, over trials, selected, attempts, curves, transfers.")
+        str,
+        typer.Argument(
+            metavar="SQL", help="Read-only, over trials, selected, attempts, curves, answers, untrained, transfers."
+        ),
     ],
     store: StoreUri,
     form: Annotated[

@@ -101,8 +101,8 @@ class _Place:
 
     @property
     def in_cards(self) -> bool:
-        """Whether the cards hold a pack, and not the machine's memory for them."""
-        return not self.fit.setup.offload
+        """Whether the cards of one machine hold a pack, and not its memory for them."""
+        return not self.fit.setup.offload and self.fit.setup.machines == 1
 
     def chosen(self, why: str, needed: bool) -> Fit:
         """The fit, which says where, why there, and whether no other type would do."""
@@ -113,7 +113,7 @@ class _Place:
 
 def _on(node_type: str, machines: Sequence[Machine], found: Fit, trials: Sequence[Trial]) -> _Place:
     able = [one for one in machines if room_for(found.setup, one)]
-    shares = [one.price / room_for(found.setup, one) for one in able]
+    shares = [one.price * found.setup.machines / room_for(found.setup, one) for one in able]
     price = max(shares) if shares and all(shares) else 0.0
     seconds = work(trials, found.setup, {}, None, found.card)[0] if price else 0.0
     return _Place(node_type, found, price, seconds, min(map(_size, able or machines)))

@@ -21,7 +21,7 @@ from trials.store.record import IDENTITY, MEASURED, identity
 from trials.store.store import Store
 from trials.trial import Trial
 
-VIEWS = ("trials", "selected", "attempts", "curves", "transfers")  # each a method of Store
+VIEWS = ("trials", "selected", "attempts", "curves", "answers", "untrained", "transfers")  # each a method of Store
 _TABLE_FUNCTIONS = ("generate_series", "range", "unnest")
 _REFUSED_FUNCTIONS = ("current_setting", "getenv", "nextval", "write_log")  # they read or write what is no view
 _CONDITION_PARTS = {"type", "cte_map", "select_list", "from_table", "where_clause", "aggregate_handling"}

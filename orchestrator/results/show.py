@@ -14,6 +14,7 @@ from trials.errors import ApetError, Problems
 from trials.pack import superseded
 from trials.sources.folders import SPLITS
 from trials.sources.locations import plainly
+from trials.store.record import BY_ROW
 from trials.sweep.resources import Resources
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from trials.trial import Trial
 
 LOG_LINES = 15
-_OUTCOME = ("test_score", "validation_score", "chance", "majority", "best_step", "steps_done", "train_loss")
+_OUTCOME = (
+    *("test_score", "validation_score", "untrained_score", "chance", "majority", "best_step", "steps_done"),
+    "train_loss",
+)
 _EXECUTION = (
     *("device", "devices", "ranks", "zero_stage", "offload", "recompute", "precision", "pack_size", "micro_batch"),
     *("threads", "host", "started_at", "finished_at"),
@@ -84,7 +88,7 @@ class Shown:
             "sources": vars(self.sources),
             "lost": self.lost,
             "trains": vars(self.trains),
-            "row": self.row and {k: v for k, v in self.row.items() if k != "spec"},
+            "row": self.row and {k: v for k, v in self.row.items() if k not in ("spec", *BY_ROW)},
             "attempts": len(self.attempts),
             "log": self.log,
             "rerun": self.rerun,

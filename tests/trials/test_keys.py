@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows_for_tests import attempts, row
+from rows_for_tests import attempts, row, task, trial
 
 from trials import keys
 from trials.backbones import BACKBONES
@@ -97,3 +97,22 @@ def test_a_backbone_is_warm_for_all_that_have_its_content(change: dict[str, Any]
     ref = BACKBONES["tiny-bert"]
     assert (keys.warmth(ref.text, "auto") == keys.warmth(replace(ref, **change).text, "auto")) is same
     assert keys.warmth(ref.text, "fp32") != keys.warmth(ref.text, "bf16")
+
+
+def test_what_the_backbone_alone_answers_hangs_on_a_seed_where_one_draws_the_head() -> None:
+    one = trial()
+    of = lambda **fields: keys.untrained(replace(one, **fields).spec, "fp32")  # noqa: E731
+    assert of() == of(train_seed=1) == of(learning_rate=0.5) == of(method=methods.named("lora"), position_seed=None)
+    assert of() == of(
+        training=replace(one.training, steps=1, batch_size=2, precision="fp32"), evaluate_on=(task("rte"),)
+    )
+    assert of() == of(backbone=replace(one.backbone, name="mine", head_scale=0.5))
+    assert of() == of(task=replace(one.task, train_rows=9)), "the test rows are the same"
+    other = replace(one.backbone, weights=Source("random", "tiny-bert", "2"))
+    longer = replace(one.training, max_input_length=9)
+    different = [
+        *({"head": "frozen"}, {"head": "trained"}, {"head": "frozen", "train_seed": 1}, {"labels": "unified"}),
+        *({"backbone": other}, {"training": longer}, {"task": replace(one.task, test_rows=9)}, {"task": task("rte")}),
+    ]
+    found = [of(), *(of(**fields) for fields in different), keys.untrained(one.spec, "bf16")]
+    assert len(set(found)) == len(found)

@@ -54,7 +54,7 @@ class GangWorker:
     """
 
     def __init__(self, store: Store, launcher: Launcher, *, engine: str = "auto", worker: str = WORKER) -> None:
-        self.store, self._launcher = store, launcher
+        self.store, self.launcher = store, launcher
         self._start = say.Start(store.uri, worker, engine)
         self._group: _Group | None = None
         self._kind: tuple[int, str] | None = None  # of the group: ranks, device
@@ -102,7 +102,7 @@ class GangWorker:
         if self._group is None or kind != self._kind or not self._group.lives():
             self.close()
             self._kind, timeout_s = kind, _timeout_s()
-            self._group = _Group(self._launcher.start(*kind), setup.ranks)
+            self._group = _Group(self.launcher.start(*kind), setup.ranks)
             self._group.form(self._start, setup.device, timeout_s)
         return self._group
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -27,6 +27,14 @@ HEAR_S = 10.0  # an actor that has heard nothing for so long is asked again
 ANSWER_S = 5.0  # for what an actor knows at once; one that doesn't say it is as good as gone
 KILL_S = 10.0  # for a process to end
 HEARING = "hearing"
+
+
+class Place(NamedTuple):
+    """Ray's id of a node, its host for people, and its address as other nodes know it."""
+
+    node: str
+    host: str
+    address: str
 
 
 class RankActor:
@@ -55,6 +63,11 @@ class RankActor:
         """Lines for its standard input."""
         self._process.send(text)
 
+    def place(self) -> Place:
+        """Where it is."""
+        node = ray.get_runtime_context().get_node_id()
+        return Place(node, socket.gethostname(), ray.util.get_node_ip_address())
+
     def last_words(self) -> str:
         """See :class:`workers.gang.ranks.Ranks`."""
         return self._process.last_words(0)
@@ -68,19 +81,29 @@ ACTOR: Any = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={
 
 
 class RayRanks:
-    """See :class:`workers.gang.ranks.Ranks`. All are on the node of the worker whose gang they are, see :func:`request`
-    of :mod:`orchestrator.driver.ray.resources`.
+    """See :class:`workers.gang.ranks.Ranks`. The first is on the node of the worker whose gang they are, see
+    :func:`request` of :mod:`orchestrator.driver.ray.resources`.
 
     Args:
         actors: a :class:`RankActor` a rank.
+        local: whether all are on one node.
     """
 
-    host, local = "127.0.0.1", True
-
-    def __init__(self, actors: Sequence[Any]) -> None:
+    def __init__(self, actors: Sequence[Any], local: bool) -> None:
+        self.local = local
+        self.places: list[Place | None] = []  # of ranks on several nodes, once they are up
         self._actors = list(actors)
         self._hearing = {actor.hear.remote(HEAR_S): rank for rank, actor in enumerate(actors)}
         self._gone: dict[int, str] = {}  # ranks whose actor is: why
+
+    @property
+    def host(self) -> str:
+        """See the protocol; where all are on one node, nobody else needs to reach it."""
+        if self.local:
+            return "127.0.0.1"
+        asked = [actor.place.remote() for actor in self._actors]
+        self.places = [self._answer(rank, one, None) for rank, one in enumerate(asked)]
+        return self.places[0].address if self.places[0] else ""
 
     def send(self, text: str, rank: int | None = None) -> None:
         """See the protocol."""
@@ -128,24 +151,34 @@ class RayLauncher:
     """See :class:`workers.gang.ranks.Launcher`: starts ranks in the placement group of the actor that it is used in.
 
     Args:
-        taken: by each rank, as its bundle has it.
+        taken: by each rank.
+        machines: that they are spread over: then a bundle has the part of one, else one rank.
         code: see :class:`orchestrator.driver.launch.Launch`.
     """
 
-    def __init__(self, taken: Taken, code: str = "") -> None:
-        self._taken, self._code = taken, code
+    def __init__(self, taken: Taken, machines: int = 1, code: str = "") -> None:
+        self._taken, self._machines, self._code = taken, machines, code
+        self._ranks: RayRanks | None = None
 
     def start(self, ranks: int, device: str) -> RayRanks:
         """See the protocol; what fails here is said by the ranks' events."""
         group = get_current_placement_group()
         assert group is not None, "Tune gives every pack a placement group"
+        bundles = ranks if self._machines == 1 else self._machines
         actors = [
             ACTOR.options(
                 num_cpus=self._taken.cpus,
                 num_gpus=self._taken.gpus,
                 memory=self._taken.memory,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    group, placement_group_bundle_index=rank * bundles // ranks
+                ),
             ).remote(device, self._code)
-            for bundle in range(ranks)
+            for rank in range(ranks)
         ]
-        return RayRanks(actors)
+        self._ranks = RayRanks(actors, local=self._machines == 1)
+        return self._ranks
+
+    def place(self, rank: int) -> Place | None:
+        """Where a rank of the last gang was; None: on the node of this process."""
+        return dict(enumerate(self._ranks.places)).get(rank) if self._ranks is not None else None

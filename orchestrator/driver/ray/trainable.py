@@ -34,7 +34,7 @@ from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
-from workers.gang.supervisor import GangWorker
+from workers.gang.supervisor import GangError, GangWorker
 from workers.pack.progress import Progress
 
 PACK, LAUNCH, SETUP = "pack", "launch", "setup"  # keys of the configuration, texts; no pack: only start
@@ -117,7 +117,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             if not self.open:
                 next(self.progress, None)  # the generator's own end: it lets go of what the pack held
         except Exception as error:
-            raise broken(error, self.node, socket.gethostname()) from error
+            raise broken(error, *self._blamed(error)) from error
         self._beat(progress.step, progress.steps, now=bool(progress.ended))
         return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node}
 
@@ -132,6 +132,11 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if isinstance(self.worker, GangWorker):
             self.worker.close()
         self.heartbeat.close()
+
+    def _blamed(self, error: Exception) -> tuple[str, str]:
+        """The node where an error arose, and its host: of a rank's its own."""
+        place = self.worker.launcher.place(error.rank) if isinstance(error, GangError) else None
+        return (place.node, place.host) if place else (self.node, socket.gethostname())
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.progress, self.begun, self.open = None, False, set()
@@ -164,6 +169,6 @@ def worker_of(setup: Setup, launch: Launch, store: Store) -> Any:
         store: of the run.
     """
     if setup.ranks > 1:
-        return GangWorker(store, RayLauncher(rank(setup), launch.code), worker=launch.worker)
+        return GangWorker(store, RayLauncher(rank(setup), setup.machines, launch.code), worker=launch.worker)
     module, _, name = launch.worker.partition(":")
     return getattr(importlib.import_module(module), name)(store)

@@ -78,7 +78,7 @@ def test_a_gang_is_on_one_node_whatever_it_must_avoid(start: Callable[..., str])
     ray.init(address=address, log_to_driver=False, logging_level=50)
     gang = Setup("cpu", ranks=2, zero_stage=3, threads=1)
 
-    def put(*excluded: str, near: str = "") -> tuple[Any, list[str]]:
+    def put(*excluded: str, near: str = "", gang: Setup = gang) -> tuple[Any, list[str]]:
         group = request(gang, excluded, near).to_placement_group()
         there = group.wait(5)
         return group, [*placement_group_table(group)["bundles_to_node_id"].values()] if there else []
@@ -89,6 +89,9 @@ def test_a_gang_is_on_one_node_whatever_it_must_avoid(start: Callable[..., str])
             group, found = put(*excluded, near=near)
             assert found == [wanted] * 2
             remove_placement_group(group)
+        spread, found = put(gang=replace(gang, ranks=4, machines=2))
+        assert {*found} == {one, two}, "two ranks on each"
+        remove_placement_group(spread)
         (_, first), (_, second), (_, third) = put(), put(), put()
         assert [{*first}, {*second}] in ([{one}, {two}], [{two}, {one}])
         assert third == [], "two CPUs are free, one on each node"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from fake_worker import FakeWorker, behave, todo
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken
-from orchestrator.driver.ray.ranks import RankActor
+from orchestrator.driver.ray.ranks import Place, RankActor, RayRanks
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import EXCLUDED, NODE, PACK, REFUSED, REPORT, PackTrainable, worker_of
@@ -28,7 +29,7 @@ from trials.failures import PREEMPTED, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
 from trials.store.store import Store
-from workers.gang.supervisor import GangWorker
+from workers.gang.supervisor import GangError, GangWorker
 from workers.pack.progress import Progress
 
 
@@ -133,6 +134,25 @@ def test_a_gang_has_a_bundle_a_rank_on_one_node_and_its_worker_none() -> None:
     assert elsewhere._kwargs["_soft_target_node_id"] == "c"
     asked = request(Setup("cpu", ranks=2, zero_stage=3, threads=1))
     assert asked.bundles == [{"CPU": 1.0}] * 2
+
+
+def test_a_gang_over_machines_has_a_bundle_each_on_nodes_of_their_own() -> None:
+    setup = Setup("cuda", gpus=4, ranks=4, machines=2, threads=2, memory=3 * 2**30)
+    gang = request(setup, ["b", "a"], near="c")
+    assert gang.bundles == [{"CPU": 4.0, "GPU": 2.0, "memory": 6.0 * 2**30}] * 2
+    assert (gang.head_bundle_is_empty, gang.strategy) == (True, "STRICT_SPREAD")
+    assert gang._kwargs["bundle_label_selector"] == [{"ray.io/node-id": "!in(a, b)"}] * 2
+    assert "_soft_target_node_id" not in gang._kwargs, "there is no single one that it could be near"
+
+
+def test_a_rank_that_cannot_go_on_is_blamed_on_its_own_machine(store: Store, made: PackTrainable) -> None:
+    made.worker = worker_of(Setup("cpu", ranks=2, machines=2, threads=1), Launch(store.uri, "run", ""), store)
+    error = GangError(1, 2, "step 3", "RankDied", "its process ended")
+    assert made._blamed(error) == ("node", socket.gethostname()), "no gang has met yet"
+    ranks = made.worker.launcher._ranks = RayRanks([], local=False)
+    ranks.places = [Place("node", "here", "10.0.0.1"), Place("other", "there", "10.0.0.2")]
+    assert made._blamed(error) == ("other", "there")
+    assert made._blamed(ValueError()) == ("node", socket.gethostname())
 
 
 def test_packs_of_several_ranks_have_a_gang_that_ends_with_its_actor(

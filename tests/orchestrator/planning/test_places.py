@@ -47,7 +47,7 @@ def dollars(one: Trial, machine: Machine) -> float | None:
     if found.lacking:
         return None
     seconds, _ = work([one], found.setup, {}, None, machine.card)
-    return machine.price * seconds / room_for(found.setup, machine)
+    return machine.price * found.setup.machines * seconds / room_for(found.setup, machine)
 
 
 @settings(max_examples=40, deadline=None)
@@ -63,8 +63,8 @@ def test_a_pack_goes_where_it_fits_and_no_other_type_that_holds_it_is_cheaper(on
     assert not found.lacking
     assert able[found.setup.node_type] == min(able.values())
     (chosen,) = (machine for machine in there if machine.node_type == found.setup.node_type)
-    assert found.at_once == at_once(found.setup, there) == chosen.count * room_for(found.setup, chosen)
-    assert found.price == pytest.approx(chosen.price / room_for(found.setup, chosen))
+    assert found.at_once == at_once(found.setup, there) == at_once(found.setup, [chosen])
+    assert found.price == pytest.approx(chosen.price * found.setup.machines / room_for(found.setup, chosen))
     assert f"on {chosen.node_type}" in found.setup.reason
 
 
@@ -88,7 +88,8 @@ def test_without_a_price_the_smallest_machine_that_holds_a_pack_is_taken(
     found = place([one], there, AUTO)
     if able and machine_price(able) == 0:
         (chosen,) = (machine for machine in there if machine.node_type == found.setup.node_type)
-        whole = [machine for machine in able if not fit([one], [machine], AUTO).setup.offload]
+        fits = {machine: fit([one], [machine], AUTO).setup for machine in able}
+        whole = [machine for machine, setup in fits.items() if not setup.offload and setup.machines == 1]
         assert chosen.gpus * chosen.card_bytes == min(one.gpus * one.card_bytes for one in whole or able)
 
 

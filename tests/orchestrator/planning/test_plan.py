@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from shell import PER_BACKBONE, SMALL, apet, refused, small, stored
 
+from orchestrator.commands.planned import text as printed
 from orchestrator.planning import devices, times
 from orchestrator.planning.devices import Machine, machine_with
 from orchestrator.planning.plan import GroupPlan, plan
@@ -238,3 +239,12 @@ def test_a_plan_for_an_assumed_card_says_so(tmp_path: Path) -> None:
     said = apet("plan", small(tmp_path, SMALL + "resources: {gpus: 2}\n")).stdout
     assert "what takes GPUs is planned for an assumed machine" in said
     assert "8 GPUs of 80.0 GiB" in said
+
+
+def test_a_plan_says_that_a_gang_spans_machines() -> None:
+    text = SMALL.replace("[tiny-bert, tiny-t5]", "[tiny-bert]").replace("  - full\n", "")
+    made = plan(Sweep.parse(text + "resources: {ranks: 2}\n"), machines=[Machine(1, 24 * GIB, name="node", count=3)])
+    said = printed(made)
+    assert "2 on 2 machines" in said
+    assert "resources.ranks is 2; spread over 2 machines, for no single one holds it" in said
+    assert not made.refused

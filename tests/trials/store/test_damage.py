@@ -15,18 +15,24 @@ import pytest
 from rows_for_tests import point, row, trial
 
 from trials.errors import ApetError
+from trials.store.answers import Answered
 from trials.store.store import Store
 
-KINDS = ("attempts", "curves")
+KINDS = ("attempts", "curves", "answers")
 
 
 def filled(folder: Path) -> Store:
-    """A store of one attempt with every kind of column, and its curve."""
+    """A store of one attempt with every kind of column, its curve and its answers."""
     store = Store(folder / "store", create=True)
     made = row(
-        trial(2), metrics={"f1": 0.25, "é": 0.5}, operations={"add": 2}, error_message="Zürich " * 9, offload=True
+        trial(2),
+        right=b"\xa0",
+        metrics={"f1": 0.25, "é": 0.5},
+        operations={"add": 2},
+        error_message="Zürich " * 9,
+        offload=True,
     )
-    store.append(made, [point(0), point(20, 0.75)])
+    store.append(made, [point(0), point(20, 0.75)], {"sst2": Answered([0.25, 1.0], ["nö", "yes"])})
     return store
 
 

@@ -14,6 +14,7 @@ from worker_for_tests import given
 
 from trials import backbones
 from trials.pack import Member, Pack, Sources
+from trials.store.answers import Answered
 from trials.store.store import Store
 from trials.trial import Training, Trial
 from workers.backbone import weights
@@ -99,7 +100,8 @@ def test_the_test_is_taken_at_the_best_validation_step(
     def scores(job: Job, states: Any, data: Any, secondary: bool = False) -> list[Scores]:
         split = "validation" if data is job.validation else "test"
         seen[split].append(torch.cat([p.flatten() for p in job.engine.values(0)]))
-        return [Scores(on_validation[len(seen[split]) - 1] if split == "validation" else 0.7, {})]
+        score = on_validation[len(seen[split]) - 1] if split == "validation" else 0.7
+        return [Scores(score, {}, Answered([score], ["no"]))]
 
     monkeypatch.setattr(training_loop, "_scores", scores)
     training = Training(steps=6, batch_size=4, eval_every=2)

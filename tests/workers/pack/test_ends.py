@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_trial_that_stops_early_leaves_its_slice(
         real = score(job, states, data, secondary)
         calls[0] += 1
         lengths = [len(job.model.thetas[c.slot]) for c in states]
-        return [Scores(0.5 if n == 300 else calls[0] / 100, x.metrics) for n, x in zip(lengths, real, strict=True)]
+        return [replace(x, score=0.5 if n == 300 else calls[0] / 100) for n, x in zip(lengths, real, strict=True)]
 
     monkeypatch.setattr(loop, "_scores", rigged)
     store, alone = Store(tmp_path / "store", create=True), Store(tmp_path / "alone", create=True)

@@ -136,21 +136,21 @@ def test_the_recorder_of_a_rank_above_0_writes_nothing_and_says_the_same(
         ended = run(Worker(store), pack_of(folder, good, bad, wild))
         said[recorder] = [replace(e, wall_s=0.0, load_s=0.0, attempt_id=None) for e in ended]
     assert said[Onlooker] == said[Recorder]
-    assert len(files(tmp_path / "Recorder")) == 3 + 1 + 1 + 1, "rows, a curve, a module, a log"
+    assert len(files(tmp_path / "Recorder")) == 3 + 1 + 1 + 1 + 2, "rows, a curve, a module, a log, answers"
     assert files(tmp_path / "Onlooker") == []
 
 
 class Second(Gang):
-    """The second rank, of which the first one has read something."""
+    """The second rank, of which the first one has read something, time after time."""
 
     first = False
 
-    def __init__(self, read: Any) -> None:
-        self.read = read
+    def __init__(self, *read: Any) -> None:
+        self.read = iter(read)
 
     def of_first(self, value: Any) -> Any:
         assert value is None, "the first one alone reads"
-        return self.read
+        return next(self.read)
 
 
 @families
@@ -161,8 +161,8 @@ def test_a_rank_above_0_resumes_from_the_checkpoint_of_rank_0_and_leaves_it(
     asked = iter((False, False, False, True))
     run(Worker(store), pack_of(folder, one), should_stop=lambda: next(asked))
     before = {file: (tmp_path / "store" / file).read_bytes() for file in files(tmp_path / "store")}
-    assert [file.partition("/")[0] for file in before] == ["checkpoints"]
-    second = Worker(store, gang=Second(store.load_checkpoint(one.trial_id)))
+    assert [file.partition("/")[0] for file in before] == ["answers", "checkpoints"]
+    second = Worker(store, gang=Second(None, store.load_checkpoint(one.trial_id)))
     assert [p.step for p in second.run(pack_of(folder, one))] == [4]
     assert {file: (tmp_path / "store" / file).read_bytes() for file in files(tmp_path / "store")} == before
 
