@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.planning.capacity import USABLE
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import USABLE
 from orchestrator.text import number, size
 from trials.errors import ApetError
 from trials.setup import Setup

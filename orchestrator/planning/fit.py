@@ -14,11 +14,12 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.planning import candidates
+from orchestrator.planning.capacity import USABLE, at_once, packs_on
 from orchestrator.planning.devices import ASSUMED, CARDS, Machine
 from orchestrator.planning.groups import by_method, counted
 from orchestrator.planning.memory import Memory, memory, number_bytes
 from orchestrator.planning.sizes import MODEL, Known, pack_size
-from orchestrator.planning.spread import alike, part, ways
+from orchestrator.planning.spread import part, ways
 from orchestrator.text import GIB, number, size
 from trials.backbones import loaded_parameters
 from trials.setup import Setup
@@ -28,7 +29,6 @@ from trials.trial import Trial
 if TYPE_CHECKING:
     from trials.sweep.resources import Resources
 
-USABLE = 0.9  # of a card's or a machine's memory
 PROCESS_BYTES = 3 * GIB // 4  # of a worker on a CPU: Python and its libraries, .53 to .71 GiB on tiny backbones
 ZERO_BYTES = GIB // 8  # more of one with DeepSpeed in it: .12 GiB on a tiny backbone
 GPU_PROCESS_BYTES = 4 * GIB  # of a worker beside a GPU, with CUDA's libraries: an allowance, not measured
@@ -111,29 +111,6 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources,
         lacking = f"there is {names(machines)}"
     shown = on_cards.best((ASSUMED,))
     return replace(shown, at_once=0, lacking=lacking, assumed=True)
-
-
-def at_once(setup: Setup, machines: Sequence[Machine]) -> int:
-    """Packs that run at a time: each takes its cores, its cards and its memory."""
-    return sum(_on(setup, machine) for machine in (alike(machines) if setup.machines > 1 else machines))
-
-
-def room_for(setup: Setup, machine: Machine) -> int:
-    """Packs at a time on one such machine, or on as many as a pack takes; 0 on another type than they are for."""
-    return _on(setup, replace(machine, count=setup.machines))
-
-
-def _on(setup: Setup, machine: Machine) -> int:
-    """Packs at a time on all machines of one kind."""
-    if machine.count < setup.machines or setup.node_type not in ("", machine.node_type):
-        return 0
-    each = part(setup)
-    limits = [machine.cpus // (each.ranks * (each.threads or 1))]
-    if each.gpus:
-        limits.append(machine.gpus // each.gpus)
-    if each.memory:
-        limits.append(int(machine.memory * USABLE) // (each.memory * each.ranks))
-    return min(limits) * machine.count // setup.machines
 
 
 def names(machines: Sequence[Machine]) -> str:
@@ -224,7 +201,7 @@ class _Ask:
         gang = setup.ranks, setup.zero_stage, setup.offload
         needed = held.on_card(*gang) + CONTEXT_BYTES + (NCCL_BYTES if setup.gpus > 1 else 0)
         setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang))
-        able = min((m for m in machines if _on(setup, m)), key=lambda m: m.card_bytes, default=None)
+        able = min((m for m in machines if packs_on(setup, m)), key=lambda m: m.card_bytes, default=None)
         card, kind = (able.card_bytes, able.card) if able else (0, "")
         there = at_once(setup, machines) if able else 0
         return Fit(setup, needed, card, there, asked=asked, why=why, card=kind)

@@ -17,8 +17,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.planning.capacity import room_for
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import Fit, fit, room_for
+from orchestrator.planning.fit import Fit, fit
 from orchestrator.planning.sizes import Known
 from orchestrator.planning.times import work
 from orchestrator.text import dollars, number

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
+from orchestrator.planning.capacity import at_once
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import at_once
 from orchestrator.planning.packing import Busy, Stock
 from orchestrator.planning.todo import PlannedPack, Todo
 from trials.setup import Setup

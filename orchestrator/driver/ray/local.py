@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.ray.guardian import guarded, marked
+from orchestrator.planning.capacity import USABLE
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import USABLE
 
 PREFIX = "apet-"
 PRINTS = "_worker_logs_enabled"  # of ray._private.worker

@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 
 from orchestrator.driver import run as driver
 from orchestrator.driver.room import Room
+from orchestrator.planning.capacity import USABLE, at_once
 from orchestrator.planning.devices import ASSUMED, Machine
-from orchestrator.planning.fit import (
-    CONTEXT_BYTES,
-    GPU_PROCESS_BYTES,
-    NCCL_BYTES,
-    PROCESS_BYTES,
-    USABLE,
-    at_once,
-    fit,
-)
+from orchestrator.planning.fit import CONTEXT_BYTES, GPU_PROCESS_BYTES, NCCL_BYTES, PROCESS_BYTES, fit
 from orchestrator.planning.groups import counted
 from orchestrator.planning.memory import memory
 from orchestrator.planning.packing import Todo, packs

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.commands import planned
+from orchestrator.planning.capacity import at_once, room_for
 from orchestrator.planning.devices import CARDS, Machine, machine_with
-from orchestrator.planning.fit import at_once, fit, room_for
+from orchestrator.planning.fit import fit
 from orchestrator.planning.places import node_types, place
 from orchestrator.planning.plan import plan
 from orchestrator.planning.setups import Setups

@@ -15,8 +15,9 @@ from shell import apet, small
 
 from orchestrator.driver import run as driver
 from orchestrator.planning import devices
+from orchestrator.planning.capacity import USABLE, at_once
 from orchestrator.planning.devices import Machine, machine_with
-from orchestrator.planning.fit import USABLE, Fit, at_once, fit
+from orchestrator.planning.fit import Fit, fit
 from orchestrator.planning.packing import Todo
 from orchestrator.planning.plan import plan
 from orchestrator.planning.setups import Setups

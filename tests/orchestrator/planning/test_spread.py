@@ -8,8 +8,9 @@ import pytest
 from fits_for_tests import GIB, cards, trial
 
 from orchestrator.planning.candidates import on_cards, on_cpu, way
+from orchestrator.planning.capacity import at_once
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import at_once, fit
+from orchestrator.planning.fit import fit
 from orchestrator.planning.speeds import NETWORK
 from orchestrator.planning.spread import alike, part, ways
 from orchestrator.planning.times import work
