@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.clusters.document import mapping, whole
+from orchestrator.clusters.document import Path, mapping, whole
 from orchestrator.clusters.instances import ACCELERATORS, Shape, amazon, google
 from orchestrator.planning.devices import CARDS, Machine
 
@@ -41,6 +41,10 @@ class NodeType:
     head: bool
     provider: str
 
+    def at(self, *path: str | int) -> Path:
+        """A path below it."""
+        return "available_node_types", self.name, *path
+
     @property
     def nodes(self) -> int:
         """How many there may be, the head included."""
@@ -56,9 +60,19 @@ class NodeType:
     def spot(self) -> bool:
         """Whether the provider may take it back at any time."""
         if self.provider == "gcp":
-            scheduling = mapping(self.node_config.get("scheduling"))
+            scheduling = self.scheduling
             return bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
         return mapping(self.node_config.get("InstanceMarketOptions")).get("MarketType") == "spot"
+
+    @property
+    def scheduling(self) -> dict[str, Any]:
+        """What Google is told about when it runs; Ray's examples have it as a list of one mapping."""
+        found = self.node_config.get("scheduling")
+        return (
+            {key: value for one in found for key, value in mapping(one).items()}
+            if isinstance(found, list)
+            else mapping(found)
+        )
 
     @property
     def shape(self) -> Shape | None:
