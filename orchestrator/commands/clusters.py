@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,35 +67,37 @@ def _print(checked: Checked) -> None:
 
 
 def _holdings(checked: Checked) -> list[str]:
-    from orchestrator.text import as_text, table
+    """A table of what goes where, and the sum."""
+    from orchestrator.text import table
 
     columns = ["backbone", "trials of", "trials", "node type", "set-up", "pack", "packs a node"]
     columns += ["$ an hour", "node hours", "$ in all", "or on"]
     held = [one for one in checked.holdings if one.node_type]
-    alone = [one.backbone for one in checked.holdings]
+    times = Counter(one.backbone for one in checked.holdings)
     rows = [
         [
             one.backbone,
-            "all" if alone.count(one.backbone) == 1 else one.methods,
+            one.methods if times[one.backbone] > 1 else "all",
             one.trials,
             one.node_type,
             one.way,
             one.pack_size,
             one.packs,
-            one.price or None,
-            one.hours,
-            one.cost or None,
+            _cents(one.price),
+            _cents(one.hours),
+            _cents(one.cost),
             ", ".join(one.others) or None,
         ]
         for one in held
     ]
-    lines = [table(columns, rows)] if held else []
-    if held and all(one.price for one in held):
-        head = (
-            f"; the head takes ${checked.head_price:g} an hour more, as long as it is up" if checked.head_price else ""
-        )
-        total = sum(one.cost for one in held)
-        lines.append(f"about ${as_text(round(total, 2))} in all, by arithmetic, with every node full{head}")
-    elif held:
-        lines.append("what it costs isn't known: labels apet-price say $ an hour of a node")
-    return lines
+    if not held:
+        return []
+    if not all(one.price for one in held):
+        return [table(columns, rows), "what it costs isn't known: labels apet-price say $ an hour of a node"]
+    total = _cents(sum(one.cost for one in held))
+    head = f"; the head takes ${checked.head_price:g} an hour as long as it is up" if checked.head_price else ""
+    return [table(columns, rows), f"about ${total:,f} in all, by arithmetic, with every node full{head}"]
+
+
+def _cents(value: float) -> Decimal | None:
+    return round(Decimal(value), 2) if value else None

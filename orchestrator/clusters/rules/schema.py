@@ -15,8 +15,7 @@ from orchestrator.clusters.finding import Case, Problem, error, warning
 from trials.errors import choices
 
 PROVIDERS = ("aws", "gcp", "azure", "local", "vsphere", "aliyun", "kuberay", "spark", "external")
-CHECKED = ("aws", "gcp", "local")
-READ = {  # keys of ``provider`` that Ray's code reads beside those in its schema
+READ = {  # of the providers that are checked, keys of ``provider`` that Ray's code reads beside those in its schema
     "aws": {"aws_credentials", "key_pair", "use_external_head_ip"},
     "gcp": {"use_external_head_ip"},
     "local": {"coordinator_address", "external_head_ip"},
@@ -41,21 +40,25 @@ def leftovers(case: Case) -> Iterator[Problem]:
 
 
 def provider(case: Case) -> Iterator[Problem]:
-    """The provider is one of Ray's, and its keys are known: Ray lets any pass."""
+    """The provider is one of Ray's."""
     kind = case.file.kind
-    if not kind:
-        return
-    if kind not in PROVIDERS:
+    if kind and kind not in PROVIDERS:
         yield error(("provider", "type"), f"provider type {kind} is none of Ray's", choices(kind, PROVIDERS))
-    elif kind not in CHECKED:
+    elif kind and kind not in READ:
         said = f"of provider type {kind} only Ray's schema and what all have in common is checked"
-        yield warning(("provider", "type"), said, f"look at the rest yourself; {', '.join(CHECKED)} are checked")
-    else:
-        known = set(_schema()["properties"]["provider"]["properties"]) | READ[kind]
+        yield warning(("provider", "type"), said, f"look at the rest yourself; {', '.join(READ)} are checked")
+
+
+def provider_keys(case: Case) -> Iterator[Problem]:
+    """Its keys are such as Ray reads: it lets any pass."""
+    kind = case.file.kind
+    if kind in READ or not kind:
+        known = set(_schema()["properties"]["provider"]["properties"]) | READ.get(kind, set())
         for key in case.file.provider:
             if key not in known:
-                said = f"provider.{key}: Ray doesn't read it, and says nothing"
-                yield error(("provider", key), said, _near(key, known))
+                yield error(
+                    ("provider", key), f"provider.{key}: Ray doesn't read it, and says nothing", _near(key, known)
+                )
 
 
 @cache

@@ -22,7 +22,7 @@ def types(case: Case) -> Iterator[Problem]:
     head = raw.get("head_node_type")
     if head is None:
         yield error((), "head_node_type is missing", f"name the head's node type; {choices('', known)}")
-    elif head not in known:
+    elif str(head) not in known:
         said = f"head_node_type {head} is none of available_node_types"
         yield error(("head_node_type",), said, choices(head, known))
 
