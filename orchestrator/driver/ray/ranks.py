@@ -16,6 +16,7 @@ from ray.util import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.driver.ray.deaths import explain
+from orchestrator.driver.ray.nodes import say_type
 from orchestrator.driver.room import Taken
 from workers.gang.local import Local
 
@@ -33,6 +34,7 @@ class RankActor:
     """
 
     def __init__(self, device: str) -> None:
+        say_type()
         self._process = Local().start(1, device)
 
     @ray.method(concurrency_group=HEARING)  # type: ignore[untyped-decorator]
