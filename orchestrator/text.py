@@ -75,6 +75,15 @@ def duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
+def dollars(amount: float) -> str:
+    """Money as a bill has it, with two digits below a dime.
+
+    >>> dollars(1234.5), dollars(0.0421)
+    ('$1,234.50', '$0.042')
+    """
+    return f"${amount:,.2f}" if amount >= 0.1 or not amount else f"${amount:.2g}"
+
+
 def size(bytes_: float) -> str:
     """Bytes in GiB, in MiB below a tenth.
 

@@ -31,6 +31,7 @@ class Setup:
         memory: bytes of the machine's memory that one rank takes; 0 where nobody has said.
         measure_to: the largest pack that a worker may measure before its first one, since there is room for it in
             ``memory``; 0: none, for the size is given, or measured already.
+        node_type: of a cluster, where packs go; empty: wherever there is room.
         checkpoint_s: seconds of training between two checkpoints at most; evaluations write one too.
         reason: why this set-up and no other, in words.
     """
@@ -46,6 +47,7 @@ class Setup:
     threads: int | None = None
     memory: int = 0
     measure_to: int = 0
+    node_type: str = ""
     checkpoint_s: float = 30.0
     reason: str = ""
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.driver.retries import Nodes, Retries
-from orchestrator.planning.packing import Busy, PlannedPack, Stock, Todo
+from orchestrator.driver.summary import Counts
+from orchestrator.planning.packing import Busy, PlannedPack, Todo
+from orchestrator.planning.stocks import Stocks
 from trials.failures import PREEMPTED, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
@@ -42,24 +44,10 @@ class Running:
     host: str = ""
     unseen: Death | None = None
 
-
-@dataclass
-class Counts:
-    """Trials by how they ended in this run."""
-
-    completed: int = 0
-    diverged: int = 0
-    failed: int = 0
-    interrupted: int = 0
-
-    def add(self, state: str) -> None:
-        """Count one trial that ended in ``state``."""
-        setattr(self, state, getattr(self, state) + 1)
-
     @property
-    def done(self) -> int:
-        """Trials that have a row now."""
-        return self.completed + self.diverged + self.failed
+    def busy(self) -> Busy:
+        """As the stock sees it."""
+        return Busy(self.planned.warmth, self.cost * (1 - self.over), self.planned.setup.node_type)
 
 
 @dataclass
@@ -85,7 +73,7 @@ class Dispatch:
         hopeless: why no node is left that could work; nothing is handed out then either.
     """
 
-    stock: Stock
+    stock: Stocks
     run_id: str
     retries: int
     row_state: Callable[[Todo], str | None]
@@ -125,18 +113,17 @@ class Dispatch:
         yield from self.stock.setups()
         yield from ((planned.warmth, planned.setup) for _, _, planned in self._later)
 
-    def next(self, fits: Callable[[Setup], bool] = lambda setup: True, warm: str | None = None) -> Pack | None:
+    def next(self, fits: Callable[[Setup], bool] = lambda setup: True, warm: Mapping[str, str] = {}) -> Pack | None:
         """The next pack; None when there is none to hand out now, or when it doesn't fit.
 
         Args:
             fits: whether there is room for a pack of a set-up.
-            warm: the warmth of what the worker that will get it has loaded, as far as that is known.
+            warm: the warmth of what the worker that will get it has loaded, where it is known, by the type of its node.
         """
         self._due()
         if not self.waiting:
             return None
-        busy = [Busy(one.planned.warmth, one.cost * (1 - one.over)) for one in self.running.values()]
-        planned = self.stock.take(warm, busy, self.workers, fits)
+        planned = self.stock.take(warm, [one.busy for one in self.running.values()], self.workers, fits)
         if planned is None:
             return None
         pack = planned.pack(f"{self.run_id}-{next(self._numbers)}")

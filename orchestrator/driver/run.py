@@ -9,18 +9,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.driver.dispatch import Counts, Dispatch
+from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
-from orchestrator.driver.summary import Summary
+from orchestrator.driver.summary import Counts, Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.devices import Machine, here
-from orchestrator.planning.fit import at_once
-from orchestrator.planning.packing import Stock, Todo
+from orchestrator.planning.packing import Todo
+from orchestrator.planning.places import node_types
 from orchestrator.planning.setups import Setups
+from orchestrator.planning.stocks import Stocks
 from trials.errors import ApetError
 from trials.failures import PREEMPTED
 from trials.store.store import Store
@@ -192,7 +193,8 @@ def execute(
                 store.clear_runs()
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            stock = Stock(todo, _setups(todo, place.machines, resources, store).setup)
+            found = _setups(todo, place.machines, resources, store)
+            stock = Stocks(todo, found.setup, list(node_types(place.machines)), found.elsewhere)
             workers, retries = _workers(stock, place), resources.retries
             dispatch = Dispatch(stock, run_id, retries, ledger.state, ledger.stored, ledger.give_up, workers)
             counts = dispatch.counts
@@ -214,14 +216,12 @@ def execute(
     )
 
 
-def _workers(stock: Stock, place: Cluster) -> int:
+def _workers(stock: Stocks, place: Cluster) -> int:
     """Packs that run at a time, as far as that is known before any runs: 1 or more."""
-    setups = [setup for _, setup in stock.setups()]
-    if place.room is not None:
-        found = len(place.room.at_once(setups))
-    else:
-        found = min(len(setups), max((at_once(setup, place.machines) for setup in set(setups)), default=1))
-    return max(1, min(found, place.max_concurrent or place.most))
+    most = place.max_concurrent or place.most
+    if place.room is None:
+        return stock.share_out(place.machines, most)
+    return max(1, min(len(place.room.at_once(setup for _, setup in stock.setups())), most))
 
 
 @contextmanager

@@ -7,6 +7,25 @@ from dataclasses import dataclass
 from orchestrator.text import duration
 
 
+@dataclass
+class Counts:
+    """Trials by how they ended in this run."""
+
+    completed: int = 0
+    diverged: int = 0
+    failed: int = 0
+    interrupted: int = 0
+
+    def add(self, state: str) -> None:
+        """Count one trial that ended in ``state``."""
+        setattr(self, state, getattr(self, state) + 1)
+
+    @property
+    def done(self) -> int:
+        """Trials that have a row now."""
+        return self.completed + self.diverged + self.failed
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a run did.

@@ -53,6 +53,7 @@ class Fit:
         measured: what workers have measured of these packs.
         why: this set-up and no other, in words, the pack's size aside.
         card: the kind of card that is planned for, empty where it isn't known, and on the CPU.
+        price: dollars an hour of the part of a machine that a pack takes; 0 where that isn't known.
     """
 
     setup: Setup
@@ -66,6 +67,7 @@ class Fit:
     measured: Calibration | None = None
     why: str = ""
     card: str = ""
+    price: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -110,10 +112,13 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources,
 
 def at_once(setup: Setup, machines: Sequence[Machine]) -> int:
     """Packs that run at a time: each takes its cores, its cards and its memory."""
-    return sum(_on(setup, machine) * machine.count for machine in machines)
+    return sum(room_for(setup, machine) * machine.count for machine in machines)
 
 
-def _on(setup: Setup, machine: Machine) -> int:
+def room_for(setup: Setup, machine: Machine) -> int:
+    """Packs that run at a time on one machine; 0 on one of another type than they are for."""
+    if setup.node_type not in ("", machine.node_type):
+        return 0
     limits = [machine.cpus // (setup.ranks * (setup.threads or 1))]
     if setup.gpus:
         limits.append(machine.gpus // setup.gpus)
@@ -209,7 +214,7 @@ class _Ask:
         gang = setup.ranks, setup.zero_stage, setup.offload
         needed = held.on_card(*gang) + CONTEXT_BYTES + (NCCL_BYTES if setup.gpus > 1 else 0)
         setup = replace(setup, pack_size=n, memory=GPU_PROCESS_BYTES + held.beside(*gang))
-        able = min((m for m in machines if _on(setup, m)), key=lambda m: m.card_bytes, default=None)
+        able = min((m for m in machines if room_for(setup, m)), key=lambda m: m.card_bytes, default=None)
         card, kind = (able.card_bytes, able.card) if able else (0, "")
         there = at_once(setup, machines) if able else 0
         return Fit(setup, needed, card, there, asked=asked, why=why, card=kind)

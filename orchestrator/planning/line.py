@@ -93,6 +93,10 @@ class Line:
         yield from (shelf.setup for shelf in shelves for _ in shelf.todo)
         yield from (planned.setup for planned in self.back)
 
+    def drain(self) -> tuple[list[Shelf], list[PlannedPack]]:
+        """Shelves in about their order, and packs that came back; the line is as good as empty then."""
+        return [entry[4] for entry in sorted(self._heap, key=lambda entry: entry[:4])], [*self.front, *self.back]
+
     def resize(self, setup: Setup, size: int) -> None:
         """Shelves of a set-up, whatever its size is, make packs of another one from now on."""
         shelves = [(entry[3], entry[4]) for entry in self._heap]

@@ -35,10 +35,12 @@ class Busy:
     Args:
         warmth: of the pack.
         left: of its cost, what is still to be done.
+        node_type: that the pack is for.
     """
 
     warmth: str
     left: float
+    node_type: str = ""
 
 
 def packs(todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup] | None = None) -> list[PlannedPack]:
@@ -80,20 +82,35 @@ class Stock:
     """
 
     def __init__(self, todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup] | None = None) -> None:
-        setup = setup or Setup()
         self._lines: dict[str, Line] = defaultdict(Line)
         self._sizes: dict[tuple[str, Setup], int] = {}  # learnt, by warmth and set-up
         self._kept_free: str | None = None  # the line for whose next pack there is too little room
+        self.add(todo, setup or Setup())
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, todo: Iterable[Todo], setup: Setup | Callable[[Trial], Setup]) -> None:
+        """Attempts that nobody has made yet; see the class for how they run."""
         alike: dict[tuple[Hashable, Setup], list[Todo]] = defaultdict(list)
         for one in todo:
             shared = one.trial.pack_key, one.trial.method.tokens, _places(one.sources), one.sweep
             alike[shared, setup if isinstance(setup, Setup) else setup(one.trial)].append(one)
         for (_, its), some in alike.items():
             some.sort(key=depth)  # stable
-            self._lines[some[0].warmth].add(Shelf(some[::-1], its, cost(some[0].trial)))
+            size = self._sizes.get((some[0].warmth, unsized(its)))
+            shelf = Shelf(some[::-1], its if size is None else sized(its, size), cost(some[0].trial))
+            self._lines[some[0].warmth].add(shelf)
 
-    def __bool__(self) -> bool:
-        return bool(self._lines)
+    def drain(self) -> tuple[list[tuple[Todo, Setup]], list[PlannedPack]]:
+        """Take all of it out: attempts and how they would have run, in about their order, and packs that came back."""
+        todos, packs = list[tuple[Todo, Setup]](), list[PlannedPack]()
+        for line in self._lines.values():
+            shelves, came_back = line.drain()
+            todos += [(one, shelf.setup) for shelf in shelves for one in reversed(shelf.todo)]
+            packs += came_back
+        self._lines.clear()
+        return todos, packs
 
     def setups(self) -> Iterator[tuple[str, Setup]]:
         """Warmth and set-up of all that is left, trial by trial: first one of every line, as workers begin them."""

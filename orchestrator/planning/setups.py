@@ -7,15 +7,16 @@ trial, every method has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.fit import Fit, fit
+from orchestrator.planning.fit import Fit
 from orchestrator.planning.groups import Group, Kind, by_method, counted, kinds
 from orchestrator.planning.memory import memory
+from orchestrator.planning.places import place
 from orchestrator.planning.sizes import Known, largest
 from trials.backbones import loaded_parameters
 from trials.errors import Problems
@@ -47,12 +48,14 @@ class Setups:
         wanted: Resources,
         calibrations: Calibrations | None = None,
     ) -> None:
+        self._all = tuple(trials), tuple(machines), wanted, calibrations
+        self._others: dict[frozenset[str], Setups] = {}
         known = None if calibrations is None else Known(calibrations, machines)
         self.groups: dict[Group, list[Trial]] = {}
         self.fits: dict[Group, Fit] = {}
         self._groups: dict[tuple[Kind, Method], Group] = {}
-        for kind, some in kinds(trials).items():
-            for methods, found in _shared(some, lambda part: fit(part, machines, wanted, known), wanted):
+        for kind, some in kinds(self._all[0]).items():
+            for methods, found in _shared(some, lambda part: place(part, machines, wanted, known), wanted):
                 group = Group(kind, frozenset(methods))
                 self.groups[group], self.fits[group] = [one for one in some if one.method in group.methods], found
                 self._groups |= {(kind, method): group for method in group.methods}
@@ -64,6 +67,15 @@ class Setups:
     def setup(self, trial: Trial) -> Setup:
         """The set-up of one of the trials: what its pack carries."""
         return self.fit(trial).setup
+
+    def elsewhere(self, trial: Trial, without: Set[str]) -> Setup | None:
+        """The set-up of one of the trials where some types of node can't be had; None where it can't be run then."""
+        names = frozenset(without)
+        if names not in self._others:
+            trials, machines, *rest = self._all
+            self._others[names] = Setups(trials, [one for one in machines if one.node_type not in names], *rest)
+        found = self._others[names].fit(trial)
+        return None if found.lacking else found.setup
 
     def refusals(self) -> list[str]:
         """Every group that can't be run, and why: ``t5-xxl full on rte, sst2: …``; the longest task's numbers."""

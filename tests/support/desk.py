@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.ray.deaths import Death, explain
-from orchestrator.planning.packing import Stock, Todo
+from orchestrator.planning.packing import Todo
+from orchestrator.planning.stocks import Stocks
 from trials.failures import PREEMPTED
 from trials.pack import Pack
 from trials.setup import Setup
@@ -24,7 +25,7 @@ class Desk:
         self.notes: list[str] = []
         self.now = 0.0
         self.dispatch = Dispatch(
-            Stock(todos, Setup(pack_size=pack_size)),
+            Stocks(todos, Setup(pack_size=pack_size)),
             "run",
             retries,
             row_state=lambda one: self.rows.get((one.trial.trial_id, one.attempt)),

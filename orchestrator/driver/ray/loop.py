@@ -43,16 +43,18 @@ def once(
     if place.room is not None:
         for setup in {setup for _, setup in dispatch.setups()}:
             place.room.check(setup)
-    waiting = place.most if place.room is not None else dispatch.workers  # what can't run at a time needs no node yet
+    by_type = place.room is None and dispatch.stock.types  # then the searcher counts what waits, of every type
+    waiting = place.most if place.room or by_type else dispatch.workers  # what can't run at a time needs no node yet
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     searcher = PackSearcher(dispatch, launch, place.room, place.asks_memory, place.max_concurrent, on_step)
+    scheduler = Forgetful(searcher)
     with asked_once():
         tune.run(
             PackTrainable,
             name="run",
             search_alg=searcher,
-            scheduler=Forgetful(searcher),
-            callbacks=[Watch(searcher, on_step, workers, place.logs)],
+            scheduler=scheduler,
+            callbacks=[Watch(searcher, on_step, workers, place.logs, None if place.room else scheduler)],
             num_samples=-1,
             reuse_actors=True,
             max_failures=0,

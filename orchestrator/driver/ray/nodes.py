@@ -110,7 +110,9 @@ def elsewhere(setup: Setup, not_on: str, excluded: Set[str]) -> str:
     others = [
         node.node_id
         for node in alive()
-        if node.node_id not in {not_on, *excluded} and all(node.resources.get(k, 0) >= v for k, v in wanted.items())
+        if node.node_id not in {not_on, *excluded}
+        and setup.node_type in ("", node.labels.get(NODE_TYPE))
+        and all(node.resources.get(k, 0) >= v for k, v in wanted.items())
     ]
     return random.choice(others) if others else ""
 

@@ -7,6 +7,9 @@ All ranks of a gang are on one node, ``STRICT_PACK``: planning makes no gang tha
 always a node that can; and a gang that was spread because room happened to be free in two places would send its
 gradients, at stage 3 all its weights at every pass, over the network for as long as it stays warm. A cluster that grows
 is asked for a node that holds all of it.
+
+A pack that is for a type of node asks for it by its label, and so starts such a node where there is none: version 2 of
+the autoscaler heeds the labels of bundles.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any
 
 from ray.tune import PlacementGroupFactory
 
+from orchestrator.driver.ray.nodes import NODE_TYPE
 from orchestrator.driver.room import Taken, rank
 from trials.setup import Setup
 
@@ -31,8 +35,11 @@ def request(setup: Setup, excluded: Sequence[str] = (), near: str = "") -> Place
     """
     gang = setup.ranks > 1
     where: dict[str, Any] = {}
+    labels = {NODE_TYPE: setup.node_type} if setup.node_type else {}
     if excluded:
-        where["bundle_label_selector"] = [{NODE_ID: f"!in({', '.join(sorted(excluded))})"}] * setup.ranks
+        labels[NODE_ID] = f"!in({', '.join(sorted(excluded))})"
+    if labels:
+        where["bundle_label_selector"] = [labels] * setup.ranks
     if gang or near:
         where["strategy"] = "STRICT_PACK"
     if near:

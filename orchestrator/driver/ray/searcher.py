@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,10 +13,12 @@ from ray.tune.search import Searcher
 
 from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.launch import Launch
+from orchestrator.driver.patience import Patience
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.driver.ray.nodes import elsewhere, exclude
 from orchestrator.driver.ray.trainable import EXCLUDED, LAUNCH, NEAR, NODE, PACK, REFUSED, REPORT, SETUP
 from orchestrator.driver.room import Room
+from orchestrator.text import number
 from trials.setup import Setup
 from workers.pack.progress import Progress
 
@@ -51,15 +53,20 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self.dispatch, self.room, self.max_concurrent, self.on_wait = dispatch, room, max_concurrent, on_wait
         self.packs: dict[str, tuple[str, Setup]] = {}  # Tune's trial id: pack id and set-up, of packs that run
         self._run_id, self._launch = launch.run_id, launch.to_json()
-        self._memory: dict[str, int] = {}  # by warmth
-        for warmth, setup in dispatch.setups() if asks_memory else ():
-            self._memory[warmth] = max(setup.memory, self._memory.get(warmth, 0))
+        self._asks_memory = asks_memory
+        self._memory: dict[tuple[str, str], int] = {}  # by warmth and type of node
+        for warmth, setup in dispatch.setups():
+            key = warmth, setup.node_type
+            self._memory[key] = max(setup.memory, self._memory.get(key, 0))
         first = room.at_once(setup for _, setup in dispatch.setups())[:max_concurrent] if room else []
         self._to_start = deque(first if len(first) > 1 else [])
         self._starting: dict[str, Setup] = {}  # Tune's trial ids of suggestions without a pack
         self._up: set[str] = set()
         self._first_up = 0.0
-        self._freed = deque[str]()  # warmth of workers that are idle, in the order in which Tune gives them packs
+        self._freed: dict[str, deque[str]] = defaultdict(deque)  # by type of node: warmth of workers that are idle, in
+        # the order in which Tune gives them packs
+        self._begun: set[str] = set()  # Tune's trial ids of packs that have a worker
+        self._patience = Patience()
         self._told: set[str] = set()  # nodes of which workers know that they get nothing more
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -75,15 +82,16 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         if self._to_start:
             setup = self._starting[trial_id] = self._to_start.popleft()
             return self._suggestion("", setup, 0)
-        pack = self.dispatch.next(self._fits, self._freed[0] if self._freed else None)
+        pack = self.dispatch.next(self._fits, {kind: freed[0] for kind, freed in self._freed.items() if freed})
         if pack is None:
             self.on_wait()
             return None
         self.packs[trial_id] = pack.pack_id, pack.setup
         warmth = self.dispatch.running[pack.pack_id].planned.warmth
-        self._handed_out(warmth)
+        self._handed_out(self._freed[pack.setup.node_type], warmth)
         near = elsewhere(pack.setup, self.dispatch.failed_on(pack), self.dispatch.nodes.excluded)
-        return self._suggestion(pack.to_json(), pack.setup, self._memory.get(warmth, 0), near)
+        memory = self._memory.get((warmth, pack.setup.node_type), pack.setup.memory) if self._asks_memory else 0
+        return self._suggestion(pack.to_json(), pack.setup, memory, near)
 
     def up(self, trial_id: str) -> bool:
         """A worker without a pack is up; whether it may take one now: all are, or it waited long enough."""
@@ -91,6 +99,29 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         self._up.add(trial_id)
         waited = time.monotonic() - self._first_up > START_S
         return waited or self.dispatch.over or (not self._to_start and self._starting.keys() <= self._up)
+
+    def begun(self, trial_id: str) -> None:
+        """A worker has the pack."""
+        self._begun.add(trial_id)
+
+    @property
+    def pending(self) -> dict[str, str]:
+        """Packs that wait for a place, by Tune's trial id: the type of node that they are for."""
+        return {trial_id: setup.node_type for trial_id, (_, setup) in self.packs.items() if trial_id not in self._begun}
+
+    def sold_out(self) -> set[str]:
+        """Types of nodes that packs have waited for long enough."""
+        waiting, every = self.pending, {trial_id: setup.node_type for trial_id, (_, setup) in self.packs.items()}
+        running = {kind for trial_id, kind in every.items() if trial_id not in waiting}
+        return self._patience.lost({*waiting.values()} - {""}, running, time.monotonic())
+
+    def leave(self, kind: str) -> None:
+        """What waits for a type of nodes goes elsewhere, if it can; none of it is :attr:`pending` any more."""
+        if moved := self.dispatch.stock.leave(kind):
+            minutes = self._patience.limit_s / 60
+            self.dispatch.on_note(
+                f"no node of type {kind} could be had in {minutes:g} minutes: {number(moved, 'trial')} go elsewhere"
+            )
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A pack reached an evaluation."""
@@ -106,17 +137,19 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
             return
         if result:
             self.on_trial_result(trial_id, result)
-        pack_id, _ = self.packs.pop(trial_id)
-        if result and result.get(REFUSED):
+        pack_id, setup = self.packs.pop(trial_id)
+        self._begun.discard(trial_id)
+        if result is None or result.get(REFUSED):  # taken back before a worker had it, or after
             self.dispatch.refused(pack_id)
         else:
             if self.room is not None and pack_id in self.dispatch.running:
-                self._freed.append(self.dispatch.running[pack_id].planned.warmth)
+                self._freed[setup.node_type].append(self.dispatch.running[pack_id].planned.warmth)
             self.dispatch.finished(pack_id)
             self._tell_excluded()
 
     def lost(self, trial_id: str, why: Death) -> None:
         """A pack's worker is gone, or can't go on."""
+        self._begun.discard(trial_id)
         if trial_id in self.packs:
             self.dispatch.lost(self.packs.pop(trial_id)[0], why)
             self._tell_excluded()
@@ -127,17 +160,17 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see :meth:`save`."""
 
-    def _handed_out(self, warmth: str) -> None:
+    def _handed_out(self, freed: deque[str], warmth: str) -> None:
         """Guess who gets the next pack.
 
         On machines of our own a suggestion is made when a worker is free, and Tune gives it to the one that has been
         idle longest. On a cluster packs wait in Tune for whoever is free first: there, all workers go from backbone to
         backbone together.
         """
-        if self._freed:
-            self._freed.popleft()
+        if freed:
+            freed.popleft()
         if self.room is None:
-            self._freed.append(warmth)
+            freed.append(warmth)
 
     def _suggestion(self, pack: str, setup: Setup, memory: int, near: str = "") -> dict[str, Any]:
         """A worker goes on only to packs that ask Ray for the same as its first.
@@ -149,8 +182,12 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         return {PACK: pack, LAUNCH: self._launch, SETUP: asks, EXCLUDED: excluded, NEAR: near}
 
     def _fits(self, setup: Setup) -> bool:
-        running = [*(one for _, one in self.packs.values()), *self._starting.values()]
-        return self.room is None or self.room.fits(setup, running)
+        if self.room is not None:
+            return self.room.fits(setup, [*(one for _, one in self.packs.values()), *self._starting.values()])
+        kind = (
+            setup.node_type
+        )  # as many of each type wait as run at a time: what starts no node more would be in reserve
+        return not kind or [*self.pending.values()].count(kind) < self.dispatch.stock.workers.get(kind, 1)
 
     def _tell_excluded(self) -> None:
         """Packs with their workers already may be on their way to a node that gets nothing more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         on_step: called some ten times a second.
         workers: node and process of every worker seen are added.
         logs: Ray's folder of logs, where it is on this machine.
+        scheduler: which takes back what waits for nodes that can't be had; None on machines of our own.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         on_step: Callable[[], None],
         workers: set[tuple[str, int]],
         logs: Path | None = None,
+        scheduler: Forgetful | None = None,
     ) -> None:
         self.searcher, self.on_step, self.workers, self.logs = searcher, on_step, workers, logs
+        self.scheduler = scheduler
         self.dead_starts = 0
         self.last_error = ""
         self._started: dict[str, Any] = {}  # Tune trials whose actor is up: the actor
@@ -46,6 +49,7 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """An actor has the trial's pack."""
         self._started[trial.trial_id] = trial.temporary_state.ray_actor
+        self.searcher.begun(trial.trial_id)
         self.dead_starts = 0
 
     def on_trial_result(
@@ -76,6 +80,12 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
             WorkersDontStart: several workers in a row died before they took a pack.
         """
         self.on_step()
+        if self.scheduler is not None:
+            for kind in self.searcher.sold_out():
+                self.scheduler.take_back({one for one, of in self.searcher.pending.items() if of == kind})
+                self.searcher.leave(kind)
+            if not self.searcher.dispatch.waiting:
+                self.scheduler.let_go()
         if self.dead_starts >= STARTS:
             raise WorkersDontStart(self.last_error)
 
@@ -98,24 +108,28 @@ class Forgetful(FIFOScheduler):  # type: ignore[misc]  # ray has no types here
         self.searcher = searcher
         self._controller: Any = None
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Remember the controller, which has no other way here."""
-        self._controller = tune_controller
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """See :meth:`on_trial_complete`."""
-        self._controller = tune_controller
-
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Go on, until a worker that waits for the others may take its first pack."""
         if result.get(UP) and self.searcher.up(trial.trial_id):
             return str(FIFOScheduler.STOP)
         return str(FIFOScheduler.CONTINUE)
 
+    def take_back(self, trial_ids: Set[str]) -> None:
+        """End trials that wait for a place; the searcher hears of it as of trials that end without a result."""
+        for one in [one for one in self._controller.get_trials() if one.trial_id in trial_ids]:
+            if one.status == one.PENDING and one not in self._controller._resetting_trials:
+                if one in self._controller._staged_trials:
+                    self._controller._unstage_trial_with_resources(one)
+                self._controller.stop_trial(one)
+
+    def let_go(self) -> None:
+        """End workers that have nothing to do: each keeps a node from going."""
+        if self._controller is not None:
+            self._controller._cleanup_cached_actors(force_all=True)
+
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A new trial: forget those that ended before."""
-        if self._controller is None:
-            return
+        self._controller = getattr(tune_controller, "_tune_controller", tune_controller)  # without what wraps it
         trials = self._controller.get_trials()
         ended = [one for one in trials if one.is_finished()]
         trials[:] = [one for one in trials if not one.is_finished()]

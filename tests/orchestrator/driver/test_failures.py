@@ -179,7 +179,7 @@ def test_a_size_that_a_worker_has_learnt_is_that_of_later_packs() -> None:
     desk.dispatch.report(Progress(first.pack_id, 1, 2, {}, (), pack_size=3))
     desk.dispatch.lost(first.pack_id, preempted("gone"))
     sizes, others = [], []
-    while pack := desk.dispatch.next(warm=warm):
+    while pack := desk.dispatch.next(warm={"": warm}):
         (sizes if pack.members[0].trial.backbone == first.members[0].trial.backbone else others).append(pack)
         desk.end(pack)
     assert [len(p.members) for p in sizes] == [3, 3, 3, 3, 3, 3, 2]

@@ -18,7 +18,8 @@ from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import NODE, PACK, REFUSED, REPORT, PackTrainable, worker_of
 from orchestrator.driver.room import Room
 from orchestrator.planning.devices import Machine
-from orchestrator.planning.packing import Stock, packs
+from orchestrator.planning.packing import packs
+from orchestrator.planning.stocks import Stocks
 from orchestrator.results.status import Counts, status
 from trials.failures import PREEMPTED
 from trials.pack import Pack
@@ -154,7 +155,7 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
     todos = [todo(0), todo(1), todo(2, "tiny-t5")]
     asked = {}
     for name, room in (("cluster", None), ("alone", Room((Machine(8, 2**36),)))):
-        stock = Stock(todos, lambda one: setups[one.train_seed])
+        stock = Stocks(todos, lambda one: setups[one.train_seed])
         dispatch = Dispatch(stock, "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None)
         searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), room, asks_memory=room is None)
         asked[name] = []
@@ -170,7 +171,7 @@ def test_a_worker_stays_warm_for_packs_that_take_different_memory() -> None:
 def test_gangs_share_a_machine_with_packs_of_one_rank() -> None:
     gang, one = Setup("cpu", ranks=2, zero_stage=3, threads=1, memory=2**30), Setup("cpu", threads=1)
     todos = [*(todo(i) for i in range(3)), *(todo(9, "tiny-t5", learning_rate=rate) for rate in (0.1, 0.2))]
-    stock = Stock(todos, lambda trial: one if trial.train_seed == 9 else gang)
+    stock = Stocks(todos, lambda trial: one if trial.train_seed == 9 else gang)
     dispatch = Dispatch(stock, "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
     searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), Room((Machine(3, 2**36),)))
 
@@ -193,7 +194,7 @@ def test_gangs_share_a_machine_with_packs_of_one_rank() -> None:
 def test_the_worker_whose_pack_ended_goes_on_with_its_backbone() -> None:
     """Tune gives the next suggestion to the worker that has been idle longest."""
     todos = [todo(i, name) for name in ("tiny-bert", "tiny-t5", "tiny-bloom") for i in range(4)]
-    dispatch = Dispatch(Stock(todos), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
+    dispatch = Dispatch(Stocks(todos), "run", 0, lambda one: None, lambda attempt: True, lambda one, why: None, 2)
     searcher = PackSearcher(dispatch, Launch("store", "run", "module:name"), Room((Machine(2, 2**36),)))
 
     def suggested(name: str) -> str:
