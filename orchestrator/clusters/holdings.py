@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.clusters.file import ClusterFile
-    from orchestrator.clusters.node_type import NodeType
     from orchestrator.planning.devices import Machine
     from orchestrator.planning.fit import Fit
-    from orchestrator.planning.setups import Setups
     from trials.sweep.sweep import Sweep
     from trials.trial import Trial
 
@@ -25,7 +23,7 @@ class Holding:
         backbone: its name.
         methods: of the trials.
         trials: how many.
-        node_type: the cheapest that holds them; without prices the smallest; empty where none does.
+        node_type: where the planning sends them, the cheapest that holds them; empty where none does.
         way: their set-up in words; of what holds nothing the one that needs the least.
         packs: at a time on one node, in trials; a fraction where a pack takes several nodes.
         pack_size: trials of a pack, of the largest.
@@ -59,9 +57,6 @@ class Holding:
         return {**asdict(self), "cost": self.cost or None, "price": self.price or None}
 
 
-Offer = tuple["NodeType", "Machine", "Setups"]
-
-
 def holdings(file: ClusterFile, sweep: Sweep) -> tuple[Holding, ...]:
     """Where the trials of a sweep would run, all of them to do; none where nothing is known of any machine.
 
@@ -74,60 +69,42 @@ def holdings(file: ClusterFile, sweep: Sweep) -> tuple[Holding, ...]:
     """
     from orchestrator.planning.setups import Setups
 
-    every = sweep.trials()
-    offers: list[Offer] = []
-    for node in file.node_types.values():
-        machine = node.machine()
-        if machine is not None:
-            offers.append((node, machine, Setups(every, (machine,), sweep.resources)))
-    if not offers:
+    machines = file.machines()
+    if not machines:
         return ()
-    cells: dict[tuple[int, ...], list[Trial]] = defaultdict(list)
-    for trial in every:
-        cells[tuple(id(setups.fit(trial)) for _, _, setups in offers)].append(trial)
-    return _joined([_cell(some, offers) for some in cells.values()])
+    setups = Setups(sweep.trials(), machines, sweep.resources)
+    return _joined([_of(some, setups.fits[group], machines, sweep) for group, some in setups.groups.items()])
 
 
-def _cell(trials: Sequence[Trial], offers: Sequence[Offer]) -> Holding:
-    """Trials that run alike wherever they run."""
+def _of(trials: Sequence[Trial], found: Fit, machines: Sequence[Machine], sweep: Sweep) -> Holding:
+    """Trials that run alike."""
+    from orchestrator.planning.candidates import way
+    from orchestrator.planning.fit import fit
     from orchestrator.planning.setups import methods
+    from orchestrator.planning.times import work
     from trials.backbones import loaded_parameters
 
-    backbone = trials[0].backbone
-    weights = 0 if backbone.weights.kind == "random" else loaded_parameters(backbone)
-    able = [
-        _on(trials, methods(trials), weights, node, machine, found)
-        for node, machine, found in ((node, machine, setups.fit(trials[0])) for node, machine, setups in offers)
-        if found.at_once and not found.assumed
-    ]
-    if able:
-        size = {node.name: machine.gpus * machine.card_bytes or machine.memory for node, machine, _ in offers}
-        best = min(able, key=lambda one: (not one.price, one.cost, size[one.node_type]))
-        return replace(best, others=tuple(one.node_type for one in able if one is not best))
-    node, machine, setups = max(offers, key=lambda one: (one[1].gpus * one[1].card_bytes, one[1].memory))
-    found = setups.fit(trials[0])
-    least = _on(trials, methods(trials), weights, node, machine, found)
-    return replace(least, node_type="", price=0.0, lacking=found.refusal)
-
-
-def _on(trials: Sequence[Trial], label: str, weights: int, node: NodeType, machine: Machine, found: Fit) -> Holding:
-    from orchestrator.planning.candidates import way
-    from orchestrator.planning.times import work
-
+    chosen = [] if found.lacking else [one for one in machines if one.node_type == found.setup.node_type]
     seconds, _ = work(trials, found.setup, {}, None, found.card)
-    packs = found.at_once / machine.count
+    packs = found.at_once / sum(one.count for one in chosen) if chosen else 0.0
+    backbone = trials[0].backbone
     return Holding(
-        backbone=trials[0].backbone.name,
-        methods=label,
+        backbone=backbone.name,
+        methods=methods(trials),
         trials=len(trials),
-        node_type=node.name,
+        node_type=found.setup.node_type if chosen else "",
         way=way(found.setup),
         packs=packs,
         pack_size=found.setup.pack_size,
         hours=seconds / 3600 / packs if packs else 0.0,
-        price=node.price,
-        others=(),
-        weights=weights,
+        price=max((one.price for one in chosen), default=0.0),
+        others=tuple(
+            one.node_type
+            for one in machines
+            if chosen and one not in chosen and not fit(trials, (one,), sweep.resources).lacking
+        ),
+        weights=0 if backbone.weights.kind == "random" else loaded_parameters(backbone),
+        lacking=found.refusal,
     )
 
 

@@ -12,7 +12,8 @@ from orchestrator.clusters.finding import Case, Problem, error
 _OPEN = re.compile(
     r"<[A-Za-z][\w .-]*>"  # <your bucket>, but no redirection: there is something inside, and a letter first
     r"|\b(?i:change[-_]?me|replace[-_]?me|your[-_][a-z0-9_-]+|my[-_](?:bucket|project|account|key))\b"
-    r"|\b(?:TODO|FIXME|BUCKET|ACCOUNT|PROJECT|REGION)\b(?!=)"
+    r"|\b(?:YOURS?|TODO|FIXME|BUCKET|ACCOUNT|PROJECT|REGION)\b(?!=)"
+    r"|^you$"
     r"|\b[a-z]+-(?i:x{4,})\b"
 )
 _VARIABLE = re.compile(r"\$\{?\w+\}?")

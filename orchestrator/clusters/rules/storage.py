@@ -13,6 +13,8 @@ SHARED = "apet-shared"  # below ``metadata``, which Ray leaves to its users
 HOME_OF = {"aws": "s3", "gcp": "gs"}  # where a provider's machines need no keys
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+_NFS = re.compile(r"\bmount\b.*\b(nfs4?|efs|lustre|fsx)\b|\b(nfs4?|efs|lustre)\b.*\bmount\b")
+_SHELF = re.compile(r"echo (/[^/\s]+/[^/\s]+)\S* *>~/apet-shelf")  # the mount of which it is a folder, about
 _OBJECTS = ("s3", "gs", "gcs", "abfs")
 
 
@@ -21,7 +23,7 @@ def shared(case: Case) -> Iterator[Problem]:
     if case.store is None or _remote(case.store) or case.file.nodes == 1:
         return
     path = PurePosixPath(case.store.removeprefix("file://"))
-    if not any(path == one or one in path.parents for one in map(PurePosixPath, _shared(case))):
+    if not any(one == path or one in path.parents for one in map(PurePosixPath, _shared(case))):
         most = case.file.nodes
         said = f"store {case.store} is a path, and {most} nodes have {most} disks: each would write to its own"
         mend = "take s3://BUCKET/PATH; a path that all share is declared as"
@@ -79,14 +81,10 @@ def _remote(store: str) -> tuple[str, str] | None:
 
 
 def _shared(case: Case) -> list[str]:
-    """Folders that all nodes share: declared, or mounted by a command."""
+    """Folders that all nodes share: declared, mounted by a command, or where the shelf of node.sh is."""
     declared = mapping(case.file.raw.get("metadata")).get(SHARED)
     names = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
-    mounted = [
-        word
-        for _, text in case.file.commands()
-        if re.search(r"\bmount\b", text) and re.search(r"\bnfs|efs|lustre|fsx", text)
-        for word in text.split()
-        if word.startswith("/")
-    ]
-    return [str(name) for name in names] + mounted
+    commands = [text for _, text in case.file.commands()]
+    mounted = [word for text in commands if _NFS.search(text) for word in text.split() if word.startswith("/")]
+    shelves = [found[1] for text in commands if (found := _SHELF.search(text))]
+    return [*map(str, names), *mounted, *shelves]
