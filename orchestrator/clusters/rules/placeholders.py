@@ -10,9 +10,10 @@ from orchestrator.clusters.document import Path
 from orchestrator.clusters.finding import Case, Problem, error
 
 _OPEN = re.compile(
-    r"<[A-Za-z][\w .-]*>"  # <your bucket>, but no redirection: there is something inside, and a letter first
+    r"<[A-Za-z](?:[\w .-]*\w)?>"  # <your bucket>, and no redirection: `<here >there`
     r"|\b(?i:change[-_]?me|replace[-_]?me|your[-_][a-z0-9_-]+|my[-_](?:bucket|project|account|key))\b"
-    r"|\b(?:YOURS?|TODO|FIXME|BUCKET|ACCOUNT|PROJECT|REGION)\b(?!=)"
+    r"|[\w-]*\bYOURS?\b[\w-]*"
+    r"|\b(?:TODO|FIXME|BUCKET|ACCOUNT|PROJECT|REGION)\b(?!=)"
     r"|^you$"
     r"|\b[a-z]+-(?i:x{4,})\b"
 )

@@ -37,7 +37,7 @@ BREAKS = [
     Break("text.comments", "pip install -q apet", "pip install -q apet # all of it", "- pip", **WARNED),
     Break("text.comments", "pip install -q apet", "echo 'a # b'", "- echo"),
     Break("schema.ray", "idle_timeout_minutes", "idle_timeout_minuts", "idle_timeout_minuts"),
-    Break("schema.ray", "    resources: {}\n    max_workers: 6", "    resource: {}\n    max_workers: 6", "resource: {}"),
+    Break("schema.ray", "resources: {}\n    max_workers: 6", "resource: {}\n    max_workers: 6", "resource: {}"),
     Break("schema.ray", "    resources: {}\n    max_workers: 6", "    max_workers: 6", "  small:"),
     Break("schema.ray", "max_workers: 6", "max_workers: six", "max_workers: six"),
     Break("schema.ray", "cluster_name: study\n", "", "max_workers: 8"),
