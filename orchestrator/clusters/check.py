@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,20 +59,25 @@ def check(path: str, sweep: Sweep | None = None, store: str | None = None) -> Ch
     Raises:
         ApetError: no such file, or no YAML; a sweep whose resources exclude each other.
     """
-    file, held, name = ClusterFile.load(path), (), None
-    if sweep is not None:
-        from orchestrator.clusters.holdings import holdings
+    from orchestrator.clusters.holdings import holdings
 
-        held, name = holdings(file, sweep), sweep.name
+    file = ClusterFile.load(path)
+    held = () if sweep is None else holdings(file, sweep)
+    name = None if sweep is None else sweep.name
     case = Case(file, Path.cwd(), Path.home(), os.environ, store, name, held)
     return Checked(path, findings(case), held, file.head.price if file.head else 0.0)
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
-    """What all rules find, by line, errors first on the same line."""
-    found = {
-        Finding(case.file.where(*problem.path), problem.level, name, problem.said, problem.mend)
-        for name, rule in rules().items()
-        for problem in rule(case)
-    }
-    return tuple(sorted(found, key=lambda one: (one.line, one.level, one.rule, one.problem)))
+    """What all rules find, by line, errors first on the same line.
+
+    What is said of several node types in one line, which an anchor gives to all of them, is said once.
+    """
+    found: dict[tuple[int, str, str, str, str], dict[str, None]] = defaultdict(dict)
+    for name, rule in rules().items():
+        for one in rule(case):
+            found[case.file.where(*one.path), one.level, name, one.said, one.mend][one.node_type] = None
+    return tuple(
+        Finding(line, level, rule, f"{', '.join(types)}: {said}" if any(types) else said, mend)
+        for (line, level, rule, said, mend), types in sorted(found.items())
+    )

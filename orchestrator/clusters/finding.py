@@ -24,7 +24,7 @@ class Problem:
         level: ``error``: the cluster doesn't come up, does nothing, or is open to others; ``warning``: it costs more or
             does less than it could, or nobody can tell from the file.
         path: of the key that it is about; where the file lacks it, what is around it counts.
-        said: the value and what is wrong with it.
+        said: the value and what is wrong with it, without the node type's name where the path has that.
         mend: what to do.
     """
 
@@ -32,6 +32,11 @@ class Problem:
     path: Path
     said: str
     mend: str
+
+    @property
+    def node_type(self) -> str:
+        """The node type that it is about; empty where it is about none."""
+        return str(self.path[1]) if len(self.path) > 1 and self.path[0] == "available_node_types" else ""
 
 
 def error(path: Path, said: str, mend: str) -> Problem:

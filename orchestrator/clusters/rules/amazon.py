@@ -24,7 +24,7 @@ def parameters(case: Case) -> Iterator[Problem]:
         return
     for one in types:
         for level, path, said, mend in ec2.wrong(one.node_config):
-            yield Problem(level, one.at("node_config", *path), f"{one.name}: {said}", mend)
+            yield Problem(level, one.at("node_config", *path), said, mend)
 
 
 def instance(case: Case) -> Iterator[Problem]:
@@ -33,14 +33,14 @@ def instance(case: Case) -> Iterator[Problem]:
         path, known = one.at("node_config", "InstanceType"), ec2.instances()
         if "InstanceType" not in one.node_config:
             if "LaunchTemplate" not in one.node_config:
-                yield error(path, f"{one.name}: no InstanceType", "add one, g5.2xlarge say")
+                yield error(path, "no InstanceType", "add one, g5.2xlarge say")
         elif known and one.instance not in known:
             near = difflib.get_close_matches(one.instance, known, n=1)
             mend = f"did you mean {near[0]}?" if near else "look it up"
-            said = f"{one.name}: boto3 here, which may be older than it, doesn't know instance type {one.instance}"
+            said = f"boto3 here, which may be older than it, doesn't know instance type {one.instance}"
             yield warning(path, said, mend)
         elif one.machine() is None and one.shape is None and one.nodes and one.resources.get("CPU") != 0:
-            said = f"{one.name}: what an {one.instance} has isn't in this project's table, and nothing can be planned"
+            said = f"what an {one.instance} has isn't in this project's table, and nothing can be planned"
             yield warning(path, said, "give resources: {CPU, GPU, memory (bytes), accelerator_type:NAME}")
 
 
@@ -50,18 +50,18 @@ def image(case: Case) -> Iterator[Problem]:
     for one in _types(case):
         name, path = one.node_config.get("ImageId"), one.at("node_config", "ImageId")
         if name is None and "LaunchTemplate" not in one.node_config:
-            yield error(path, f"{one.name}: no ImageId: Ray's own is Ubuntu 18.04, whose Python is too old", mend)
+            yield error(path, "no ImageId: Ray's own is Ubuntu 18.04, whose Python is too old", mend)
         elif isinstance(name, str) and name.lower() == "latest_dlami":
-            yield error(path, f"{one.name}: ImageId {name} is Ubuntu 18.04, whose Python is too old", mend)
+            yield error(path, f"ImageId {name} is Ubuntu 18.04, whose Python is too old", mend)
         elif isinstance(name, str) and not _is_image(name):
-            yield error(path, f"{one.name}: ImageId {name} is no image's, it only shows where one goes", mend)
+            yield error(path, f"ImageId {name} is no image's, it only shows where one goes", mend)
 
 
 def role(case: Case) -> Iterator[Problem]:
     """Every node type has an instance profile: Ray gives its own to the head only, and workers need the bucket."""
     for one in _types(case):
         if not {"IamInstanceProfile", "LaunchTemplate"} & set(one.node_config):
-            said = f"{one.name}: no IamInstanceProfile: Ray gives one to the head only, and the bucket needs it"
+            said = "no IamInstanceProfile: Ray gives one to the head only, and the bucket needs it"
             yield error(one.at("node_config"), said, "add IamInstanceProfile: {Name: …}, of a role that may use S3")
 
 
@@ -95,11 +95,11 @@ def disk(case: Case) -> Iterator[Problem]:
     for one in _types(case):
         mappings = one.node_config.get("BlockDeviceMappings")
         if mappings is None and "LaunchTemplate" not in one.node_config:
-            said = f"{one.name}: no BlockDeviceMappings: the disk is as large as the image, 8 GB with Ubuntu's"
+            said = "no BlockDeviceMappings: the disk is as large as the image, 8 GB with Ubuntu's"
             yield warning(one.at("node_config"), said, "add one of 100 GB or more, for packages and weights")
         for index, found in enumerate(mappings if isinstance(mappings, list) else []):
             if mapping(mapping(found).get("Ebs")).get("DeleteOnTermination") is False:
-                said = f"{one.name}: DeleteOnTermination is false: disks stay when nodes go, and are paid for"
+                said = "DeleteOnTermination is false: disks stay when nodes go, and are paid for"
                 where = one.at("node_config", "BlockDeviceMappings", index, "Ebs", "DeleteOnTermination")
                 yield warning(where, said, "set it to true")
 
@@ -109,7 +109,7 @@ def login(case: Case) -> Iterator[Problem]:
     if "ssh_private_key" in mapping(case.file.raw.get("auth")):
         for one in _types(case):
             if not {"KeyName", "UserData", "LaunchTemplate"} & set(one.node_config):
-                said = f"{one.name}: no KeyName, and auth.ssh_private_key is given"
+                said = "no KeyName, and auth.ssh_private_key is given"
                 yield error(one.at("node_config"), said, "add KeyName: the key's name in EC2, or drop ssh_private_key")
 
 

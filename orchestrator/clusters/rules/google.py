@@ -29,14 +29,14 @@ def machine(case: Case) -> Iterator[Problem]:
     """Every node type names a machine and an image."""
     for one in _types(case):
         if "machineType" not in one.node_config:
-            said = f"{one.name}: no machineType"
+            said = "no machineType"
             yield error(one.at("node_config"), said, "add one: g2-standard-8 has a card of 24 GB")
         elif one.shape is None and one.machine() is None and one.nodes and one.resources.get("CPU") != 0:
-            said = f"{one.name}: what a {one.instance} has isn't in this project's table, and nothing can be planned"
+            said = f"what a {one.instance} has isn't in this project's table, and nothing can be planned"
             mend = "give resources: {CPU, GPU, memory (bytes), accelerator_type:NAME}"
             yield warning(one.at("node_config", "machineType"), said, mend)
         if "sourceImage" not in str(one.node_config.get("disks")) and "sourceMachineImage" not in one.node_config:
-            said = f"{one.name}: no disk with a sourceImage"
+            said = "no disk with a sourceImage"
             yield error(one.at("node_config"), said, "add disks, with initializeParams: {sourceImage, diskSizeGb}")
 
 
@@ -46,10 +46,10 @@ def resources(case: Case) -> Iterator[Problem]:
         shape = one.shape
         if "CPU" not in one.resources:
             what = f"{shape.cpus}" if shape else "…"
-            said = f"{one.name}: resources don't say CPU, and Ray doesn't detect it on GCP: no such node would start"
+            said = "resources don't say CPU, and Ray doesn't detect it on GCP: no such node would start"
             yield error(one.at("resources"), said, f"add resources: {{CPU: {what}}}")
         if shape and shape.gpus and "GPU" not in one.resources:
-            said = f"{one.name}: resources don't say GPU, and a {one.instance} has {shape.gpus}"
+            said = f"resources don't say GPU, and a {one.instance} has {shape.gpus}"
             yield error(one.at("resources"), said, f"add GPU: {shape.gpus}")
 
 
@@ -58,7 +58,7 @@ def maintenance(case: Case) -> Iterator[Problem]:
     for one in _types(case):
         cards = one.node_config.get("guestAccelerators") or (one.shape and one.shape.gpus)
         if cards and one.scheduling.get("onHostMaintenance") != "TERMINATE":
-            said = f"{one.name}: machines with cards can't be moved for maintenance, and Google refuses them"
+            said = "machines with cards can't be moved for maintenance, and Google refuses them"
             yield error(one.at("node_config", "scheduling"), said, "add scheduling: {onHostMaintenance: TERMINATE}")
 
 
@@ -66,7 +66,7 @@ def role(case: Case) -> Iterator[Problem]:
     """Workers have a service account: Ray gives its own to the head only, and workers must reach the bucket."""
     for one in _types(case):
         if not one.head and one.nodes and not mapping(one.node_config).get("serviceAccounts"):
-            said = f"{one.name}: no serviceAccounts: Ray gives one to the head only, and the bucket needs it"
+            said = "no serviceAccounts: Ray gives one to the head only, and the bucket needs it"
             yield error(one.at("node_config"), said, "add serviceAccounts: [{email: …, scopes: [cloud-platform's]}]")
 
 

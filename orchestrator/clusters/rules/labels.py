@@ -17,10 +17,10 @@ def name(case: Case) -> Iterator[Problem]:
     for one in case.file.node_types.values():
         label = one.labels.get(NODE_TYPE)
         if label is None:
-            said = f"{one.name}: no label {NODE_TYPE}: rows can't say that they come from it"
+            said = f"no label {NODE_TYPE}: rows can't say that they come from it"
             yield warning(one.at("labels"), said, f"add labels: {{{NODE_TYPE}: {one.name}}}")
         elif label != one.name:
-            said = f"{one.name}: its label {NODE_TYPE} is {label}, and rows will say that"
+            said = f"its label {NODE_TYPE} is {label}, and rows will say that"
             yield warning(one.at("labels", NODE_TYPE), said, f"write {NODE_TYPE}: {one.name}")
 
 
@@ -29,10 +29,10 @@ def price(case: Case) -> Iterator[Problem]:
     for one in case.file.node_types.values():
         label = one.labels.get(PRICE)
         if label is None:
-            said = f"{one.name}: no label {PRICE}: what it costs isn't known, and no pack can go where it is cheap"
+            said = f"no label {PRICE}: what it costs isn't known, and no pack can go where it is cheap"
             yield warning(one.at("labels"), said, f'add {PRICE}: "1.21" to its labels: $ an hour of one node')
         elif not one.price:
-            said = f"{one.name}: {PRICE} {label!r} is no price"
+            said = f"{PRICE} {label!r} is no price"
             yield error(one.at("labels", PRICE), said, 'write $ an hour as a number in quotes: "1.21"')
 
 
@@ -41,5 +41,5 @@ def values(case: Case) -> Iterator[Problem]:
     for one in case.file.node_types.values():
         for key, value in mapping(one.labels).items():
             if not _VALUE.fullmatch(value):
-                said = f"{one.name}: label {key}: {value!r}: Ray takes letters, digits, -, _ and . only, 63 at most"
+                said = f"label {key}: {value!r}: Ray takes letters, digits, -, _ and . only, 63 at most"
                 yield error(one.at("labels", key), said, "write it so that it begins and ends with a letter or digit")

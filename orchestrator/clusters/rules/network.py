@@ -29,7 +29,7 @@ def groups(case: Case) -> Iterator[Problem]:
         yield warning(("provider", "security_group", "GroupName"), said, mend)
     else:
         for name in lacking:
-            said = f"{name}: no SecurityGroupIds: Ray makes a group that opens port 22 to the world"
+            said = "no SecurityGroupIds: Ray makes a group that opens port 22 to the world"
             where = ("available_node_types", name, "node_config")
             yield error(where, said, "add SecurityGroupIds: [sg-…], a group that lets only your address in")
 

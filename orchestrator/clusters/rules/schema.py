@@ -73,7 +73,8 @@ def _schema() -> dict[str, Any]:
 
 def _problems(found: Any, path: Path) -> Iterator[Problem]:
     """One error of the schema; of several unknown keys, one each."""
-    where = f"{dotted(path)}: " if path else ""
+    inner = path[2:] if path[:1] == ("available_node_types",) else path
+    where = f"{dotted(inner)}: " if inner else ""
     if found.validator == "additionalProperties" and isinstance(found.instance, Mapping):
         known = mapping(found.schema.get("properties"))
         for key in found.instance:

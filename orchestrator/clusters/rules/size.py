@@ -50,7 +50,7 @@ def idle_types(case: Case) -> Iterator[Problem]:
     """Every worker's node type may start."""
     for one in case.file.node_types.values():
         if not one.head and mapping(_section(case, one.name)).get("max_workers") == 0:
-            said = f"{one.name}: max_workers is 0, so that no such node ever starts"
+            said = "max_workers is 0, so that no such node ever starts"
             yield warning(one.at("max_workers"), said, "raise it, or drop the node type")
 
 
@@ -58,7 +58,7 @@ def minimum(case: Case) -> Iterator[Problem]:
     """No worker is up without need: ``min_workers`` is 0, or somebody wants to pay for it."""
     for one in case.file.node_types.values():
         if one.min_workers and not one.head:
-            said = f"{one.name}: min_workers is {one.min_workers}: so many are up, and paid for, until `ray down`"
+            said = f"min_workers is {one.min_workers}: so many are up, and paid for, until `ray down`"
             yield warning(one.at("min_workers"), said, "set 0, if they are to go when nothing needs them")
 
 
@@ -68,10 +68,10 @@ def head(case: Case) -> Iterator[Problem]:
     if one is None:
         return
     if case.file.workers and one.resources.get("CPU") != 0:
-        said = f"{one.name}, the head, takes trials: with memory full it dies, and the run with it"
+        said = "the head takes trials: with memory full it dies, and the run with it"
         yield warning(one.at("resources"), said, "set resources: {CPU: 0} for it")
     if one.max_workers:
-        said = f"{one.name}, the head's node type, may start as a worker too"
+        said = "the head's node type may start as a worker too"
         yield warning(one.at("max_workers"), said, "set max_workers: 0 for it")
     if not case.file.workers and one.resources.get("CPU") == 0:
         said = "nothing can train: there is no worker, and the head has CPU: 0"
@@ -93,7 +93,7 @@ def promises(case: Case) -> Iterator[Problem]:
         for key, there in (("CPU", one.shape.cpus), ("GPU", one.shape.gpus)):
             promised = one.resources.get(key, 0)
             if isinstance(promised, int) and promised > there:
-                said = f"{one.name}: resources promise {key}: {promised}, and an {one.instance} has {there}"
+                said = f"resources promise {key}: {promised}, and an {one.instance} has {there}"
                 yield error(
                     one.at("resources", key), said, f"write {key}: {there}, or drop it on AWS: Ray knows it there"
                 )

@@ -33,9 +33,10 @@ def disk(case: Case) -> Iterator[Problem]:
         weights = {one.backbone: one.weights for one in case.holdings if node.name in (one.node_type, *one.others)}
         needed = BESIDE + A_WEIGHT * sum(weights.values())
         mappings = node.node_config.get("BlockDeviceMappings")
-        for index, found in enumerate(mappings if isinstance(mappings, list) else []):
+        alone = mappings if isinstance(mappings, list) and len(mappings) == 1 else []  # of several, who knows which
+        for index, found in enumerate(alone):
             there = mapping(mapping(found).get("Ebs")).get("VolumeSize")
-            if weights and len(mappings) == 1 and isinstance(there, int) and there * GIB < needed:
-                said = f"{node.name}: {', '.join(weights)} take {size(needed)} with packages, its disk {there} GiB"
+            if weights and isinstance(there, int) and there * GIB < needed:
+                said = f"{', '.join(weights)} take {size(needed)} with packages, its disk {there} GiB"
                 path = node.at("node_config", "BlockDeviceMappings", index, "Ebs", "VolumeSize")
                 yield warning(path, said, f"set VolumeSize: {-(-needed // GIB)}")

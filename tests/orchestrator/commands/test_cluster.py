@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cluster_files import good
+from paths import ROOT
 from shell import apet
 
 
@@ -102,3 +105,16 @@ def test_what_is_no_file_is_one_line(launcher: Path) -> None:
         assert (done.exit_code, done.stdout) == (2, "")
         assert said in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_neither_ray_nor_torch_is_imported(launcher: Path) -> None:
+    """Each takes seconds, and the command has two."""
+    path = write(launcher, good("aws"))
+    code = (
+        "import sys; from orchestrator.cli import app\n"
+        f"try: app(['cluster', 'check', {str(path)!r}, 'count'])\n"
+        "except SystemExit as end: print(end.code)\n"
+        "print(sorted({'ray', 'torch', 'transformers', 'boto3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-2:] == ["0", "[]"]
