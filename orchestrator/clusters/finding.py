@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.clusters.document import Path
 from orchestrator.clusters.file import ClusterFile
@@ -109,8 +109,3 @@ class Case:
 def start_key(head: bool) -> str:
     """The key of the commands that start Ray."""
     return f"{'head' if head else 'worker'}_start_ray_commands"
-
-
-def plain(finding: Finding) -> dict[str, Any]:
-    """For JSON."""
-    return {name: getattr(finding, name) for name in ("line", "level", "rule", "problem", "mend")}

@@ -84,6 +84,8 @@ BREAKS = [
     Break("token.here", "", "", "auth_token", WARNING, more={"token": False}),
     Break("placeholders.filled", "s3://study/", "s3://BUCKET/", "s3://BUCKET"),
     Break("placeholders.filled", "Name: study-nodes", "Name: <your role>", "<your role>"),
+    Break("placeholders.filled", "[sg-0a1b2c3d4e5f60718]", "[sg-YOURS]", "sg-YOURS"),
+    Break("placeholders.filled", "ssh_user: study", "ssh_user: you", "ssh_user", of="local"),
     Break("placeholders.filled", "study-123456\n", "my-project\n", "my-project", of="gcp"),
     Break("network.groups", "      SecurityGroupIds: [sg-0a1b2c3d4e5f60718]\n", "", "node_config"),
     Break("network.rules", "provider:", "provider:\n" + """\
@@ -160,6 +162,40 @@ def test_what_breaks_a_rule_is_said_where_it_is(one: Break, tmp_path: Path) -> N
 
 def test_every_rule_has_a_file_that_breaks_it() -> None:
     assert {one.rule for one in BREAKS} == set(rules())
+
+
+def test_a_security_group_that_ray_may_make_is_a_warning(tmp_path: Path) -> None:
+    """Whether it is there, with rules of its own, nobody can tell from the file."""
+    text = good("aws").replace("provider:", "provider:\n  security_group: {GroupName: mine}")
+    text = text.replace("      SecurityGroupIds: [sg-0a1b2c3d4e5f60718]\n", "")
+    (said,) = found(tmp_path, text)
+    assert (said.rule, said.level, said.line) == ("network.groups", WARNING, 5)
+    assert "security group mine" in said.problem
+
+
+def test_what_an_anchor_gives_to_several_node_types_is_said_once(tmp_path: Path) -> None:
+    text = (
+        good("aws").replace("metadata", "").replace("auth:", "metadata: {worker: &disk [{Ebs: {VolumSize: 9}}]}\nauth:")
+    )
+    start = "      BlockDeviceMappings:\n        - DeviceName: /dev/sda1\n"
+    for size in (200, 400):
+        old = f"{start}          Ebs: {{VolumeSize: {size}, VolumeType: gp3}}\n"
+        assert old in text
+        text = text.replace(old, "      BlockDeviceMappings: *disk\n")
+    (said,) = found(tmp_path, text)
+    assert said.problem.startswith("small, large: BlockDeviceMappings.0.Ebs.VolumSize is no parameter")
+
+
+def test_a_folder_is_shared_where_something_says_so(tmp_path: Path) -> None:
+    """Declared, beside the shelf of node.sh, or mounted by a command."""
+    shelf = "- echo /mnt/study/clusters/apet >~/apet-shelf\n  - pip install"
+    nfs = "- sudo mount -t nfs4 server:/ /mnt/study\n  - pip install"
+    bare = good("local").replace("metadata:\n  apet-shared: [/mnt/study]\n", "")
+    rules_of = [
+        {one.rule for one in found(tmp_path, text, store="/mnt/study/one")}
+        for text in (good("local"), bare.replace("- pip install", shelf), bare.replace("- pip install", nfs), bare)
+    ]
+    assert rules_of == [set(), set(), set(), {"storage.shared"}]
 
 
 @pytest.mark.parametrize("name", GOOD)
