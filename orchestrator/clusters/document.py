@@ -16,6 +16,7 @@ from trials.errors import ApetError
 Path = tuple[str | int, ...]
 
 MOST_VALUES = 20_000  # of a cluster file, aliases written out; the largest of ours has some hundreds
+_PLAIN = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 MOST_BEHIND = 200  # characters of a comment that are said
 
 
@@ -100,6 +101,8 @@ class _Walk:
             raise ApetError(f"{self.where}:{line}: {MOST_VALUES:,} values and more, aliases written out; give it fewer")
         if any(node is one for one in self.open):
             raise ApetError(f"{self.where}:{line}: {dotted(path)}: an anchor that holds itself; write it out")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            raise ApetError(f"{self.where}:{line}: {dotted(path)}: the tag {node.tag} means nothing to Ray; drop it")
         self.document.lines.setdefault(path, line)
         self.open.append(node)
         try:

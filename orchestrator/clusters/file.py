@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.clusters.document import Document, Path, mapping, read, whole
-from orchestrator.clusters.node_type import NodeType, price
+from orchestrator.clusters.node_type import NodeType, price_of
 from orchestrator.planning.devices import Machine
 from trials.errors import ApetError
 
@@ -145,7 +145,7 @@ def _types(raw: dict[str, Any]) -> dict[str, NodeType]:
             name=str(name),
             resources=mapping(one.get("resources")),
             labels=labels,
-            price=price(labels),
+            price=price_of(labels),
             node_config=mapping(one.get("node_config")),
             min_workers=whole(one.get("min_workers"), 0),
             max_workers=min(most, whole(one.get("max_workers"), 0 if head else most)),

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.clusters.document import mapping, whole
+from orchestrator.clusters.document import Path, mapping, whole
 from orchestrator.clusters.instances import ACCELERATORS, Shape, amazon, google
-from orchestrator.planning.devices import CARDS, Machine
+from orchestrator.driver.ray.nodes import NODE_TYPE, PRICE, TYPE, of_resources, price
+from orchestrator.planning.devices import Machine
+from trials.errors import ApetError
 
-TYPE_LABEL, PRICE_LABEL = "apet-node-type", "apet-price"
 FOR_TASKS = 0.7  # of a node's memory: Ray keeps 30 % for its object store, and its AWS provider says the rest
-CARD = "accelerator_type:"  # beginning of a resource's name
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class NodeType:
     head: bool
     provider: str
 
+    def at(self, *path: str | int) -> Path:
+        """A path below it."""
+        return "available_node_types", self.name, *path
+
     @property
     def nodes(self) -> int:
         """How many there may be, the head included."""
@@ -56,9 +60,19 @@ class NodeType:
     def spot(self) -> bool:
         """Whether the provider may take it back at any time."""
         if self.provider == "gcp":
-            scheduling = mapping(self.node_config.get("scheduling"))
+            scheduling = self.scheduling
             return bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
         return mapping(self.node_config.get("InstanceMarketOptions")).get("MarketType") == "spot"
+
+    @property
+    def scheduling(self) -> dict[str, Any]:
+        """What Google is told about when it runs; Ray's examples have it as a list of one mapping."""
+        found = self.node_config.get("scheduling")
+        return (
+            {key: value for one in found for key, value in mapping(one).items()}
+            if isinstance(found, list)
+            else mapping(found)
+        )
 
     @property
     def shape(self) -> Shape | None:
@@ -68,40 +82,37 @@ class NodeType:
         return amazon(self.instance)
 
     def machine(self) -> Machine | None:
-        """One such node as packs see it, ``count`` of them; None where nothing says what it has, or it takes no pack.
+        """Such nodes as the planning sees them when they are up; None where nothing says what one has, or it takes
+        no pack.
 
-        What the file says of its resources goes before what machines of its type have. Memory is what Ray gives away.
+        What the file says of resources goes before what machines of the type have, which Ray finds out. It names cards
+        without their memory, so that an A100 counts as the smaller one.
         """
-        found = self.shape or Shape(0, 0)
-        cpus = whole(self.resources.get("CPU"), found.cpus)
-        gpus = whole(self.resources.get("GPU"), found.gpus)
-        memory = whole(self.resources.get("memory"), int(found.memory * FOR_TASKS))
-        if not cpus or not memory or not self.nodes:
+        if not self.nodes:
             return None
-        card = (self._card() or found.card) if gpus else ""
-        if gpus and not card:
+        said, shape = self.resources, self.shape
+        has = {key: float(whole(value, 0)) for key, value in said.items()}
+        if shape is not None:
+            found = {"CPU": shape.cpus, "GPU": shape.gpus, "memory": int(shape.memory * FOR_TASKS)}
+            has = {**found, **has}
+        if has.get("GPU") and not any(key.startswith(TYPE) for key in has):
+            if shape is None or not shape.card:
+                return None
+            has[TYPE + shape.card.partition("-")[0].upper()] = 1
+        if not has.get("CPU") or not has.get("memory"):
             return None
-        size = CARDS[card] * 2**20 if card else 0
+        labels = {NODE_TYPE: self.labels.get(NODE_TYPE) or self.name}
+        labels |= {PRICE: str(self.price)} if self.price else {}
         name = f"{self.name} ({self.instance})" if self.instance else self.name
-        return Machine(cpus, memory, gpus, size, self.nodes, name, card=card)
-
-    def _card(self) -> str:
-        """The kind of its cards as its resources say: ``accelerator_type:A100-80G``; the smallest of several such."""
-        for key in self.resources:
-            name = key.removeprefix(CARD).lower()
-            if key.startswith(CARD):
-                wanted = name.removesuffix("g") if "-" in name else name
-                return next((card for card in CARDS if wanted in (card, card.partition("-")[0])), "")
-        return ""
+        return of_resources(has, name, self.nodes, labels)
 
 
-def price(labels: Mapping[str, str]) -> float:
-    """$ an hour by the label; 0 where it is absent or no positive number."""
+def price_of(labels: Mapping[str, str]) -> float:
+    """$ an hour by the label; 0 where it is absent or no price."""
     try:
-        found = float(labels.get(PRICE_LABEL, ""))
-    except ValueError:
+        return price(labels.get(PRICE, "0"), "")
+    except ApetError:
         return 0.0
-    return found if 0 < found < float("inf") else 0.0
 
 
 def _with_added_cards(shape: Shape | None, added: Any) -> Shape | None:

@@ -28,7 +28,7 @@ from math import ceil
 from orchestrator.planning.activations import Correction, Pass, block_bytes, loss_bytes, recomputed_bytes, saved_bytes
 from trials.modules import counts, methods
 from trials.modules.sites import SOFT_TOKENS, Site, sites, sites_of
-from trials.trial import Shape, Trial
+from trials.trial import BackboneRef, Method, Shape, Trial
 
 VALUE_BYTES = GRADIENT_BYTES = BEST_BYTES = 4  # of a trained scalar, float32
 MOMENTS_BYTES = 8
@@ -232,14 +232,14 @@ def corrections(trial: Trial) -> tuple[Correction, ...]:
     if method.name == "full":
         return ()
     if method.name == "apet":
-        return _dealt(trial)
+        return _dealt(method, ref)
     placed = [p for p in methods.place(method, ref) if p.op in KEEPING and p.sites[0].kind != SOFT_TOKENS]
     return tuple(Correction(p.op, frozenset(site.kind for site in p.sites), sum(p.units)) for p in placed)
 
 
-def _dealt(trial: Trial) -> tuple[Correction, ...]:
+@lru_cache(maxsize=1024)
+def _dealt(method: Method, ref: BackboneRef) -> tuple[Correction, ...]:
     """The corrections of ``apet``: as many units as its count pays for where they are smallest."""
-    method, ref = trial.method, trial.backbone
     assert method.operations is not None
     assert method.count is not None
     kinds = counts.resolve_sites(ref.family, method.operations, method.sites)

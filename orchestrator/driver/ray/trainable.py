@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ REPORT, NODE = "report", "node"  # keys of a result: a Progress as text; Ray's i
 UP, REFUSED = "up", "refused"  # whether a worker without a pack is up; whether the pack was not begun
 OTHER_CODE = "other_code"  # why this node can't have packs of the run: what a person reads
 UP_S = 0.1  # between two results of a worker without a pack
+DEVICE = "APET_DEVICE"  # for tests on nodes without a GPU: packs hold the GPUs that Ray was told of and train on `cpu`
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types here
@@ -143,6 +145,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if not config[PACK] or self.other_code:
             return
         pack = Pack.from_json(config[PACK])
+        if device := os.environ.get(DEVICE):
+            pack = replace(pack, setup=replace(pack.setup, device=device))
         self.open = {member.trial.trial_id for member in pack.members}
         first = pack.members[0].trial  # all of a pack agree in backbone and task
         self.beat = {
