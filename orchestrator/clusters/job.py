@@ -22,7 +22,7 @@ _BEGIN = f"""\
 trap : TERM  # `ray job stop` sends it to every process of the job: the run keeps checkpoints and ends, then we do
 exec 9>>{LOCK}
 if ! flock --shared --nonblock 9; then
-    echo "apet: this cluster is ending itself, as --down-when-done of an earlier job says; \\`ray up\\` makes another" >&2
+    echo "apet: this cluster ends itself after an earlier job (--down-when-done); \\`ray up\\` makes another" >&2
     exit 2
 fi
 """

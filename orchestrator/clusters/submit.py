@@ -86,7 +86,7 @@ def submit(job: Job, cluster: str, *, follow: bool, say: Say, write: Callable[[s
         except KeyboardInterrupt:
             if not job_id:
                 raise
-            say(f"apet: no longer following; job {job_id} goes on. {_advice(job, job_id, cluster)}")
+            say(f"apet: no longer following. {_advice(job, job_id, cluster)}")
             return INTERRUPTED
         except Lost as error:
             lost += 1
@@ -142,7 +142,7 @@ def _advice(job: Job, job_id: str, cluster: str) -> str:
     """How to look at a job and how to stop it."""
     down = "; the cluster ends itself a minute after it" if job.down else ""
     return (
-        f"It needs this machine no more{down}.\n"
+        f"It goes on without this machine{down}.\n"
         f"  look:   apet status --store {shlex.quote(job.store)} --watch\n"
         "  log:    this command again\n"
         f"  stop:   {_stop(job_id, cluster)}"

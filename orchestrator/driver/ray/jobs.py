@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
 import time
@@ -20,7 +21,7 @@ from trials.errors import ApetError
 
 ELSEWHERE = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # of the environment: they go before an address that is given
 SETTLE_S = 10.0  # from the end of a job's log until Ray has its exit code
-ABSENT = "Authentication required"  # how Ray's words begin where it is
+CHATTY = ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging")
 TOKEN = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 
 
@@ -61,8 +62,10 @@ class Jobs:
     def __init__(self, address: str, name: str) -> None:
         self._name = name
         loader = AuthenticationTokenLoader.instance()
-        known = loader.has_token(ignore_auth_mode=True)
-        token = {"Authorization": f"Bearer {loader.get_raw_token(ignore_auth_mode=True)}"} if known else {}
+        self._known = loader.has_token(ignore_auth_mode=True)
+        token = {"Authorization": f"Bearer {loader.get_raw_token(ignore_auth_mode=True)}"} if self._known else {}
+        for chatty in CHATTY:
+            logging.getLogger(f"ray.{chatty}").setLevel(logging.WARNING)
         with self._answers(), _without(*ELSEWHERE):
             self._client = JobSubmissionClient(address, headers=token)
 
@@ -117,11 +120,10 @@ class Jobs:
 
         try:
             yield
-        except AuthenticationError as error:
-            none, other = "401: it wants a token, and here is none", "403: it has another token than the one here"
+        except AuthenticationError:
+            why = "403: it has another token than the one here" if self._known else "401: it wants a token, none is here"
             raise ApetError(
-                f"cluster {self._name} refuses us ({none if str(error).startswith(ABSENT) else other}); the token that "
-                f"it was started with belongs into {TOKEN}"
+                f"cluster {self._name} refuses us ({why}); the token that it was started with belongs into {TOKEN}"
             ) from None
         except (RuntimeError, OSError, requests.RequestException, aiohttp.ClientError) as error:
             raise Lost(f"cluster {self._name}: Ray's dashboard doesn't answer ({error})") from None
