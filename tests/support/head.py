@@ -104,7 +104,8 @@ class Head:
                     return
             except OSError:
                 said = Path(self._log.name).read_text()
-                assert self._process.poll() is None and time.monotonic() < deadline, said
+                coming = self._process.poll() is None and time.monotonic() < deadline
+                assert coming, said
                 time.sleep(0.3)
 
 

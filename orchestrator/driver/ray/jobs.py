@@ -121,7 +121,9 @@ class Jobs:
         try:
             yield
         except AuthenticationError:
-            why = "403: it has another token than the one here" if self._known else "401: it wants a token, none is here"
+            why = (
+                "403: it has another token than the one here" if self._known else "401: it wants a token, none is here"
+            )
             raise ApetError(
                 f"cluster {self._name} refuses us ({why}); the token that it was started with belongs into {TOKEN}"
             ) from None
