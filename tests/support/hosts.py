@@ -202,7 +202,8 @@ class Hosts:
         words = [f"{name}={value}" for name, value in self._variables.items()]
         (self.folder / "variables").write_text(" ".join(f'"{word}"' for word in words))
         (self.folder / "profile.sh").write_text("".join(f"export {shlex.quote(word)}\n" for word in words))
-        _ip(f"link add {self._bridge} type bridge")
+        fixed = f"02:00:0a:{self._number:02x}:00:01"  # else it is the least of its links', and changes when one goes
+        _ip(f"link add {self._bridge} address {fixed} type bridge")
         _ip(f"address add {self.gateway}/24 dev {self._bridge}")
         _ip(f"link set {self._bridge} up")
 
