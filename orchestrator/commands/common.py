@@ -13,6 +13,7 @@ import typer
 from trials.errors import ApetError
 
 if TYPE_CHECKING:
+    from trials.store.store import Store
     from trials.sweep.sweep import Sweep
     from trials.trial import Trial
 
@@ -177,3 +178,17 @@ def say_skipped(sweep: Sweep) -> None:
         count, (what, why) = len(sweep.skipped), sweep.skipped[0]
         some = f"{number(count, 'trial')} skipped" if sweep.trials() else f"no trial is left, all {count} were skipped"
         say(f"{some} (over_capacity: skip); the first: {what}: {why}; `apet plan SWEEP -v` lists them")
+
+
+def say_in_hand(store: Store, trials: Sequence[Trial]) -> None:
+    """Trials that somebody else seems to train: two runs of one sweep don't share them out."""
+    from orchestrator.text import number
+
+    ids = {trial.trial_id for trial in trials}
+    count = len(ids & store.running().keys()) if store.exists() else 0
+    if count:
+        have, them = ("has", "it") if count == 1 else ("have", "them")
+        say(
+            f"{number(count, 'trial')} {have} a heartbeat of the last minute: another run trains {them}, and both would, "
+            "or one was killed just now"
+        )

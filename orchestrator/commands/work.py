@@ -22,6 +22,7 @@ from orchestrator.commands.common import (
     print_json,
     print_trials,
     say,
+    say_in_hand,
     say_skipped,
 )
 from orchestrator.commands.outcome import at_hand, finish
@@ -100,6 +101,7 @@ def run(
     if loaded.skipped and not loaded.trials():
         print_trials([], {}, as_json)
         return
+    say_in_hand(known, loaded.trials())
     if dry_run:
         asked, to_do = missing(loaded, known, where, limit)
         check(to_do, loaded.resources, address)
