@@ -189,6 +189,6 @@ def say_in_hand(store: Store, trials: Sequence[Trial]) -> None:
     if count:
         have, them = ("has", "it") if count == 1 else ("have", "them")
         say(
-            f"{number(count, 'trial')} {have} a heartbeat of the last minute: another run trains {them}, and both would; "
-            "or it was killed just now"
+            f"{number(count, 'trial')} {have} a heartbeat of the last minute: another run trains {them}, and "
+            "both would; or it was killed just now"
         )

@@ -108,7 +108,7 @@ def test_without_the_right_token(head: Head, store: Store, token: str | None, sa
 
 
 def test_stop_keeps_checkpoints_and_the_next_submit_goes_on(head: Head, store: Store) -> None:
-    given = ("submit", sweep(head, "stopped", steps=1500), "--cluster", head.url, "--store", store.uri)
+    given = ("submit", sweep(head, "stopped", steps=600), "--cluster", head.url, "--store", store.uri)
     with (head.folder / "followed.log").open("w+") as log:
         first = head.laptop(*given, stdout=log)
         until(lambda: "2 trials to run" in Path(log.name).read_text())
