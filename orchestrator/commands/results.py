@@ -172,7 +172,9 @@ def thresholds(
 
 def report(
     store: StoreUri,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG and CSV.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG and CSV.")
+    ] = Path("report"),
     where: Where = None,
     alpha: Alpha = 0.05,
     margin: Margin = 0.02,

@@ -18,7 +18,7 @@ from orchestrator.driver.summary import Summary
 from trials.sweep.sweep import Sweep
 
 COMMANDS = [
-    *("plan", "run", "status", "resubmit"),
+    *("plan", "run", "submit", "status", "resubmit"),
     *("show", "query", "thresholds", "report", "export"),
     *("sweeps", "tasks", "backbones", "weights"),
 ]

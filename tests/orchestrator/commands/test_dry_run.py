@@ -104,3 +104,12 @@ def test_a_plan_of_nothing_is_a_line_and_the_reasons(tmp_path: Path) -> None:
     lines = apet("plan", small(tmp_path, every)).stdout.splitlines()
     assert lines[0] == "small: all 4 trials were skipped"
     assert all(line.startswith(("skipped", "…")) for line in lines[1:])
+
+
+def test_trials_that_another_run_has_in_hand_are_said(tmp_path: Path) -> None:
+    store, trials = stored(tmp_path)
+    words = ("run", small(tmp_path), "--store", store.uri, "--dry-run")
+    assert "heartbeat" not in apet(*words).stderr
+    beat = {"trials": [trials[3].trial_id, trials[4].trial_id, "other"], "backbone": "tiny-bert", "task": "rte"}
+    store.beat("run", "worker", beat)
+    assert "2 trials have a heartbeat of the last minute: another run trains them" in apet(*words).stderr
