@@ -20,8 +20,8 @@ _PASSING = (
 )
 _DENIED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID")
 _KEYS = (
-    "give keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile of ~/.aws in AWS_PROFILE, or the machine a role; "
-    "it needs s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject on what is in it. "
+    "give keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile of ~/.aws in AWS_PROFILE, or the machine a "
+    "role; it needs s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject on what is in it. "
     "`aws sts get-caller-identity` says who you are"
 )
 _REGION = "give it as s3://BUCKET/PATH?region=REGION"

@@ -12,7 +12,6 @@ from trials.setup import Setup
 
 TYPE = "accelerator_type:"  # beginning of a resource's name
 EXCLUDED = "apet-excluded"  # beginning of a key in the cluster's own table
-NOWHERE = "f" * 56  # Ray's id of no node
 
 
 def alive() -> list[tuple[Mapping[str, float], str, str]]:
@@ -56,17 +55,6 @@ def elsewhere(setup: Setup, not_on: str, excluded: Set[str]) -> str:
         if node != not_on and node not in excluded and all(resources.get(k, 0) >= v for k, v in wanted.items())
     ]
     return random.choice(others) if others else ""
-
-
-def node_of(actor: Any) -> str:
-    """The node where an actor is or was, by Ray's table of actors; empty where that doesn't know it."""
-    import ray
-
-    try:
-        found = ray._private.state.actors(actor._actor_id.hex())
-        return str(found["Address"]["NodeID"]).removeprefix(NOWHERE)
-    except (AttributeError, KeyError, RuntimeError):
-        return ""
 
 
 def exclude(run_id: str, node: str) -> None:

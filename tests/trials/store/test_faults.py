@@ -113,8 +113,9 @@ def test_longer_than_pyarrow_tries(
     monkeypatch.setattr(retry, "wait", wait)
     made = row(score=0.5)
     store.append(made)
+    reader = Store(store.uri)
     proxy.spoil(kind, "GET", times=LONG)
-    assert Store(store.uri).trials()["test_score"].to_pylist() == [0.5]
+    assert reader.trials()["test_score"].to_pylist() == [0.5]
     assert waited == [retry.SHORT[0]]
     proxy.spoil("reset", "PUT", times=LONG)
     patiently(store.save_checkpoint, made["trial_id"], b"22")
@@ -139,7 +140,7 @@ def test_what_does_not_pass_is_said_at_once(store: Store, proxy: FaultyProxy, ki
 
 
 def test_no_bucket_and_no_keys(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ApetError, match="store s3://nowhere/x: .*aws s3 mb"):
+    with pytest.raises(ApetError, match=r"store s3://nowhere/x: .*aws s3 mb"):
         Store("s3://nowhere/x", create=True)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
