@@ -1,4 +1,4 @@
-"""The name of this machine's CPU: what is measured on one says little of another."""
+"""The name of this machine's CPU, and its kind in a cluster: what is measured on one says little of another."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
+NODE_TYPE = "APET_NODE_TYPE"  # an environment variable: what a cluster calls machines like this one
 CPUINFO = Path("/proc/cpuinfo")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import resource
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from trials.errors import ApetError, choices
+from trials.processor import NODE_TYPE
 
 PACKAGES = ("apet", "torch", "transformers", "datasets", "deepspeed", "numpy", "pyarrow")
 
@@ -69,7 +71,9 @@ def environment() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    kind = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    kind = os.environ.get(NODE_TYPE) or (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    )
     return {"host": socket.gethostname(), "node_type": kind, "versions": versions, "commit": _commit()}
 
 

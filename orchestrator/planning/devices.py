@@ -50,6 +50,8 @@ class Machine:
         name: for people: a host's name, a node type's.
         processor: name of its CPU, empty where it isn't known.
         card: kind of its cards, a name in :data:`CARDS`; empty where it isn't known.
+        price: dollars an hour of one such machine; 0 where nobody has said.
+        node_type: of a cluster, as its nodes' label says it; empty where there is none.
     """
 
     cpus: int
@@ -60,6 +62,8 @@ class Machine:
     name: str = ""
     processor: str = ""
     card: str = ""
+    price: float = 0.0
+    node_type: str = ""
 
 
 def machine_with(card: str, gpus: int) -> Machine:

@@ -22,6 +22,7 @@ from orchestrator.planning.packing import Todo
 from trials.backbones import get
 from trials.failures import BAD_TRIAL, InfrastructureError
 from trials.pack import Pack, Sources
+from trials.processor import NODE_TYPE
 from trials.store.record import new_attempt_id, record
 from trials.store.store import Store
 from trials.trial import Method, Source, TaskRef, Training, Trial
@@ -131,7 +132,7 @@ class FakeWorker:
             "load_s": load_s,
             "wall_s": wall_s,
             "host": str(os.getpid()),
-            "node_type": node(),
+            "node_type": os.environ.get(NODE_TYPE) or node(),
             "started_at": self.started_at,
             "finished_at": datetime.now(UTC),
             **pack.sources.columns(),

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from orchestrator.driver.ray.nodes import NODE_TYPE
 
 HEAD = "node:__internal_head__"  # a resource of the head alone
 MONITOR, OPTION = "monitor.py", "--autoscaling-config="
@@ -17,18 +19,30 @@ ASK_S = 30.0  # the head may have to start a process first
 MANY = 1000  # nodes of a group without a limit
 
 
-Kind = tuple[str, dict[str, float], int]  # of node: its name, what one has, how many there may be
+class Kind(NamedTuple):
+    """Of node: its name, what one has, how many there may be, its labels."""
+
+    name: str
+    resources: Mapping[str, float]
+    count: int
+    labels: Mapping[str, str] = {}
 
 
-def more(there: Sequence[Mapping[str, float]]) -> list[Kind]:
-    """Nodes with a CPU or GPU that an autoscaler may start beside those whose resources are given."""
+def more(there: Sequence[Kind]) -> list[Kind]:
+    """Nodes with a CPU or GPU that an autoscaler may start beside those that are there, one of each."""
     import ray
 
     config = ray._private.state.state.get_cluster_config()
-    up = [_size(resources) for resources in there]
     kinds = _reported(config) if config is not None else _on_head(ray)
-    left = [(name, has, limit - up.count(_size(has))) for name, has, limit in kinds]
-    return [kind for kind in left if any(_size(kind[1])) and kind[2] > 0]
+    left = [kind._replace(count=kind.count - sum(_is(one, kind) for one in there)) for kind in kinds]
+    return [kind for kind in left if any(_size(kind.resources)) and kind.count > 0]
+
+
+def _is(one: Kind, kind: Kind) -> bool:
+    """Whether a node is of a kind: by the label that says so, where there is none by what it has."""
+    if label := kind.labels.get(NODE_TYPE):
+        return one.labels.get(NODE_TYPE) == label
+    return _size(one.resources) == _size(kind.resources)
 
 
 def _size(resources: Mapping[str, float]) -> tuple[float, float]:
@@ -36,19 +50,19 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
 
 
 def groups(config: dict[str, Any]) -> list[Kind]:
-    """Name, resources and limit of the node types of a cluster file, as ``ray up`` leaves it on the head."""
+    """The node types of a cluster file, as ``ray up`` leaves it on the head."""
     most = config.get("max_workers", 0)
     return [
-        (name, kind.get("resources", {}), min(most, kind.get("max_workers", most)))
+        Kind(name, kind.get("resources", {}), min(most, kind.get("max_workers", most)), kind.get("labels") or {})
         for name, kind in config.get("available_node_types", {}).items()
         if name != config.get("head_node_type")
     ]
 
 
 def _reported(config: Any) -> list[Kind]:
-    """Node groups that the cluster was told of; a limit of -1 is none."""
+    """Node groups that the cluster was told of, which have no labels; a limit of -1 is none."""
     return [
-        (group.name, dict(group.resources), group.max_count if group.max_count >= 0 else MANY)
+        Kind(group.name, dict(group.resources), group.max_count if group.max_count >= 0 else MANY)
         for group in config.node_group_configs
     ]
 

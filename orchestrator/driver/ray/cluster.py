@@ -60,8 +60,8 @@ class Cluster:
 
     def others(self, excluded: Set[str]) -> bool:
         """Whether packs may go elsewhere than to ``excluded`` nodes."""
-        there = [node for resources, _, node in alive() if resources.get("CPU") or resources.get("GPU")]
-        return bool(set(there) - excluded) or (not self.private and bool(autoscaler.more([])))
+        there = {node.node_id for node in alive() if node.works}
+        return bool(there - excluded) or (not self.private and bool(autoscaler.more([])))
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _up(directory: Path, address: str | None, ours: bool) -> tuple[tuple[Machine
             remote.join(address)
         return remote.machines()
     if not ours:  # who started it decides what it has
-        return tuple(of_resources(has, host) for has, host, _ in alive()), False
+        return tuple(of_resources(node.resources, node.host, labels=node.labels) for node in alive()), False
     machine = here()
     local.start(directory, machine)
     return (machine,), False

@@ -48,11 +48,11 @@ def machines(wait_s: float = APPEAR_S) -> tuple[tuple[Machine, ...], bool]:
     """
     end = time.monotonic() + wait_s
     while True:
-        there = [(host, has, 1) for has, host, _ in alive() if has.get("CPU") or has.get("GPU")]
-        kinds = [*there, *autoscaler.more([has for _, has, _ in there])]
+        there = [autoscaler.Kind(node.host, node.resources, 1, node.labels) for node in alive() if node.works]
+        kinds = [*there, *autoscaler.more(there)]
         if kinds:
-            found = tuple(of_resources(has, name, count) for name, has, count in kinds)
-            return found, all("memory" in has for _, has, _ in kinds)
+            found = tuple(of_resources(kind.resources, kind.name, kind.count, kind.labels) for kind in kinds)
+            return found, all("memory" in kind.resources for kind in kinds)
         if time.monotonic() > end:
             raise ApetError(
                 f"the Ray cluster has {len(alive())} nodes, none of them with a CPU or a GPU, and no autoscaler that "

@@ -25,7 +25,7 @@ from ray import tune
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
-from orchestrator.driver.ray.nodes import is_excluded
+from orchestrator.driver.ray.nodes import is_excluded, say_type
 from orchestrator.driver.ray.ranks import RayLauncher
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.room import rank
@@ -58,6 +58,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
 
     def setup(self, config: dict[str, Any]) -> None:
         """Make the worker; called once per actor."""
+        say_type()
         launch = Launch.from_json(config[LAUNCH])
         store = Store(launch.store)
         self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()
@@ -155,6 +156,6 @@ def worker_of(setup: Setup, launch: Launch, store: Store) -> Any:
         store: of the run.
     """
     if setup.ranks > 1:
-        return GangWorker(store, RayLauncher(rank(setup)), worker=launch.worker)
+        return GangWorker(store, RayLauncher(rank(setup), setup.machines), worker=launch.worker)
     module, _, name = launch.worker.partition(":")
     return getattr(importlib.import_module(module), name)(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from drivers import parent
 from fake_worker import WORKER, behave, todo
 from paths import ROOT, SUPPORT
 
-from orchestrator.driver.ray.autoscaler import groups, more
+from orchestrator.driver.ray.autoscaler import Kind, groups, more
 from orchestrator.driver.ray.guardian import clear, marked
-from orchestrator.driver.ray.nodes import card_bytes, elsewhere, of_resources
+from orchestrator.driver.ray.nodes import Node, card_bytes, elsewhere, of_resources
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.run import execute
 from orchestrator.planning.devices import Machine
@@ -229,13 +230,31 @@ def test_node_types_of_a_cluster_file() -> None:
         "head_node_type": "head",
         "available_node_types": {
             "head": {"resources": {"CPU": 2}, "max_workers": 0},
-            "p4d": {"resources": {"CPU": 96, "GPU": 8, "memory": 900 * GIB, "accelerator_type:A100": 1}},
+            "p4d": {
+                "resources": {"CPU": 96, "GPU": 8, "memory": 900 * GIB, "accelerator_type:A100": 1},
+                "labels": {"apet-node-type": "large", "apet-price": "9.5"},
+            },
             "small": {"resources": {"CPU": 8}, "max_workers": 2},
         },
     }
-    found = [of_resources(resources, name, count=count) for name, resources, count in groups(config)]
-    assert found == [Machine(96, 900 * GIB, 8, 40 * GIB, 6, "p4d"), Machine(8, 128 * GIB, count=2, name="small")]
+    found = [of_resources(kind.resources, kind.name, kind.count, kind.labels) for kind in groups(config)]
+    p4d = Machine(96, 900 * GIB, 8, 40 * GIB, 6, "p4d", card="a100-40", price=9.5, node_type="large")
+    assert found == [p4d, Machine(8, 128 * GIB, count=2, name="small")]
     assert groups({}) == []
+
+
+@pytest.mark.parametrize("text", ["cheap", "-1", "nan", "inf", "$2"])
+def test_a_price_that_is_none(text: str) -> None:
+    with pytest.raises(ApetError, match=rf"label apet-price of p4d: '{re.escape(text)}' is no price.*dollars an hour"):
+        of_resources({"CPU": 2.0}, "p4d", labels={"apet-price": text})
+
+
+def test_node_types_of_one_size_are_told_apart_by_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (Kind(name, {"CPU": 4, "GPU": 1}, 3, {"apet-node-type": name}) for name in ("g5", "g6"))
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
+    monkeypatch.setattr("orchestrator.driver.ray.autoscaler._on_head", lambda ray: [one, two])
+    there = Kind("10.0.0.7", {"CPU": 4, "GPU": 1}, 1, {"apet-node-type": "g6"})
+    assert {kind.name: kind.count for kind in more([there])} == {"g5": 3, "g6": 2}
 
 
 def test_node_groups_that_a_cluster_was_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,14 +266,14 @@ def test_node_groups_that_a_cluster_was_told_of(monkeypatch: pytest.MonkeyPatch)
     head = NodeGroupConfig(name="head", resources={}, max_count=1)
     config = ClusterConfig(node_group_configs=[big, endless, head])
     monkeypatch.setattr(ray._private.state.state, "get_cluster_config", lambda: config)
-    there = {"CPU": 8.0, "GPU": 4.0, "memory": 2.0**36}
-    assert [(name, count) for name, _, count in more([there])] == [("big", 2), ("endless", 1000)]
-    assert [name for name, *_ in more([there] * 3)] == ["endless"]
+    there = Kind("10.0.0.7", {"CPU": 8.0, "GPU": 4.0, "memory": 2.0**36}, 1)
+    assert [(kind.name, kind.count) for kind in more([there])] == [("big", 2), ("endless", 1000)]
+    assert [kind.name for kind in more([there] * 3)] == ["endless"]
 
 
 def test_a_node_for_a_trial_that_failed_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
     card = {"CPU": 4.0, "GPU": 1.0, "memory": 8.0 * GIB}
-    nodes = [({"CPU": 8.0, "memory": 64.0 * GIB}, "head", "a"), (card, "one", "b"), (card, "two", "c")]
+    nodes = [Node({"CPU": 8.0, "memory": 64.0 * GIB}, "head", "a"), Node(card, "one", "b"), Node(card, "two", "c")]
     monkeypatch.setattr("orchestrator.driver.ray.nodes.alive", lambda: nodes)
     setup = Setup("cuda", gpus=1, memory=4 * GIB)
     assert elsewhere(setup, "b", set()) == "c"
