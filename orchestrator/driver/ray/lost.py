@@ -19,9 +19,11 @@ NOWHERE = "f" * 56  # Ray's id of no node
 
 
 def judged(why: Death) -> Death:
-    """The same death, its node being gone: then the trials were preempted. Others are as they were."""
-    host = gone(why.node)
-    return replace(why, host=host, lost=True, failure_class=PREEMPTED) if host else why
+    """The same death; where a node that it ran on is gone, its trials were preempted."""
+    for node in (why.node, *why.others):
+        if host := gone(node):
+            return replace(why, node=node, host=host, lost=True, failure_class=PREEMPTED)
+    return why
 
 
 def gone(node: str) -> str:

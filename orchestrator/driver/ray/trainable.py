@@ -26,7 +26,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded, say_type
-from orchestrator.driver.ray.ranks import RayLauncher
+from orchestrator.driver.ray.ranks import RayLauncher, nodes
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.room import rank
 from trials.failures import PREEMPTED
@@ -63,6 +63,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         store = Store(launch.store)
         self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()
         self.worker = worker_of(Setup(**json.loads(config[SETUP])), launch, store)
+        self.nodes = nodes() if isinstance(self.worker, GangWorker) else ()
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(
@@ -109,7 +110,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             if not self.open:
                 next(self.progress, None)  # the generator's own end: it lets go of what the pack held
         except Exception as error:
-            raise broken(error, self.node, socket.gethostname()) from error
+            raise broken(error, self.node, socket.gethostname(), self.nodes) from error
         self._beat(progress.step, progress.steps, now=bool(progress.ended))
         return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node}
 
