@@ -1,5 +1,5 @@
-"""Machines that are lost, and what else goes wrong between them: a raylet killed, a link cut, the head gone, tokens, and
-a store that one machine doesn't see. Hosts as in test_hosts.py; Ray is started on them as a cluster file does it.
+"""Machines that are lost, and what else goes wrong between them: a raylet killed, a link cut, the head gone, a wrong
+token, a store that one machine doesn't see. Hosts as in test_hosts.py; Ray is started as a cluster file does it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COMMAND_S, SEEN_S, CUT_S = 400.0, 120.0, 120.0
 
 
 class Machines:
-    """A cluster of hosts: one with the driver and no CPU, others with a CPU each. The tests use it up in their order."""
+    """A cluster: a host with the driver and no CPU, others with a CPU each. The tests use it up, in their order."""
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
