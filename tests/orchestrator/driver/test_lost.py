@@ -7,19 +7,23 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import LONG, Desk, preempted, seeds
 from fake_worker import WORKER, behave, todo
 from paths import ROOT, SUPPORT
 
 from orchestrator.driver.ray import lost
 from orchestrator.driver.ray.deaths import Death, explain
+from orchestrator.driver.retries import IN_A_ROW
 from orchestrator.driver.run import execute
 from trials.failures import INFRASTRUCTURE, PREEMPTED
 from trials.store.store import Store
 from trials.sweep.resources import Resources
+from workers.pack.progress import Progress
 
 
 @pytest.fixture
@@ -93,6 +97,80 @@ def test_a_process_that_dies_on_a_machine_that_lives_is_no_lost_machine(
     assert "was lost" not in capfd.readouterr().err
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_a_gang_of_which_one_machine_is_lost(
+    cluster: Any, store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its worker is: beside the rank that is gone, or beside the one that lives."""
+    nodes = [cluster.add_node(num_cpus=1, env_vars={"APET_TEST_REST_S": "0.3"}) for _ in range(2)]
+    one = todo(0, steps=40)
+
+    def kill() -> None:
+        for node in nodes:
+            reached = int(store.load_checkpoint(one.trial.trial_id) or b"0")
+            while int(store.load_checkpoint(one.trial.trial_id) or b"0") < reached + 4:
+                time.sleep(0.1)
+            nodes.append(cluster.add_node(num_cpus=1, env_vars={"APET_TEST_REST_S": "0.3"}))
+            os.kill(raylet(node), signal.SIGKILL)
+            if len(nodes) == 4:
+                return
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    wanted = Resources(gpus=0, ranks=2, zero_stage=3, retries=0)
+    execute([one], store, wanted, address=cluster.address, quiet=True, worker="ganged_worker:GangedWorker")
+    thread.join()
+    (row,) = store.attempts().to_pylist()
+    assert (row["state"], row["attempt"], row["ranks"]) == ("completed", 0, 2)
+    assert row["steps_done"] < 38, "from its checkpoint"
+    assert capfd.readouterr().err.count("was lost; what trained there goes on elsewhere") == 2
+
+
+def machine_lost(host: str) -> Death:
+    return replace(preempted("it died"), node=f"id of {host}", host=host, lost=True)
+
+
+def test_a_lost_machine_is_said_once_and_spends_no_retry() -> None:
+    desk = Desk(*(todo(i) for i in range(4)), retries=0)
+    packs = [desk.take() for _ in range(4)]
+    for pack, host in zip(packs, ("one", "one", "two", "one"), strict=True):
+        desk.dispatch.lost(pack.pack_id, machine_lost(host))
+    assert desk.notes == [
+        f"the machine {host} was lost; what trained there goes on elsewhere, from its checkpoint"
+        for host in ("one", "two")
+    ]
+    assert sorted(seeds(desk.take())[0][1:] for _ in range(4)) == [(i, 0) for i in range(4)]
+    assert desk.given_up == []
+
+
+def test_a_pack_under_which_machine_after_machine_is_lost_counts_after_all() -> None:
+    desk = Desk(*(todo(0, learning_rate=rate) for rate in (0.1, 0.2)), retries=1, pack_size=2)
+    for number in range(IN_A_ROW):
+        pack = desk.take()
+        assert {attempt for *_, attempt in seeds(pack)} == {0}
+        desk.dispatch.lost(pack.pack_id, machine_lost(f"host-{number}"))
+    assert desk.dispatch.next() is None, "after a while, each alone"
+    for pack in [desk.take(LONG), desk.take()]:
+        assert [attempt for *_, attempt in seeds(pack)] == [1]
+        desk.dispatch.lost(pack.pack_id, machine_lost("the last"))
+    assert not desk.dispatch.waiting
+    assert [reason for *_, reason in desk.given_up] == [
+        f"{IN_A_ROW + 1} machines in a row were lost while it ran, the last the last: it died"
+    ] * 2
+
+
+def test_machines_that_are_lost_under_a_pack_that_gets_on_do_not_count() -> None:
+    desk = Desk(todo(0), retries=0)
+    for number in range(4 * IN_A_ROW):
+        pack = desk.take()
+        if number % 4 == 0:
+            desk.dispatch.report(Progress(pack.pack_id, 1 + number, 100, {}, ()))
+        desk.dispatch.lost(pack.pack_id, machine_lost(f"host-{number}"))
+    desk.end(desk.take())
+    assert (desk.given_up, desk.dispatch.counts.completed) == ([], 1)
+
+
 @pytest.mark.parametrize(
     ("alive", "answering", "host"),
     [
@@ -112,3 +190,5 @@ def test_what_a_lost_machine_is(monkeypatch: pytest.MonkeyPatch, alive: bool, an
     expected = (host, PREEMPTED, True) if host else ("said", INFRASTRUCTURE, False)
     assert (found.host, found.failure_class, found.lost) == expected
     assert lost.judged(explain("of no known node")).failure_class == INFRASTRUCTURE
+    gang = lost.judged(Death("RankDied", "x", "", node="b", host="said", others=("a", "b")))
+    assert (gang.host, gang.node, gang.lost) == ((host, "a", True) if host else ("said", "b", False))
