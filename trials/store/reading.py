@@ -14,6 +14,7 @@ from trials.errors import ApetError
 from trials.store import views
 from trials.store.files import Entry, Files
 from trials.store.record import SCHEMA_VERSION, STATES
+from trials.store.retry import shortly
 from trials.store.seal import parquet_is_whole
 
 FOLDERS = ("attempts", "curves", "answers", "modules", "logs", "checkpoints", "sweeps", "runs")
@@ -35,7 +36,7 @@ class Reader:
 
     def there(self) -> bool:
         """Whether there is a store: any of its folders."""
-        return not self._files.folders().isdisjoint(FOLDERS)
+        return not shortly(self._files.folders).isdisjoint(FOLDERS)
 
     def check(self) -> None:
         """Make sure that there is a store.
@@ -62,7 +63,7 @@ class Reader:
         fresh: dict[Entry, pa.Table | None] = {}
         key = (folder, len(schema))
         for _ in range(_LISTINGS):
-            listed = frozenset(e for e in self._files.listing(folder) if _is_of(e.path, without))
+            listed = frozenset(e for e in shortly(self._files.listing, folder) if _is_of(e.path, without))
             if not listed:
                 self.check()
             known, table = self._kept.get(key, (frozenset(), schema.empty_table()))
@@ -92,7 +93,7 @@ class Reader:
             ApetError: as :meth:`table`.
         """
         try:
-            data = self._files.read(path)
+            data = shortly(self._files.read, path)
         except FileNotFoundError:
             return None
         where = f"store {self._files.uri}: {path}"

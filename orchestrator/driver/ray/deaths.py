@@ -28,6 +28,8 @@ class Death:
         failure_class: of ``trials.failures``.
         node: Ray's id of its node, empty where it isn't known.
         host: of that node, for people.
+        others: nodes where its gang has ranks too.
+        lost: whether one of these nodes is gone, which is then ``node``.
     """
 
     error_class: str
@@ -36,28 +38,37 @@ class Death:
     failure_class: str = INFRASTRUCTURE
     node: str = ""
     host: str = ""
+    others: tuple[str, ...] = ()
+    lost: bool = False
 
 
 class WorkerBroken(InfrastructureError):
     """What a worker couldn't cope with, in plain values: it travels to the driver, which has no torch.
 
     Args:
-        error_class, reason, node, host, failure_class: see :class:`Death`.
+        error_class, reason, node, host, failure_class, others: see :class:`Death`.
         log: what is known beside this exception's own traceback.
     """
 
     def __init__(
-        self, error_class: str, reason: str, node: str, host: str, failure_class: str = INFRASTRUCTURE, log: str = ""
+        self,
+        error_class: str,
+        reason: str,
+        node: str,
+        host: str,
+        failure_class: str = INFRASTRUCTURE,
+        log: str = "",
+        others: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(error_class, reason, node, host, failure_class, log)
+        super().__init__(error_class, reason, node, host, failure_class, log, others)
         self.error_class, self.reason, self.node, self.host = error_class, reason, node, host
-        self.failure_class, self.log = failure_class, log
+        self.failure_class, self.log, self.others = failure_class, log, others
 
     def __str__(self) -> str:
         return f"{self.error_class}: {self.reason}"
 
 
-def broken(error: Exception, node: str, host: str) -> WorkerBroken:
+def broken(error: Exception, node: str, host: str, others: tuple[str, ...] = ()) -> WorkerBroken:
     """An exception that left a worker; where it was raised from another one, that one says what happened, and where a
     rank of its gang raised it, that one.
     """
@@ -65,7 +76,7 @@ def broken(error: Exception, node: str, host: str) -> WorkerBroken:
     if isinstance(error, GangError):
         return WorkerBroken(error.error_class, reason, node, host, log=error.log)
     cause = error.__cause__ if isinstance(error, InfrastructureError) and error.__cause__ else error
-    return WorkerBroken(type(cause).__name__, reason, node, host)
+    return WorkerBroken(type(cause).__name__, reason, node, host, others=others)
 
 
 def death(trial: Any, logs: Path | None = None) -> Death:
@@ -87,10 +98,18 @@ def death(trial: Any, logs: Path | None = None) -> Death:
     cause = error.cause if isinstance(error, RayTaskError) else None
     if isinstance(cause, WorkerBroken):
         log = f"{text}\n\n{cause.log}".strip()
-        return Death(cause.error_class, str(cause), log, cause.failure_class, cause.node, cause.host)
+        return Death(cause.error_class, str(cause), log, cause.failure_class, cause.node, cause.host, cause.others)
     said = explain(text, logs)
     name = type(cause).__name__ if cause is not None else DIED
     return Death(name, said.reason, said.log, failure_class)
+
+
+def actor_of(trial: Any) -> str:
+    """The id of the actor that Tune's ``trial`` has lost; empty where the exception doesn't say it."""
+    from ray.exceptions import RayActorError
+
+    error = _error(trial)
+    return (error.actor_id or "") if isinstance(error, RayActorError) else ""
 
 
 def explain(text: str, logs: Path | None = None) -> Death:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
-from ray.util import get_current_placement_group
+from ray.util import get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.driver.ray.deaths import explain
@@ -145,6 +145,12 @@ class RayRanks:
         except RayError as error:
             self._gone[rank] = explain(str(error)).reason
             return otherwise
+
+
+def nodes() -> tuple[str, ...]:
+    """Ray's ids of the nodes where the placement group of this actor has its parts."""
+    group = get_current_placement_group()
+    return tuple(sorted(set(placement_group_table(group)["bundles_to_node_id"].values()))) if group else ()
 
 
 class RayLauncher:

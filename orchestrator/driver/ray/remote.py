@@ -20,19 +20,34 @@ def join(address: str) -> None:
     """Join the Ray cluster at ``address``.
 
     Raises:
-        ApetError: nothing answers there.
+        ApetError: nothing answers there, or it isn't a cluster that we may join.
     """
     import ray
+    from ray.exceptions import RayError
 
     try:
         _knock(address)
+    except OSError as error:
+        raise _refusal(address, error) from None
+    try:
         with apart():
             ray.init(address=address, **SILENT)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        if ":" not in address:  # auto: whoever it is was not knocked at
+            raise _refusal(address, error) from None
+        said = next(iter(str(error).splitlines()), type(error).__name__)
         raise ApetError(
-            f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or "
-            "`ray start --head`, or leave out --address to run on this machine"
+            f"something answers at {address!r}, and won't let us join ({said}): give the cluster's token, which its "
+            "machines have in ~/.ray/auth_token, by that file or in RAY_AUTH_TOKEN, and set RAY_AUTH_MODE=token; if it "
+            "isn't that, look whether Ray listens there, of this version"
         ) from None
+
+
+def _refusal(address: str, error: Exception) -> ApetError:
+    return ApetError(
+        f"no Ray cluster answers at {address!r} ({error}); start one with `ray up cluster.yaml` or `ray start --head`, "
+        "or leave out --address to run on this machine"
+    )
 
 
 def machines(wait_s: float = APPEAR_S) -> tuple[tuple[Machine, ...], bool]:

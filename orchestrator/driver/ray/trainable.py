@@ -27,7 +27,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded, say_type
-from orchestrator.driver.ray.ranks import RayLauncher
+from orchestrator.driver.ray.ranks import RayLauncher, nodes
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.room import rank
 from trials.code import differs, digest
@@ -71,6 +71,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             self.other_code = differs(socket.gethostname(), digest(), launch.code)
         setup = Setup(**json.loads(config[SETUP]))
         self.worker: Any = None if self.other_code else worker_of(setup, launch, store)
+        self.nodes = nodes() if isinstance(self.worker, GangWorker) else ()
         self.heartbeat = Heartbeat(store, launch.run_id, f"{socket.gethostname()}-{os.getpid()}")
         if threading.current_thread() is threading.main_thread():
             signal.signal(
@@ -119,7 +120,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             if not self.open:
                 next(self.progress, None)  # the generator's own end: it lets go of what the pack held
         except Exception as error:
-            raise broken(error, *self._blamed(error)) from error
+            raise broken(error, *self._blamed(error), self.nodes) from error
         self._beat(progress.step, progress.steps, now=bool(progress.ended))
         return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node}
 
