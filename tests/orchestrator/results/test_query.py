@@ -180,7 +180,7 @@ def test_duckdb_itself_refuses_too(store: Store, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("", "0 statements; give exactly one SELECT over trials, selected, attempts, curves, transfers"),
+        ("", "0 statements; give exactly one SELECT over trials, selected, attempts"),
         (" -- nothing\n;", "0 statements"),
         ("select 1; select 2", "2 statements"),
         ("select 1; drop table trials", "2 statements"),
