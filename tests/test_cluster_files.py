@@ -119,7 +119,9 @@ def test_a_file_is_one_that_ray_takes(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_file_is_closed_and_says_what_nodes_cost(path: Path) -> None:
     config = yaml.safe_load(path.read_text())
-    starts = [c for role in ("head", "worker") for c in config.get(f"{role}_start_ray_commands", []) if "ray start" in c]
+    starts = [
+        c for role in ("head", "worker") for c in config.get(f"{role}_start_ray_commands", []) if "ray start" in c
+    ]
     assert starts
     for command in starts:
         assert "RAY_AUTH_MODE=token" in command

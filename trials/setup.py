@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-WHOLE = {"gpus": 0, "ranks": 1, "pack_size": 1, "micro_batch": 1, "threads": 1, "memory": 0, "measure_to": 0}  # least
+WHOLE = {
+    "gpus": 0,
+    "ranks": 1,
+    "pack_size": 1,
+    "micro_batch": 1,
+    "threads": 1,
+    "machines": 1,
+    "memory": 0,
+    "measure_to": 0,
+}
+"""Keys with whole numbers, and the least of each."""
 STAGES = (0, 1, 2, 3)
 
 
@@ -28,6 +38,7 @@ class Setup:
         micro_batch: rows of a batch that go through the backbone at once on one rank at most, None for all that it has;
             the gradients add up to those of the whole batch.
         threads: torch's CPU threads of one rank, None for torch's own choice; one makes results bitwise repeatable.
+        machines: that the ranks are spread over, as many on each; more than one only where no single one holds them.
         memory: bytes of the machine's memory that one rank takes; 0 where nobody has said.
         measure_to: the largest pack that a worker may measure before its first one, since there is room for it in
             ``memory``; 0: none, for the size is given, or measured already.
@@ -44,6 +55,7 @@ class Setup:
     pack_size: int = 1
     micro_batch: int | None = None
     threads: int | None = None
+    machines: int = 1
     memory: int = 0
     measure_to: int = 0
     checkpoint_s: float = 30.0
@@ -61,6 +73,8 @@ def beyond(setup: Setup, batch_size: int | None = None) -> str:
         return why
     if setup.gpus and setup.ranks != setup.gpus:
         return f"{setup.ranks} ranks on {setup.gpus} GPUs, and a rank holds one GPU; give as many ranks as GPUs"
+    if setup.ranks % setup.machines:
+        return f"{setup.ranks} ranks on {setup.machines} machines, and each has as many; give a multiple"
     if batch_size is not None and setup.ranks > batch_size:
         return (
             f"{setup.ranks} ranks and batches of {batch_size} rows, and ranks share the rows of a batch, at least one "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from trials.errors import ApetError
 
 if TYPE_CHECKING:
     from trials.sweep.sweep import Sweep
+    from trials.trial import Trial
 
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a built-in sweep.")]
 _STORE = "A folder, or a URI such as s3://bucket/study."
@@ -46,6 +47,14 @@ WeightsGiven = Annotated[
     typer.Option("--weights", metavar="NAME=DIR", help="Where the weights of a backbone are now, likewise."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="ADDR", help="A running Ray cluster; without it one starts here."),
+]
+MaxConcurrent = Annotated[int | None, typer.Option(metavar="N", min=1, help="Packs trained at a time, at most.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many trials, the first ones.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would run, and run nothing.")]
 
 
 def print_json(value: Any) -> None:
@@ -119,3 +128,52 @@ def maybe_sweep(name: str | None, settings: list[str] | None) -> Sweep | None:
     if settings:
         raise ApetError(f"--set {settings[0]}: it changes a sweep, and none is given; name one")
     return None
+
+
+def only_with_dry_run(dry_run: bool, as_json: bool) -> None:
+    """A run prints no table: its results are in the store.
+
+    Raises:
+        ApetError: JSON is asked for, and there is nothing to print.
+    """
+    if as_json and not dry_run:
+        raise ApetError(
+            "--json goes with --dry-run; what a run did is in the store: `apet query`, `apet status --json`"
+        )
+
+
+def print_trials(trials: Sequence[Trial], states: dict[str, str], as_json: bool) -> None:
+    """Trials with their states by id, as a table or as JSON; one without is to do."""
+    from orchestrator.planning.groups import counted
+    from orchestrator.planning.plan import TO_DO
+    from orchestrator.text import method_name, table
+    from trials.backbones import loaded_parameters
+
+    rows = [
+        {
+            "trial_id": trial.trial_id,
+            "state": states.get(trial.trial_id, TO_DO),
+            "backbone": trial.backbone.name,
+            "task": trial.task.name,
+            "method": method_name(trial.method, trial.backbone.family),
+            "count": counted(trial.method, trial.backbone, loaded_parameters(trial.backbone)),
+            "position_seed": trial.position_seed,
+            "train_seed": trial.train_seed,
+            "learning_rate": trial.learning_rate,
+        }
+        for trial in trials
+    ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        typer.echo(table(list(rows[0]), [list(row.values()) for row in rows]))
+
+
+def say_skipped(sweep: Sweep) -> None:
+    """What ``over_capacity: skip`` left out, in one line; `plan` has it in full."""
+    from orchestrator.text import number
+
+    if sweep.skipped:
+        count, (what, why) = len(sweep.skipped), sweep.skipped[0]
+        some = f"{number(count, 'trial')} skipped" if sweep.trials() else f"no trial is left, all {count} were skipped"
+        say(f"{some} (over_capacity: skip); the first: {what}: {why}; `apet plan SWEEP -v` lists them")

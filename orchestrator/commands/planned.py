@@ -121,14 +121,14 @@ def _setup(one: BackbonePlan, groups: Sequence[GroupPlan], which: str) -> list[o
         which,
         sum(group.trials for group in groups),
         setup.gpus,
-        setup.ranks,
+        f"{setup.ranks} on {setup.machines} machines" if setup.machines > 1 else setup.ranks,
         setup.zero_stage,
         setup.offload if on_gpu else None,
         setup.recompute,
         f"{setup.pack_size} ({source})" if (source := said(largest.pack_size_source)) else setup.pack_size,
         setup.micro_batch or "all",
         held,
-        size(setup.memory * setup.ranks) if on_gpu else None,
+        size(setup.memory * setup.ranks // setup.machines) if on_gpu else None,
         min(group.at_once for group in groups),
     ]
 

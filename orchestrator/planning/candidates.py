@@ -8,6 +8,7 @@ leave out what they exclude.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ GANGS = (1, 2, 4, 8, 16)  # cards of a pack that are tried
 WISHES = ("gpus", "ranks", "zero_stage", "offload", "recompute")
 
 
-def on_cards(wanted: Resources, most: int, batch_size: int, full: bool) -> Iterator[Setup]:
+def on_cards(wanted: Resources, most: int, batch_size: int, full: bool, machines: int = 1) -> Iterator[Setup]:
     """Set-ups on GPUs.
 
     Args:
@@ -29,24 +30,25 @@ def on_cards(wanted: Resources, most: int, batch_size: int, full: bool) -> Itera
         most: cards of a machine.
         batch_size: rows of a batch, of which each rank takes one at least.
         full: whether the backbone trains.
+        machines: that the ranks are spread over, as many on each.
     """
     fixed = next((n for n in (wanted.gpus, wanted.ranks) if n not in ("auto", 0)), None)
-    gangs = [n for n in GANGS if n <= min(max(most, 1), batch_size)] if fixed is None else [int(fixed)]
+    gangs = [n for n in GANGS if n <= min(max(most, 1) * machines, batch_size)] if fixed is None else [int(fixed)]
     for offload in (False, True) if wanted.offload == "auto" else (wanted.offload,):
-        for gpus in gangs:
+        for gpus in (n for n in gangs if n % machines == 0):
             for stage in _stages(wanted, full, gpus, bool(offload), whole=gpus == 1 or fixed is not None):
-                gang = Setup("cuda", gpus, gpus, stage, bool(offload and stage))
+                gang = Setup("cuda", gpus, gpus, stage, bool(offload and stage), machines=machines)
                 yield from _portions(gang, wanted, batch_size)
 
 
-def on_cpu(wanted: Resources, batch_size: int, full: bool) -> Iterator[Setup]:
+def on_cpu(wanted: Resources, batch_size: int, full: bool, machines: int = 1) -> Iterator[Setup]:
     """Set-ups on the CPU, one thread a rank: the numbers are then the same on every machine, however many cores it has.
 
     One rank where nothing else is asked for: ranks of one machine share its memory, so that more of them hold no more.
     """
     ranks = 1 if wanted.ranks == "auto" else wanted.ranks
-    for stage in _stages(wanted, full, ranks, offload=False, whole=True):
-        yield from _portions(Setup("cpu", 0, ranks, stage, threads=1), wanted, batch_size)
+    for stage in _stages(wanted, full, ranks, offload=False, whole=True) if ranks % machines == 0 else ():
+        yield from _portions(Setup("cpu", 0, ranks, stage, threads=1, machines=machines), wanted, batch_size)
 
 
 def _stages(wanted: Resources, full: bool, ranks: int, offload: bool, whole: bool) -> tuple[int, ...]:
@@ -77,22 +79,9 @@ def _portions(gang: Setup, wanted: Resources, batch_size: int) -> Iterator[Setup
     rows = halves if wanted.micro_batch == "auto" else (wanted.micro_batch,)
     again = (False, True) if wanted.recompute == "auto" else (bool(wanted.recompute),)
     if gang.zero_stage == 3:
-        yield from (_with(gang, recompute, n) for n in rows for recompute in again)
+        yield from (replace(gang, recompute=recompute, micro_batch=n) for n in rows for recompute in again)
     else:
-        yield from (_with(gang, recompute, n) for recompute in again for n in rows)
-
-
-def _with(gang: Setup, recompute: bool, rows: int | None) -> Setup:
-    return Setup(
-        gang.device,
-        gang.gpus,
-        gang.ranks,
-        gang.zero_stage,
-        gang.offload,
-        recompute,
-        micro_batch=rows,
-        threads=gang.threads,
-    )
+        yield from (replace(gang, recompute=recompute, micro_batch=n) for recompute in again for n in rows)
 
 
 def asked(wanted: Resources) -> str:
@@ -104,6 +93,8 @@ def asked(wanted: Resources) -> str:
 def reason(setup: Setup, wanted: Resources) -> str:
     """Why this set-up, in words: of a wish that it is one, of a choice what it is the cheapest of."""
     parts = [asked(wanted) or _chosen(setup)]
+    if setup.machines > 1:
+        parts.append(f"spread over {setup.machines} machines, for no single one holds it: ranks exchange by network")
     if wanted.zero_stage in (1, 2) and setup.zero_stage == 0:
         parts.append(f"modules are whole on every rank, so that stage {wanted.zero_stage} shares nothing and runs as 0")
     parts.append(_rows(setup))
@@ -115,6 +106,7 @@ def reason(setup: Setup, wanted: Resources) -> str:
 def way(setup: Setup) -> str:
     """A set-up in a few words: ``4 GPUs at ZeRO stage 3 with offload and recompute, 8 rows at a time``."""
     held = number(setup.gpus, "GPU") if setup.gpus else number(setup.ranks, "rank")
+    held += f" on {setup.machines} machines" if setup.machines > 1 else ""
     stage = f" at ZeRO stage {setup.zero_stage}" if setup.zero_stage else ""
     more = " and ".join(word for word in ("offload", "recompute") if getattr(setup, word))
     rows = "" if setup.micro_batch is None else f", {number(setup.micro_batch, 'row')} at a time"

@@ -18,6 +18,7 @@ from orchestrator.planning.devices import ASSUMED, CARDS, Machine
 from orchestrator.planning.groups import by_method, counted
 from orchestrator.planning.memory import Memory, memory, number_bytes
 from orchestrator.planning.sizes import MODEL, Known, pack_size
+from orchestrator.planning.spread import alike, part, ways
 from orchestrator.text import GIB, number, size
 from trials.backbones import loaded_parameters
 from trials.setup import Setup
@@ -70,7 +71,7 @@ class Fit:
     @property
     def fits(self) -> bool:
         """Whether USABLE of the device that is planned for is enough."""
-        ranks = 1 if self.setup.gpus else self.setup.ranks
+        ranks = 1 if self.setup.gpus else part(self.setup).ranks
         return self.needed * ranks <= self.device_bytes * USABLE
 
     @property
@@ -110,16 +111,20 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources,
 
 def at_once(setup: Setup, machines: Sequence[Machine]) -> int:
     """Packs that run at a time: each takes its cores, its cards and its memory."""
-    return sum(_on(setup, machine) * machine.count for machine in machines)
+    return sum(_on(setup, machine) for machine in (alike(machines) if setup.machines > 1 else machines))
 
 
 def _on(setup: Setup, machine: Machine) -> int:
-    limits = [machine.cpus // (setup.ranks * (setup.threads or 1))]
-    if setup.gpus:
-        limits.append(machine.gpus // setup.gpus)
-    if setup.memory:
-        limits.append(int(machine.memory * USABLE) // (setup.memory * setup.ranks))
-    return min(limits)
+    """Packs at a time on all machines of one kind."""
+    if machine.count < setup.machines:
+        return 0
+    each = part(setup)
+    limits = [machine.cpus // (each.ranks * (each.threads or 1))]
+    if each.gpus:
+        limits.append(machine.gpus // each.gpus)
+    if each.memory:
+        limits.append(int(machine.memory * USABLE) // (each.memory * each.ranks))
+    return min(limits) * machine.count // setup.machines
 
 
 def names(machines: Sequence[Machine]) -> str:
@@ -173,23 +178,24 @@ class _Ask:
     def best(self, machines: Sequence[Machine]) -> Fit:
         """The first candidate that fits, with packs as large as is best there; else the one that needs the least."""
         tries: list[Fit] = []
-        for setup in self._candidates(machines):
-            found = self._tried(setup, self._least_size, machines)
-            if found.at_once and found.fits:
-                return self._sized(setup, machines)
-            tries.append(found)
+        for n, some in ways(machines):
+            for setup in self._candidates(some, n):
+                found = self._tried(setup, self._least_size, some)
+                if found.at_once and found.fits:
+                    return self._sized(setup, some)
+                tries.append(found)
         most = max(machines, key=lambda one: (one.gpus, one.card_bytes) if self.on_gpu else one.memory, default=None)
         least = min(tries, key=lambda one: _excess(one, most))
         device = 0 if most is None else most.card_bytes if self.on_gpu else most.memory
         found = replace(self._sized(least.setup, machines), device_bytes=device, at_once=0)
         return replace(found, lacking="; ".join([_lacking(found, most), *self._enough(most)]))
 
-    def _candidates(self, machines: Sequence[Machine]) -> Iterator[Setup]:
+    def _candidates(self, machines: Sequence[Machine], spread: int = 1) -> Iterator[Setup]:
         batch_size = self._first.training.batch_size
         if self.on_gpu:
             most = max((one.gpus for one in machines), default=0)
-            return candidates.on_cards(self.wanted, most, batch_size, self._full)
-        return candidates.on_cpu(self.wanted, batch_size, self._full)
+            return candidates.on_cards(self.wanted, most, batch_size, self._full, spread)
+        return candidates.on_cpu(self.wanted, batch_size, self._full, spread)
 
     @property
     def _least_size(self) -> int:
@@ -273,7 +279,7 @@ def _excess(one: Fit, most: Machine | None) -> tuple[float, int]:
     """How many times a machine's cards, memory or cores a set-up takes, and bytes of a card or a process."""
     if most is None:
         return 0.0, one.needed
-    setup = one.setup
+    setup = part(one.setup)
     taken = [setup.memory * setup.ranks / (most.memory * USABLE), setup.ranks * (setup.threads or 1) / most.cpus]
     if setup.gpus:
         taken += [setup.gpus / max(most.gpus, 1), one.needed / max(most.card_bytes * USABLE, 1)]
@@ -285,7 +291,7 @@ def _lacking(least: Fit, most: Machine | None) -> str:
     setup, usable = least.setup, f"{USABLE:.0%} of memory may be used"
     there = "there is no machine" if most is None else f"there is {described(most)}, of which {usable}"
     if setup.gpus:
-        beside = f"{size(setup.memory * setup.ranks)} of the machine's memory"
+        beside = f"{size(setup.memory * part(setup).ranks)} of the machine's memory"
         return f"{candidates.way(setup)} takes {size(least.needed)} of each GPU and {beside}, and {there}"
     if setup.ranks == 1:
         return f"a worker on the CPU takes {size(least.needed)}, and {there}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PCIE = 12e9  # bytes a second of a card to another one over PCIe 4, and to the machine's memory
+NETWORK = 1.2e9  # bytes a second of a machine from another one: 10 Gbit/s, as rented ones with few cards have at least
 SUSTAINED = 1 / 3  # of a peak, by training from its start to its end
 
 

@@ -10,6 +10,7 @@ this one is. Where there is no such row, the seconds of a step that a worker mea
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -18,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.planning import traffic
-from orchestrator.planning.speeds import PCIE, Speed, speed
+from orchestrator.planning.speeds import NETWORK, PCIE, Speed, speed
 from orchestrator.planning.work import UNKNOWN_ROWS, batches, flops
 from trials.modules.depth import blocks_of
 from trials.store.calibration import nearest
@@ -108,14 +109,15 @@ def work(
 
 def _rates(setup: Setup, card: Speed) -> tuple[float, float, str]:
     """Operations a second of one worker, bytes a second that each of its ranks takes in, and the words for them."""
+    link = min(card.link if setup.gpus else GLOO, NETWORK if setup.machines > 1 else math.inf)
     if setup.gpus:
         said = f"arithmetic, a GPU taken at {card.flops:.1e} operations/s"
-        link = f", weights gathered at {card.link:.1e} bytes/s" if setup.gpus > 1 else ""
+        gathered = f", weights gathered at {link:.1e} bytes/s" if setup.gpus > 1 else ""
         offload = f", offloaded ones at {PCIE:.1e}" if setup.offload else ""
-        return setup.gpus * card.flops, card.link, said + link + offload
+        return setup.gpus * card.flops, link, said + gathered + offload
     rate = core_flops() * CPU_SHARE
     said = f"arithmetic, {CPU_SHARE:.0%} of a core of this CPU in matrix products, if idle: {rate:.1e} operations/s"
-    return setup.ranks * rate, GLOO, said + (f", ranks exchange {GLOO:.0e} bytes/s" if setup.ranks > 1 else "")
+    return setup.ranks * rate, link, said + (f", ranks exchange {link:.0e} bytes/s" if setup.ranks > 1 else "")
 
 
 @cache

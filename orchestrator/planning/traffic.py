@@ -30,7 +30,8 @@ def seconds(trial: Trial, setup: Setup, link: float) -> float:
     Args:
         trial: one of the pack.
         setup: of the pack.
-        link: bytes a second that a rank takes in.
+        link: bytes a second that a rank takes in; of ranks on several machines what one of those does, for what goes
+            round all ranks goes through the network of each once.
     """
     if setup.ranks == 1 and not setup.offload:
         return 0.0

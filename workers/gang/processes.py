@@ -18,6 +18,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from workers.gang.gang import Gang
+from workers.gang.interface import interface_to
 
 T = TypeVar("T")
 LOOPBACK = "lo"
@@ -58,8 +59,11 @@ class Processes(Gang):
     ) -> None:
         self.rank, self.ranks = rank, ranks
         meeting = meeting if meeting is not None else dist.HashStore()  # type: ignore[attr-defined]
-        if local:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # a host's name may lead nowhere, as in a container
+        # a host's name may lead nowhere, as in a container, or nowhere but here
+        if name := LOOPBACK if local else interface_to(meeting.host):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+            if not local:
+                os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_SIZE=str(ranks))
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         group = PrefixStore("group", meeting)

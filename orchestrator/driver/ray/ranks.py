@@ -46,6 +46,10 @@ class RankActor:
         """Lines for its standard input."""
         self._process.send(text)
 
+    def address(self) -> str:
+        """Of its node, as other nodes know it."""
+        return str(ray.util.get_node_ip_address())
+
     def last_words(self) -> str:
         """See :class:`workers.gang.ranks.Ranks`."""
         return self._process.last_words(0)
@@ -59,19 +63,24 @@ ACTOR: Any = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={
 
 
 class RayRanks:
-    """See :class:`workers.gang.ranks.Ranks`. All are on the node of the worker whose gang they are, see :func:`request`
-    of :mod:`orchestrator.driver.ray.resources`.
+    """See :class:`workers.gang.ranks.Ranks`. The first is on the node of the worker whose gang they are, see
+    :func:`request` of :mod:`orchestrator.driver.ray.resources`.
 
     Args:
         actors: a :class:`RankActor` a rank.
+        local: whether all are on one node.
     """
 
-    host, local = "127.0.0.1", True
-
-    def __init__(self, actors: Sequence[Any]) -> None:
+    def __init__(self, actors: Sequence[Any], local: bool) -> None:
+        self.local = local
         self._actors = list(actors)
         self._hearing = {actor.hear.remote(HEAR_S): rank for rank, actor in enumerate(actors)}
         self._gone: dict[int, str] = {}  # ranks whose actor is: why
+
+    @property
+    def host(self) -> str:
+        """See the protocol: where all are on one node, nobody else needs to reach it."""
+        return "127.0.0.1" if self.local else str(self._answer(0, self._actors[0].address.remote(), ""))
 
     def send(self, text: str, rank: int | None = None) -> None:
         """See the protocol."""
@@ -119,23 +128,27 @@ class RayLauncher:
     """See :class:`workers.gang.ranks.Launcher`: starts ranks in the placement group of the actor that it is used in.
 
     Args:
-        taken: by each rank, as its bundle has it.
+        taken: by each rank.
+        machines: that they are spread over: then a bundle has the part of one, else one rank.
     """
 
-    def __init__(self, taken: Taken) -> None:
-        self._taken = taken
+    def __init__(self, taken: Taken, machines: int = 1) -> None:
+        self._taken, self._machines = taken, machines
 
     def start(self, ranks: int, device: str) -> RayRanks:
         """See the protocol; what fails here is said by the ranks' events."""
         group = get_current_placement_group()
         assert group is not None, "Tune gives every pack a placement group"
+        bundles = ranks if self._machines == 1 else self._machines
         actors = [
             ACTOR.options(
                 num_cpus=self._taken.cpus,
                 num_gpus=self._taken.gpus,
                 memory=self._taken.memory,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    group, placement_group_bundle_index=rank * bundles // ranks
+                ),
             ).remote(device)
-            for bundle in range(ranks)
+            for rank in range(ranks)
         ]
-        return RayRanks(actors)
+        return RayRanks(actors, local=self._machines == 1)

@@ -160,6 +160,6 @@ def worker_of(setup: Setup, launch: Launch, store: Store) -> Any:
         store: of the run.
     """
     if setup.ranks > 1:
-        return GangWorker(store, RayLauncher(rank(setup)), worker=launch.worker)
+        return GangWorker(store, RayLauncher(rank(setup), setup.machines), worker=launch.worker)
     module, _, name = launch.worker.partition(":")
     return getattr(importlib.import_module(module), name)(store)

@@ -27,6 +27,7 @@ from orchestrator.planning.memory import memory
 from orchestrator.planning.packing import Todo, packs
 from orchestrator.planning.plan import plan
 from orchestrator.planning.setups import Setups
+from orchestrator.planning.spread import alike
 from trials.backbones import get, loaded_parameters
 from trials.errors import ApetError
 from trials.modules.methods import apet
@@ -179,17 +180,20 @@ def test_what_is_said_to_fit_does(one: Trial, machines: list[Machine], wanted: R
         rows = min(setup.micro_batch or 32, -(-32 // setup.ranks))
         number = 2 if setup.gpus else 4
         held = memory(one, loaded, trained, setup.pack_size, number, rows, recompute=setup.recompute)
-        able = [m for m in machines if at_once(setup, [m])]
+        ranks = setup.ranks // setup.machines  # of each
+        able = [m for m in (machines if setup.machines == 1 else alike(machines)) if at_once(setup, [m])]
         assert able
         for machine in able:
-            assert setup.memory * setup.ranks <= machine.memory * USABLE
+            assert setup.memory * ranks <= machine.memory * USABLE
+            assert machine.count >= setup.machines
+            assert machine.cpus >= ranks * (setup.threads or 1)
             if setup.gpus:
                 on_card = held.on_card(setup.gpus, setup.zero_stage, setup.offload) + CONTEXT_BYTES
                 on_card += NCCL_BYTES if setup.gpus > 1 else 0
                 assert on_card <= found.needed <= machine.card_bytes * USABLE
             else:
                 in_process = PROCESS_BYTES + held.in_process(setup.ranks, setup.zero_stage)
-                assert in_process <= found.needed <= machine.memory * USABLE / setup.ranks
+                assert in_process <= found.needed <= machine.memory * USABLE / ranks
     assert setup.checkpoint_s == wanted.checkpoint_s
     for name in ("ranks", "recompute", "micro_batch"):
         assert getattr(wanted, name) in ("auto", getattr(setup, name))
