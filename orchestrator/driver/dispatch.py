@@ -2,8 +2,8 @@
 
 A trial leaves in one of four ways: its row is written (completed, diverged, failed), it was interrupted, or
 its worker couldn't go on. Only the last comes back, as a new attempt, after a while, alone, at most ``retries`` times
-in one run; preempted ones come back at once, as one pack, for they were at one step, and cost none of them. Memory
-grows with what is still to be done, never with what is done.
+in one run; preempted ones come back at once, as one pack, for they were at one step, and cost none of them, unless
+they seem to be why machine after machine is lost. Memory grows with what is still to be done, never with what is done.
 """
 
 from __future__ import annotations
@@ -15,51 +15,13 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from orchestrator.driver.ray.deaths import Death
-from orchestrator.driver.retries import Nodes, Retries
+from orchestrator.driver.retries import IN_A_ROW, Nodes, Retries
+from orchestrator.driver.running import Counts, Running, no_row, stopped
 from orchestrator.planning.packing import Busy, PlannedPack, Stock, Todo
-from trials.failures import PREEMPTED, InfrastructureError
+from trials.failures import INFRASTRUCTURE, PREEMPTED, InfrastructureError
 from trials.pack import Pack
 from trials.setup import Setup
 from workers.pack.progress import INTERRUPTED, Ended, Progress
-
-
-@dataclass
-class Running:
-    """A pack that a worker has.
-
-    Args:
-        open: those of its trials that have not ended, by trial_id.
-        cost: of all of it, and how much of its training is over.
-        node, host: where it runs, see :class:`Death`; empty until it is known.
-        unseen: of a row that the worker says it wrote, and that the driver doesn't see.
-    """
-
-    planned: PlannedPack
-    open: dict[str, Todo]
-    cost: float
-    over: float = 0.0
-    node: str = ""
-    host: str = ""
-    unseen: Death | None = None
-
-
-@dataclass
-class Counts:
-    """Trials by how they ended in this run."""
-
-    completed: int = 0
-    diverged: int = 0
-    failed: int = 0
-    interrupted: int = 0
-
-    def add(self, state: str) -> None:
-        """Count one trial that ended in ``state``."""
-        setattr(self, state, getattr(self, state) + 1)
-
-    @property
-    def done(self) -> int:
-        """Trials that have a row now."""
-        return self.completed + self.diverged + self.failed
 
 
 @dataclass
@@ -174,9 +136,9 @@ class Dispatch:
                 self._ended(todo, ended)
             else:
                 why = f"the worker wrote the row of attempt {ended.attempt_id} where the driver doesn't see it"
-                running.unseen = _no_row(running, f"{why}: every node must see the same store")
+                running.unseen = no_row(running, f"{why}: every node must see the same store")
                 self._back([todo], running.planned.setup, running.unseen)
-        self._back(back, running.planned.setup, _stopped(running))
+        self._back(back, running.planned.setup, stopped(running))
 
     def finished(self, pack_id: str) -> None:
         """A worker is through with its pack. A trial that it said nothing of is looked up in the store."""
@@ -188,7 +150,7 @@ class Dispatch:
             if state or self.stopping:
                 self._ended(todo, Ended(todo.trial.trial_id, state or INTERRUPTED))
             else:
-                running.unseen = _no_row(running, "the worker ended its pack without a row for this trial")
+                running.unseen = no_row(running, "the worker ended its pack without a row for this trial")
                 self._back([todo], running.planned.setup, running.unseen)
         if running.unseen is not None:
             self._blame(running.unseen)
@@ -211,9 +173,11 @@ class Dispatch:
                 self._ended(todo, Ended(todo.trial.trial_id, INTERRUPTED))
             else:
                 back.append(todo)
-        self._back(back, running.planned.setup, why)
         if not self.stopping:
+            if why.lost:
+                why = self._machine_lost(back, running.over, why)
             self._blame(why)
+        self._back(back, running.planned.setup, why)
 
     def refused(self, pack_id: str) -> None:
         """A worker didn't begin its pack, for its node gets no more: the pack is the next one again."""
@@ -235,6 +199,16 @@ class Dispatch:
             self.on_note(note)
             if not self.others(self.nodes.excluded):
                 self.hopeless = note
+
+    def _machine_lost(self, todos: Sequence[Todo], over: float, why: Death) -> Death:
+        """Say it once a machine; trials under which several were lost, and that got no further, count as failures."""
+        if self.nodes.lost(why.node):
+            self.on_note(f"the machine {why.host} was lost; what trained there goes on elsewhere, from its checkpoint")
+        times = max((self._retries.lost(todo.trial.trial_id, over) for todo in todos), default=0)
+        if times < IN_A_ROW:
+            return why
+        reason = f"{times} machines in a row were lost while it ran, the last {why.host}: {why.reason}"
+        return replace(why, failure_class=INFRASTRUCTURE, reason=reason)
 
     def _ended(self, todo: Todo, ended: Ended) -> None:
         self._retries.forget(todo.trial.trial_id)
@@ -284,14 +258,3 @@ class Dispatch:
             return self.row_state(todo)
         except InfrastructureError:
             return None
-
-
-def _stopped(running: Running) -> Death:
-    """A worker that was told to stop while the run goes on, by a machine that is short of memory, say."""
-    why = "its worker was told to stop"
-    return Death("Stopped", why, why, PREEMPTED, running.node, running.host)
-
-
-def _no_row(running: Running, why: str) -> Death:
-    """A worker that is there, and a row that isn't."""
-    return Death("NoRow", why, why, node=running.node, host=running.host)

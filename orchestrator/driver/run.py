@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.driver.dispatch import Counts, Dispatch
+from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import Display, display
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
+from orchestrator.driver.running import Counts
 from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.planning.devices import Machine, here
@@ -37,7 +38,7 @@ GONE = (
     "Ray's processes on this machine ended, killed from outside or for lack of memory; what is finished "
     "has its rows: run the same command again"
 )
-RESTARTS = 2  # of Tune's loop in one run, after an error of its own
+RESTARTS = 2  # of Tune's loop after an error of its own, with no trial done between: a lost machine may be one
 
 
 def run(
@@ -279,7 +280,7 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, ledger
                 ledger.store.request_stop(launch.run_id)
 
     workers: set[tuple[str, int]] = set()
-    errors = 0
+    errors, done = 0, 0
     while dispatch.waiting and not stop.asked:
         try:
             loop.once(dispatch, launch, place, on_step, workers)
@@ -288,7 +289,7 @@ def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, ledger
         except loop.WorkersDontStart as error:
             raise ApetError(f"no worker starts, {loop.STARTS} in a row died; the last said:\n{error}") from None
         except loop.RAY_ERRORS as error:
-            errors += 1
+            errors, done = 1 + errors * (dispatch.counts.done == done), dispatch.counts.done
             if errors > RESTARTS:
                 raise
             show.note(f"Ray Tune stopped ({error!r}); going on with what is left")

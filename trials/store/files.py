@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from trials.errors import ApetError
+from trials.store import s3
+from trials.store.s3 import Unreachable
 
 OBJECT_STORES = ("s3", "gcs", "abfs")  # pyarrow's names of file systems whose PUT is atomic
 
@@ -80,7 +82,7 @@ class Files:
 
         Raises:
             FileNotFoundError: there is none (now).
-            ApetError: it can't be read.
+            ApetError: it can't be read; Unreachable where that may pass by itself.
         """
         with self._reporting("read", path):
             if self.is_local:
@@ -208,10 +210,9 @@ class Files:
             raise self._error(verb, path, getattr(error, "strerror", None) or str(error)) from None
 
     def _error(self, verb: str, path: str, reason: str) -> ApetError:
-        return ApetError(
-            f"store {self.uri}: can't {verb} {path or 'it'}: {reason.strip()}; "
-            f"check access and free space, or give another store"
-        )
+        kind = Unreachable if self.is_object_store and s3.passes(reason) else ApetError
+        advice = s3.advice(reason) or "check access and free space, or give another store"
+        return kind(f"store {self.uri}: can't {verb} {path or 'it'}: {reason.strip()}; {advice}")
 
 
 def _open(uri: str, filesystem: Any) -> tuple[Any, str]:
@@ -224,7 +225,8 @@ def _open(uri: str, filesystem: Any) -> tuple[Any, str]:
         else:
             filesystem, root = _from_uri(uri)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ApetError(f"store {uri}: {error}; a store is a path, s3://BUCKET/PATH or gs://BUCKET/PATH") from None
+        advice = s3.advice(str(error)) or "a store is a path, s3://BUCKET/PATH or gs://BUCKET/PATH"
+        raise ApetError(f"store {uri}: {error}; {advice}") from None
     while isinstance(filesystem, pafs.SubTreeFileSystem):
         root, filesystem = f"{filesystem.base_path}{root}", filesystem.base_fs
     return filesystem, root.rstrip("/")

@@ -14,6 +14,7 @@ from trials.errors import ApetError
 from trials.store import views
 from trials.store.files import Entry, Files
 from trials.store.record import SCHEMA_VERSION, STATES
+from trials.store.retry import shortly
 from trials.store.seal import parquet_is_whole
 
 FOLDERS = ("attempts", "curves", "modules", "logs", "checkpoints", "sweeps", "runs")
@@ -34,7 +35,7 @@ class Reader:
 
     def there(self) -> bool:
         """Whether there is a store: any of its folders."""
-        return not self._files.folders().isdisjoint(FOLDERS)
+        return not shortly(self._files.folders).isdisjoint(FOLDERS)
 
     def check(self) -> None:
         """Make sure that there is a store.
@@ -60,7 +61,7 @@ class Reader:
         fresh: dict[Entry, pa.Table | None] = {}
         key = (folder, len(schema))
         for _ in range(_LISTINGS):
-            listed = frozenset(e for e in self._files.listing(folder) if e.path.endswith(".parquet"))
+            listed = frozenset(e for e in shortly(self._files.listing, folder) if e.path.endswith(".parquet"))
             if not listed:
                 self.check()
             known, table = self._kept.get(key, (frozenset(), schema.empty_table()))
@@ -85,7 +86,7 @@ class Reader:
     def _read_one(self, path: str, schema: pa.Schema) -> pa.Table | None:
         """A file's rows, None where the file is gone."""
         try:
-            data = self._files.read(path)
+            data = shortly(self._files.read, path)
         except FileNotFoundError:
             return None
         where = f"store {self._files.uri}: {path}"

@@ -1,4 +1,4 @@
-"""A store that hiccups: the same call again, later and later, before what it was to write is given up."""
+"""A store that hiccups: the same call again, later and later, before it is given up."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import ParamSpec, TypeVar
 
 from trials.errors import ApetError
 from trials.failures import InfrastructureError
+from trials.store.s3 import Unreachable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 DELAYS = (0.5, 1, 2, 4, 8, 15, 30, 60, 60, 60)  # seconds before each further try, four minutes in all
+SHORT = (1, 2, 4, 8)  # the same, for somebody who waits for an answer and can ask again
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,21 @@ def patiently(
         return call(*args, **kwargs)
     except (ApetError, OSError) as error:
         raise InfrastructureError(f"tried {len(DELAYS) + 1} times: {error}") from error
+
+
+def shortly(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``call(*args, **kwargs)``, again after each of :data:`SHORT` as long as an object store is busy or out of reach.
+
+    Raises:
+        Unreachable: it still is after the last.
+    """
+    for delay in SHORT:
+        try:
+            return call(*args, **kwargs)
+        except Unreachable as error:
+            _log.warning("%s; once more in %g s", error, delay)
+        wait(delay)
+    return call(*args, **kwargs)
 
 
 def wait(seconds: float) -> None:

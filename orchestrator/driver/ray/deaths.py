@@ -28,6 +28,7 @@ class Death:
         failure_class: of ``trials.failures``.
         node: Ray's id of its node, empty where it isn't known.
         host: of that node, for people.
+        lost: whether that node is gone too.
     """
 
     error_class: str
@@ -36,6 +37,7 @@ class Death:
     failure_class: str = INFRASTRUCTURE
     node: str = ""
     host: str = ""
+    lost: bool = False
 
 
 class WorkerBroken(InfrastructureError):
@@ -91,6 +93,14 @@ def death(trial: Any, logs: Path | None = None) -> Death:
     said = explain(text, logs)
     name = type(cause).__name__ if cause is not None else DIED
     return Death(name, said.reason, said.log, failure_class)
+
+
+def actor_of(trial: Any) -> str:
+    """The id of the actor that Tune's ``trial`` has lost; empty where the exception doesn't say it."""
+    from ray.exceptions import RayActorError
+
+    error = _error(trial)
+    return (error.actor_id or "") if isinstance(error, RayActorError) else ""
 
 
 def explain(text: str, logs: Path | None = None) -> Death:

@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Mapping, Set
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.driver.room import pack
 from orchestrator.planning.devices import ASSUMED, CARDS, CPUS_A_CARD, MEMORY_A_CARD, Machine
@@ -16,7 +16,6 @@ from trials.setup import Setup
 
 TYPE = "accelerator_type:"  # beginning of a resource's name
 EXCLUDED = "apet-excluded"  # beginning of a key in the cluster's own table
-NOWHERE = "f" * 56  # Ray's id of no node
 NODE_TYPE, PRICE = "apet-node-type", "apet-price"  # labels of ours, which a cluster file gives its node types
 
 
@@ -113,17 +112,6 @@ def elsewhere(setup: Setup, not_on: str, excluded: Set[str]) -> str:
         if node.node_id not in {not_on, *excluded} and all(node.resources.get(k, 0) >= v for k, v in wanted.items())
     ]
     return random.choice(others) if others else ""
-
-
-def node_of(actor: Any) -> str:
-    """The node where an actor is or was, by Ray's table of actors; empty where that doesn't know it."""
-    import ray
-
-    try:
-        found = ray._private.state.actors(actor._actor_id.hex())
-        return str(found["Address"]["NodeID"]).removeprefix(NOWHERE)
-    except (AttributeError, KeyError, RuntimeError):
-        return ""
 
 
 def say_type() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
-from orchestrator.driver.ray.deaths import death
-from orchestrator.driver.ray.nodes import node_of
+from orchestrator.driver.ray.deaths import actor_of, death
+from orchestrator.driver.ray.lost import judged, node_of
 from orchestrator.driver.ray.searcher import PackSearcher
 from orchestrator.driver.ray.trainable import UP
 
@@ -41,11 +41,11 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         self.searcher, self.on_step, self.workers, self.logs = searcher, on_step, workers, logs
         self.dead_starts = 0
         self.last_error = ""
-        self._started: dict[str, Any] = {}  # Tune trials whose actor is up: the actor
+        self._started: dict[str, str] = {}  # Tune trials whose actor is up: its id
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """An actor has the trial's pack."""
-        self._started[trial.trial_id] = trial.temporary_state.ray_actor
+        self._started[trial.trial_id] = trial.temporary_state.ray_actor._actor_id.hex()
         self.dead_starts = 0
 
     def on_trial_result(
@@ -63,9 +63,9 @@ class Watch(TrialProgressCallback):  # type: ignore[misc]  # ray has no types he
         """A worker is gone, or raised what it should have caught: tell the dispatch why."""
         why = death(trial, self.logs)
         self.last_error = why.log
-        if trial.trial_id in self._started:
-            why = replace(why, node=why.node or node_of(self._started.pop(trial.trial_id)))
-        else:
+        actor = self._started.pop(trial.trial_id, None)
+        why = judged(replace(why, node=why.node or node_of(actor or actor_of(trial))))
+        if actor is None and not why.lost:
             self.dead_starts += 1
         self.searcher.lost(trial.trial_id, why)
 

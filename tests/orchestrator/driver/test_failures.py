@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,50 @@ def test_preemption_spends_no_retry() -> None:
     assert seeds(pack) == [("tiny-bert", 0, 0)]
     desk.end(pack)
     assert (desk.given_up, desk.dispatch.counts.completed, desk.notes) == ([], 1, [])
+
+
+def machine_lost(host: str) -> Death:
+    return replace(preempted("it died"), node=f"id of {host}", host=host, lost=True)
+
+
+def test_a_lost_machine_is_said_once_and_spends_no_retry() -> None:
+    desk = Desk(*(todo(i) for i in range(4)), retries=0)
+    packs = [desk.take() for _ in range(4)]
+    for pack, host in zip(packs, ("one", "one", "two", "one"), strict=True):
+        desk.dispatch.lost(pack.pack_id, machine_lost(host))
+    assert desk.notes == [
+        f"the machine {host} was lost; what trained there goes on elsewhere, from its checkpoint"
+        for host in ("one", "two")
+    ]
+    assert sorted(seeds(desk.take())[0][1:] for _ in range(4)) == [(i, 0) for i in range(4)]
+    assert desk.given_up == []
+
+
+def test_a_pack_under_which_machine_after_machine_is_lost_counts_after_all() -> None:
+    desk = Desk(*(todo(0, learning_rate=rate) for rate in (0.1, 0.2)), retries=1, pack_size=2)
+    for number in range(IN_A_ROW):
+        pack = desk.take()
+        assert {attempt for *_, attempt in seeds(pack)} == {0}
+        desk.dispatch.lost(pack.pack_id, machine_lost(f"host-{number}"))
+    assert desk.dispatch.next() is None, "after a while, each alone"
+    for pack in [desk.take(LONG), desk.take()]:
+        assert [attempt for *_, attempt in seeds(pack)] == [1]
+        desk.dispatch.lost(pack.pack_id, machine_lost("the last"))
+    assert not desk.dispatch.waiting
+    assert [reason for *_, reason in desk.given_up] == [
+        f"{IN_A_ROW + 1} machines in a row were lost while it ran, the last the last: it died"
+    ] * 2
+
+
+def test_machines_that_are_lost_under_a_pack_that_gets_on_do_not_count() -> None:
+    desk = Desk(todo(0), retries=0)
+    for number in range(4 * IN_A_ROW):
+        pack = desk.take()
+        if number % 4 == 0:
+            desk.dispatch.report(Progress(pack.pack_id, 1 + number, 100, {}, ()))
+        desk.dispatch.lost(pack.pack_id, machine_lost(f"host-{number}"))
+    desk.end(desk.take())
+    assert (desk.given_up, desk.dispatch.counts.completed) == ([], 1)
 
 
 def test_the_delay_grows_and_holds_up_nothing_else() -> None:

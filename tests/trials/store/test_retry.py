@@ -9,7 +9,8 @@ import pytest
 from trials.errors import ApetError
 from trials.failures import InfrastructureError
 from trials.store import retry
-from trials.store.retry import patiently
+from trials.store.retry import patiently, shortly
+from trials.store.s3 import Unreachable
 
 
 @pytest.fixture
@@ -54,4 +55,18 @@ def test_a_call_that_never_succeeds_is_infrastructure(waited: list[float]) -> No
 def test_other_errors_are_raised_at_once(waited: list[float]) -> None:
     with pytest.raises(AssertionError):
         patiently(Hiccup(1, AssertionError("ours")))
+    assert waited == []
+
+
+def test_who_waits_for_an_answer_waits_some_seconds_at_most(waited: list[float]) -> None:
+    assert shortly(Hiccup(2, Unreachable("busy")), 1, two=2) == ((1,), {"two": 2})
+    with pytest.raises(Unreachable, match="busy"):
+        shortly(Hiccup(len(retry.SHORT) + 1, Unreachable("busy")))
+    assert waited == [*retry.SHORT[:2], *retry.SHORT]
+    assert sum(retry.SHORT) < 30
+
+
+def test_what_does_not_pass_is_said_at_once(waited: list[float]) -> None:
+    with pytest.raises(ApetError, match="denied"):
+        shortly(Hiccup(1, ApetError("denied")))
     assert waited == []
