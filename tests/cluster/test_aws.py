@@ -19,7 +19,11 @@ from hosts import missing
 from trials.store.store import Store
 from workers.pack.checkpoint import Checkpoint
 
-pytestmark = [pytest.mark.cluster, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(missing() is not None, reason=missing() or ""),
+]
 STORE = f"s3://{BUCKET}/study"
 APET = "apet"
 SMALL_TYPES = {"small-l4", "small-a10g"}
@@ -76,7 +80,7 @@ def test_from_zero_through_a_lost_spot_machine_to_zero(aws: Cloud) -> None:
 
     type_in(aws, f"{APET} submit {aws.hosts.folder}/tiny.yaml --cluster {aws.file} --store {STORE} --detach")
     store, steps = Store(STORE), {}
-    until(lambda: len({one["worker"] for one in store.running().values()}) == 2, 200, "no two machines came")
+    until(lambda: len({one["worker"] for one in store.running().values()}) == 2, 400, "no two machines came")
     up = aws.machines()
     assert {up[host]["type"] for host in up if host != "m0"} <= SMALL_TYPES, "tiny backbones want no large cards"
     assert all(up[host]["InstanceLifecycle"] == "spot" for host in up if host != "m0")
@@ -88,7 +92,7 @@ def test_from_zero_through_a_lost_spot_machine_to_zero(aws: Cloud) -> None:
         steps.update({trial: saved_step(store, trial) or 0 for trial in trials})
         return min(steps.values()) > BEGUN
 
-    until(begun, 200, f"no checkpoints: {steps}")
+    until(begun, 400, f"no checkpoints: {steps}")
     lost = next(host for host in up if host != "m0")
     print(f"--- EC2 takes {lost} ({up[lost]['type']}) back; steps of the checkpoints: {steps}")
     aws.take_back(lost)
@@ -101,7 +105,7 @@ def test_from_zero_through_a_lost_spot_machine_to_zero(aws: Cloud) -> None:
             steps[trial] = before if now is None else now
         return len(store.visible()) == 4
 
-    until(went_on, 400, "the sweep doesn't end")
+    until(went_on, 600, "the sweep doesn't end")
     type_in(aws, f"{APET} status --store {STORE}")
     rows = store.trials().to_pylist()
     print([(row["trial_id"][:6], row["host"], row["node_type"], row["attempt"], row["device"]) for row in rows])
@@ -111,7 +115,7 @@ def test_from_zero_through_a_lost_spot_machine_to_zero(aws: Cloud) -> None:
     assert lost not in {row["host"] for row in rows}
     assert len({row["host"] for row in rows}) == 2, "nobody took the lost machine's place"
 
-    until(lambda: set(aws.machines()) == {"m0"}, 200, "idle machines stay")
+    until(lambda: set(aws.machines()) == {"m0"}, 400, "idle machines stay")
     type_in(aws, f"{APET} report --store {STORE} --out {aws.hosts.folder}/report 2>&1 | tail -n 5")
     type_in(aws, f"ray down --yes {aws.file} 2>&1 | tail -n 5")
     assert aws.machines() == {}

@@ -103,3 +103,16 @@ def test_from_a_bare_machine_to_apet(clean: Hosts) -> None:
     assert run(clean, ["cd /; ~/apet/bin/python -c 'from trials import errors; print(errors.NEW)'"]).strip() == "1"
     gone = run(clean, ["cd /; ~/apet/bin/python -c 'import trials.streams' 2>&1 || true"])
     assert "No module named 'trials.streams'" in gone, "a deleted file is in the wheel"
+
+
+def test_the_dockerfile_installs_the_same(clean: Hosts) -> None:
+    """Its COPY and its pip, with the Python of the test before."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    (install,) = (line.removeprefix("RUN ") for line in lines if line.startswith("RUN pip "))
+    clean.run("clean", "rm -rf /apet; mkdir /apet")
+    ssh = shlex.join(clean.ssh("clean", "true")[:-2])
+    place = f"root@{clean.address('clean')}:/apet/"
+    clean.here("rsync", "-az", "-e", ssh, "--exclude=__pycache__", *(ROOT / name for name in copied), place)
+    run(clean, ["~/apet/bin/pip uninstall -qy apet; test ! -e ~/apet/bin/apet"])
+    assert "apet 0.1.0" in run(clean, [f"cd /apet; export PATH=~/apet/bin:$PATH; {install}; cd /; apet --version"])
