@@ -122,5 +122,5 @@ def overlay(config: Mapping[str, Any], subnet: str, url: str) -> dict[str, Any]:
         "provider": {"use_internal_ips": True},
         "auth": {"ssh_user": "root"},
         "setup_commands": [f"echo '{environment}' >>~/.bashrc", READY, *config["setup_commands"]],
-        "available_node_types": {name: subnets for name in config["available_node_types"]},
+        "available_node_types": dict.fromkeys(config["available_node_types"], subnets),
     }
