@@ -33,7 +33,7 @@ install -m 600 $shelved/auth_token ~/.ray/auth_token
 
 digest=$(cat "$wheel" $shelved/constraints.txt | sha256sum)
 if [ "$(cat ~/apet/installed 2>/dev/null)" != "$digest" ]; then # else nothing is installed anew
-    $pip install -q -c $shelved/constraints.txt "$wheel[cluster]"
+    $pip install -q -c $shelved/constraints.txt "$wheel[cluster,quickstart]"
     $pip install -q --force-reinstall --no-deps "$wheel" # other code may have the version that is there
     echo "$digest" >~/apet/installed
 fi

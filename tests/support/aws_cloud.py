@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -45,8 +45,9 @@ class Cloud:
 
     def here(self, command: str, timeout: float = 300.0, check: bool = True) -> CompletedProcess[str]:
         """Run a command on the launching side, in the clone, as a user with AWS keys would."""
-        words = ("bash", "-c", f"cd {ROOT} && {command}")
-        return self.hosts.here(*words, timeout=timeout, check=check, **moto_server.environment(self.url))
+        words = ("bash", "-c", f"apet() {{ python -c 'from orchestrator.cli import main; main()' \"$@\"; }}; {command}")
+        with chdir(ROOT):
+            return self.hosts.here(*words, timeout=timeout, check=check, **moto_server.environment(self.url))
 
     def client(self, service: str) -> Any:
         """Of boto3."""
@@ -83,7 +84,10 @@ def cloud(machines: int, changes: Mapping[str, Any]) -> Iterator[Cloud]:
         changes: to the file, beside :func:`overlay`.
     """
     names = [f"m{i}" for i in range(machines)]
-    with Hosts(names, first=FIRST, variables={"LANG": "C.UTF-8"}) as hosts, moto_server.moto_server(hosts.gateway) as url:
+    with (
+        Hosts(names, first=FIRST, variables={"LANG": "C.UTF-8"}) as hosts,
+        moto_server.moto_server(hosts.gateway) as url,
+    ):
         made = Cloud(hosts, url, hosts.folder / "cluster.yaml")
         ec2 = made.client("ec2")
         vpc = ec2.create_vpc(CidrBlock=hosts.network)["Vpc"]["VpcId"]
