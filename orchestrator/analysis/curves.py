@@ -104,17 +104,6 @@ class Curve:
         return max(known, default=None)
 
 
-def operations_label(spec: str) -> str:
-    """The operations of an apet spec, with their shares where they differ.
-
-    >>> operations_label('{"method": {"operations": {"add": 1, "plug": 1}}}')
-    'add+plug'
-    """
-    shares: dict[str, int] = json.loads(spec)["method"].get("operations") or {}
-    equal = len(set(shares.values())) <= 1
-    return "+".join(op if equal else f"{op}:{share}" for op, share in shares.items())
-
-
 def curves(selected: pa.Table, full: pa.Table | None = None, trained_heads: bool = False) -> tuple[Curve, ...]:
     """Group rows of the ``selected`` view into curves, in the order backbone, task, placement, operations.
 
@@ -146,30 +135,6 @@ def _order(curve: Curve) -> tuple[str | int | bool, ...]:
     """By task, then small backbones first, discrete before adjacent."""
     size = (curve.task, curve.family, curve.parameters, curve.backbone)
     return (*size, curve.placement != "discrete", curve.operations, curve.variant, curve.curve_id)
-
-
-def variants(specs: Sequence[str], names: Sequence[Hashable]) -> list[str]:
-    """What tells apart the specs that have one name, by the last part of each key: ``steps 90``; '' for the others.
-
-    Count, seeds and learning rate never do.
-    """
-    alike: dict[Hashable, list[dict[str, Any]]] = defaultdict(list)
-    for spec, name in zip(specs, names, strict=True):
-        alike[name].append(_flat(json.loads(spec)))
-    told: dict[Hashable, list[str]] = {}
-    for name, group in alike.items():
-        keys = {key for flat in group for key in flat} - {*AXES, "method.count"}
-        told[name] = sorted(key for key in keys if any(flat.get(key) != group[0].get(key) for flat in group))
-    taken = {name: iter(group) for name, group in alike.items()}  # each in the order of the specs
-    return [_named(next(taken[name]), told[name]) for name in names]
-
-
-def _named(flat: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]} {_short(flat.get(key))}" for key in keys)
-
-
-def _short(value: Any) -> str:
-    return str(value)[:12] if isinstance(value, str) else json.dumps(value)
 
 
 def _rows(table: pa.Table, method: str, trained_heads: bool) -> list[dict[str, Any]]:
@@ -253,30 +218,3 @@ def _notes(
         yield f"{missing} without a result, left out ({'; '.join(why)}), at {', '.join(where)}: {RERUN}"
     if full_failed:
         yield f"{len(full_failed)} of full fine-tuning failed, left out ({by_class(full_failed)}): {RERUN}"
-
-
-def differences(spec: str, other: str) -> list[str]:
-    """In what the runs of another spec differ that might have been trained beside this one; [] where in nothing.
-
-    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`trials.keys.setting`.
-    """
-    mine, theirs = _flat(json.loads(spec)), _flat(json.loads(other))
-    return [
-        f"{key} {theirs.get(key)} instead of {mine.get(key)}"
-        for key in sorted(mine.keys() | theirs.keys())
-        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *AXES))
-    ]
-
-
-def _nearest(first: Mapping[str, Any], references: Iterable[list[dict[str, Any]]]) -> str:
-    """In what the nearest full fine-tuning runs of the same backbone and task differ from a curve, or ''."""
-    done = (next((r for r in rows if r["state"] != "failed"), None) for rows in references)
-    same = (r for r in done if r is not None and all(r[k] == first[k] for k in ("backbone", "task")))
-    found = sorted((differences(first["spec"], r["spec"]) for r in same), key=len)
-    return ", ".join(found[0]) if found else ""
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {path: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}" if path else key).items()}
