@@ -7,6 +7,7 @@
 | setting | those, the method and the zero-shot targets: a curve and the full fine-tuning beside it |
 | pack | method, position seed and learning rate: they may train together |
 | transfer | the task, the learning rate and the zero-shot targets |
+| untrained | all that trains, and what trains it: the backbone alone answers the same test rows alike |
 | warmth | all but the content of the backbone and the precision: a worker that has one loaded has the other's |
 """
 
@@ -80,6 +81,26 @@ def _transfer(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     shared = _less(data, ("learning_rate", "evaluate_on", "task", "training"))
     training = _less(data["training"], _OF_THE_TASK)
     return canonical({**shared, "training": training, "task": [task["name"], task["data"]]})
+
+
+@lru_cache(maxsize=1_000)
+def untrained(spec: str, precision: str) -> str:
+    """Key of the untrained module of a spec: of all that decides what the frozen backbone alone answers to the test.
+
+    A train seed counts where it draws a head, and nowhere else.
+
+    Args:
+        spec: a trial's.
+        precision: as resolved.
+    """
+    data = json.loads(spec)
+    drawn = data["head"] in ("frozen", "trained")
+    backbone = _less(data["backbone"], _NAMES[:2] if drawn else _NAMES)
+    task = [data["task"][name] for name in ("name", "data", "test_rows")]
+    lengths = [data["training"][name] for name in _OF_THE_TASK]
+    seed = data["train_seed"] if drawn else None
+    read = [data["head"], data["labels"], lengths, data["text_version"], precision, seed]
+    return digest(canonical([backbone, task, *read]))
 
 
 def _less(data: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:

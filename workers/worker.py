@@ -40,6 +40,7 @@ from workers.pack.progress import Progress
 from workers.pack.recorder import Onlooker, Recorder
 from workers.pack.run import PackRun
 from workers.pack.together import together
+from workers.pack.untrained import Untrained
 from workers.rows.batches import most_rows
 from workers.rows.warm import PackData, WarmRows
 
@@ -81,6 +82,7 @@ class Worker:
         self._kept = Kept(self._free)
         self._limits: dict[tuple[object, ...], Limits] = {}
         self._calibrator = Calibrator(store)
+        self._untrained = Untrained(store, gang)
         self._load_s = 0.0  # of a load that no row has reported yet
 
     def run(
@@ -156,7 +158,9 @@ class Worker:
             make_engine = partial(make_engine, stage=pack.setup.zero_stage, offload=pack.setup.offload)
         learnt = self._calibrator.learn(pack, backbone, data, make_engine, should_stop, kept.clear)
         held, hopeless_before = self.limits(pack, limits), (limits or {}).get("hopeless", {})
-        run = PackRun(pack, backbone, data, recorder, held, make_engine, kept, self.gang, hopeless_before)
+        run = PackRun(
+            pack, backbone, data, recorder, held, make_engine, kept, self._untrained, self.gang, hopeless_before
+        )
         try:
             with memory_named():
                 yield from told(learnt, run.trials(should_stop))

@@ -89,6 +89,17 @@ class Files:
                 data: bytes = stream.read()
                 return data
 
+    def kept(self, path: str) -> bytes:
+        """A whole file that a row or a listing names.
+
+        Raises:
+            ApetError: it isn't there, or can't be read.
+        """
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            raise ApetError(f"no {path} in {self.uri}; was the store copied without that folder?") from None
+
     def listing(self, folder: str = "", *, recursive: bool = True) -> list[Entry]:
         """The files below a folder, by path; hidden and temporary ones left out. No folder: no files."""
         return [

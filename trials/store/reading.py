@@ -16,11 +16,12 @@ from trials.store.files import Entry, Files
 from trials.store.record import SCHEMA_VERSION, STATES
 from trials.store.seal import parquet_is_whole
 
-FOLDERS = ("attempts", "curves", "modules", "logs", "checkpoints", "sweeps", "runs")
+FOLDERS = ("attempts", "curves", "answers", "modules", "logs", "checkpoints", "sweeps", "runs")
 _LOCAL_READERS, _REMOTE_READERS = 2, 16  # threads: decoding fills two, waiting for an object store many
-_NEVER_NULL = (  # in rows of attempts and in curves
-    *("trial_id", "attempt_id", "attempt", "state", "spec", "family", "backbone", "task", "method", "train_seed"),
-    *("learning_rate", "step", "split"),
+_ATTEMPT = "attempt_id"  # what a file's rows are known by; those of untrained modules by their first column
+_NEVER_NULL = (  # in rows of attempts, in curves and in answers
+    *("trial_id", _ATTEMPT, "attempt", "state", "spec", "family", "backbone", "task", "method", "train_seed"),
+    *("learning_rate", "step", "split", "row"),
 )
 _LISTINGS = 20  # how often files may vanish under a reader before it gives up
 
@@ -46,13 +47,14 @@ class Reader:
             uri = shlex.quote(self._files.uri)
             raise ApetError(f"no store at {uri}; `apet run SWEEP --store {uri}` makes one")
 
-    def table(self, folder: str, schema: pa.Schema, *, single: bool = False) -> pa.Table:
+    def table(self, folder: str, schema: pa.Schema, *, single: bool = False, without: str = "") -> pa.Table:
         """All rows below a folder, those of one attempt from one file.
 
         Args:
             folder: below the store's root.
             schema: of the table; the fewer columns of the files it has, the faster.
             single: an attempt has one row.
+            without: a folder in it whose files are of another schema.
 
         Raises:
             ApetError: no store, a file that isn't ours, or one of a newer schema.
@@ -60,7 +62,7 @@ class Reader:
         fresh: dict[Entry, pa.Table | None] = {}
         key = (folder, len(schema))
         for _ in range(_LISTINGS):
-            listed = frozenset(e for e in self._files.listing(folder) if e.path.endswith(".parquet"))
+            listed = frozenset(e for e in self._files.listing(folder) if _is_of(e.path, without))
             if not listed:
                 self.check()
             known, table = self._kept.get(key, (frozenset(), schema.empty_table()))
@@ -68,22 +70,27 @@ class Reader:
                 known, table = frozenset(), schema.empty_table()
             new = sorted(listed - known, key=lambda entry: entry.path)
             with ThreadPoolExecutor(_LOCAL_READERS if self._files.is_local else _REMOTE_READERS) as readers:
-                fresh.update(readers.map(lambda e: (e, fresh.get(e) or self._read_one(e.path, schema)), new))
+                fresh.update(readers.map(lambda e: (e, fresh.get(e) or self.file(e.path, schema)), new))
             tables = [read for entry in new if (read := fresh[entry]) is not None]
             if len(tables) < len(new):
                 continue  # a file was merged into a larger one since the listing: list again
             if new:
                 sizes = [len(table), *map(len, tables)]
                 part = np.arange(sum(sizes)) if single else np.repeat(np.arange(len(sizes)), sizes)
-                table = views.once(pa.concat_tables([table, *tables]), part).combine_chunks()
+                joined = pa.concat_tables([table, *tables])
+                table = (views.once(joined, part) if _ATTEMPT in schema.names else joined).combine_chunks()
             self._kept[key] = (listed, table)
             return table
         raise ApetError(
             f"store {self._files.uri}: files keep vanishing while it is read; try again when nothing deletes them"
         )
 
-    def _read_one(self, path: str, schema: pa.Schema) -> pa.Table | None:
-        """A file's rows, None where the file is gone."""
+    def file(self, path: str, schema: pa.Schema) -> pa.Table | None:
+        """A file's rows, None where it isn't there, or is gone.
+
+        Raises:
+            ApetError: as :meth:`table`.
+        """
         try:
             data = self._files.read(path)
         except FileNotFoundError:
@@ -101,6 +108,10 @@ class Reader:
         table = _conform(table, schema, where)
         _check_identity(table, where)
         return table
+
+
+def _is_of(path: str, without: str) -> bool:
+    return path.endswith(".parquet") and not (without and path.startswith(f"{without}/"))
 
 
 def _check_identity(table: pa.Table, where: str) -> None:
@@ -144,8 +155,9 @@ def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     if table.schema.equals(schema):
         return table
     try:
-        if "attempt_id" not in table.column_names:
-            raise ApetError(f"{where} has no column attempt_id: not a file of apet; move it away")
+        key = _ATTEMPT if _ATTEMPT in schema.names else schema.names[0]
+        if key not in table.column_names:
+            raise ApetError(f"{where} has no column {key}: not a file of apet; move it away")
         return pa.table(
             [
                 table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)

@@ -16,12 +16,13 @@ import pyarrow as pa
 from trials.failures import FAILURE_CLASSES
 from trials.trial import Trial
 
-SCHEMA_VERSION = 3  # 2: failure_class, ranks, micro_batch, threads; 3: recompute
+SCHEMA_VERSION = 4  # 2: failure_class, ranks, micro_batch, threads; 3: recompute; 4: right, untrained_*, majority_right
 STATES = ("completed", "diverged", "failed")  # in the order in which an attempt is preferred
 
 Record = dict[str, Any]
 
 _TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
+_BYTES = pa.binary()
 _TIME = pa.timestamp("us", tz="UTC")
 _TEXTS, _COUNTS, _SCORES = (pa.map_(pa.string(), kind) for kind in (_TEXT, _INT, _REAL))
 
@@ -78,6 +79,11 @@ OUTCOME = pa.schema(
         ("test_score", _REAL),
         ("chance", _REAL),
         ("majority", _REAL),
+        ("right", _BYTES),  # scores of the test rows in the split's fixed order, see trials.store.scores
+        ("untrained_score", _REAL),  # the test score of the frozen backbone with no module at all
+        ("untrained_right", _BYTES),  # its scores of the test rows, as above
+        ("untrained_key", _TEXT),  # shared by all trials that it is the reference of, see trials.keys.untrained
+        ("majority_right", _BYTES),  # where the most frequent test label is right, as above
         ("best_step", _INT),
         ("steps_done", _INT),
         ("train_loss", _REAL),
@@ -90,6 +96,7 @@ OUTCOME = pa.schema(
         ("transfer_sources", _TEXTS),  # target task: where its data was found
     ]
 )
+BY_ROW = ("right", "untrained_right", "majority_right")  # columns of bytes, for programs and not for people
 EXECUTION = pa.schema(
     [
         ("attempt_id", _TEXT),

@@ -1,10 +1,12 @@
-"""The store: a directory or bucket of Parquet files that holds attempts and learning curves.
+"""The store: a directory or bucket of Parquet files that holds attempts, learning curves and answers.
 
 One attempt is one immutable file, written once, so that no lock, no manifest and no database is needed:
 readers list, workers add, merging two stores is copying files. Layout, below the store's root::
 
     attempts/<2 hex>/<attempt_id>.parquet       one row, see trials.store.record.SCHEMA
     curves/<2 hex>/<attempt_id>.parquet         its learning curve, trials.store.record.CURVES
+    answers/<2 hex>/<attempt_id>.parquet        its answers to the test rows, trials.store.answers.ANSWERS
+    answers/untrained/<key>.parquet             those of the backbone alone, trials.store.answers.UNTRAINED
     modules/<2 hex>/<attempt_id>.safetensors    the trained module of its best step
     logs/<2 hex>/<attempt_id>.txt               the traceback of a failed attempt
     checkpoints/<2 hex>/<trial_id>.safetensors  of trials that are not done
@@ -17,25 +19,25 @@ readers list, workers add, merging two stores is copying files. Layout, below th
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trials.errors import ApetError
-from trials.store import liveness, views
+from trials.store import liveness, sweeps, untrained, views
+from trials.store.answers import ANSWERS, UNTRAINED, Answered, answer_table
 from trials.store.calibration import Calibrations
 from trials.store.files import Files
 from trials.store.reading import Reader
 from trials.store.record import CURVES, SCHEMA, Record, attempt_table, curve_table
 from trials.store.seal import parquet
 
+Curve = list[dict[str, Any]]
 _STATES = pa.schema([SCHEMA.field(n) for n in ("trial_id", "attempt_id", "attempt", "state", "schema_version")])
 
 
@@ -83,12 +85,13 @@ class Store:
 
     # Rows.
 
-    def append(self, row: Record, curve: list[dict[str, Any]] | None = None) -> None:
-        """Write one attempt: its curve, then its row, each at once or not at all.
+    def append(self, row: Record, curve: Curve | None = None, answered: Mapping[str, Answered] | None = None) -> None:
+        """Write one attempt: its answers and its curve, then its row, each at once or not at all.
 
         Args:
             row: from ``trials.store.record.record``, ended: its ``state`` is set.
             curve: points with ``step``, ``split``, ``metric``, ``value``, ``loss``, ``seconds``; ids are filled in.
+            answered: by task what it answered to the test rows.
 
         Raises:
             ApetError: the store can't be written.
@@ -98,6 +101,8 @@ class Store:
         if self._files.exists(path):  # written by a try that was told it had failed
             assert self._files.read(path) == data, f"{path} is there with another content: an attempt is written once"
             return
+        if answered:
+            self._files.write(_path("answers", row["attempt_id"], "parquet"), parquet(answer_table(row, answered)))
         if curve:
             self._files.write(_path("curves", row["attempt_id"], "parquet"), parquet(curve_table(row, curve)))
         self._files.write(path, data)
@@ -116,9 +121,21 @@ class Store:
 
     def curves(self) -> pa.Table:
         """The learning curves of every attempt, in the columns of ``trials.store.record.CURVES``."""
-        curves, attempts = self._reader.table("curves", CURVES), self.attempts()
-        known = np.isin(views.column(curves, "attempt_id"), views.column(attempts, "attempt_id"))
-        return curves.filter(pa.array(known, pa.bool_()))  # a worker that died before its row leaves a curve
+        return self._of_attempts(self._reader.table("curves", CURVES))
+
+    def answers(self) -> pa.Table:
+        """What every attempt answered to the test rows, in the columns of ``trials.store.answers.ANSWERS``."""
+        return self._of_attempts(self._reader.table("answers", ANSWERS, without=untrained.FOLDER))
+
+    def untrained(self) -> pa.Table:
+        """What backbones alone answered to the test rows, in the columns of ``trials.store.answers.UNTRAINED``."""
+        return self._reader.table(untrained.FOLDER, UNTRAINED)
+
+    def answers_of(self, attempt_id: str) -> pa.Table:
+        """What one attempt answered; reads its own file alone, where it has one still."""
+        if (own := self._reader.file(_path("answers", attempt_id, "parquet"), ANSWERS)) is not None:
+            return own
+        return (every := self.answers()).filter(pc.equal(every["attempt_id"], attempt_id))
 
     def trials(self) -> pa.Table:
         """The visible row of every trial, by id, and two more columns, ``cell_id`` and ``curve_id``."""
@@ -157,6 +174,14 @@ class Store:
 
     # Other files, each written whole.
 
+    def save_untrained(self, key: str, task: str, answered: Answered) -> None:
+        """Keep what the untrained module of a key (``trials.keys.untrained``) answers to the test rows of a task."""
+        untrained.save(self._files, key, task, answered)
+
+    def load_untrained(self, key: str, rows: int) -> Answered | None:
+        """What the untrained module of a key answers to so many rows, None where that isn't known."""
+        return untrained.load(self._reader, key, rows)
+
     def save_module(self, trial_id: str, attempt_id: str, data: bytes) -> str:
         """Keep the trained module of an attempt; the result goes into its row as ``module_uri``."""
         assert attempt_id.startswith(trial_id), f"{attempt_id} is no attempt at {trial_id}"
@@ -168,7 +193,7 @@ class Store:
         Raises:
             ApetError: it isn't in this store.
         """
-        return self._load(uri)
+        return self._files.kept(uri)
 
     def save_log(self, attempt_id: str, text: str) -> str:
         """Keep the log of an attempt; the result goes into its row as ``log_uri``."""
@@ -180,7 +205,7 @@ class Store:
         Raises:
             ApetError: it isn't in this store.
         """
-        return self._load(uri).decode(errors="replace")
+        return self._files.kept(uri).decode(errors="replace")
 
     def save_sweep(self, name: str, text: str) -> str:
         """Keep a sweep as it was run, the same twice in one file.
@@ -189,7 +214,7 @@ class Store:
             name: the sweep's.
             text: means the same anywhere, see ``trials.sweep.sweep.Sweep.standalone``.
         """
-        return self._save(_sweep_path(name, text), text.encode())
+        return sweeps.save(self._files, name, text)
 
     def sweeps(self, name: str) -> Iterator[tuple[str, str]]:
         """Every sweep of a name as it was run, the last first: its path or URI, as commands take it, and its text.
@@ -197,16 +222,7 @@ class Store:
         Raises:
             ApetError: one is damaged.
         """
-        ours = re.compile(rf"sweeps/{re.escape(_escaped(name))}-[0-9a-f]{{8}}\.yaml")
-        found = [entry for entry in self._files.listing("sweeps") if ours.fullmatch(entry.path)]
-        for entry in sorted(found, key=lambda entry: (entry.modified, entry.path), reverse=True):
-            text = self._load(entry.path).decode(errors="replace")
-            if entry.path not in (_sweep_path(name, text), _older_sweep_path(name, text)):
-                raise ApetError(
-                    f"store {self.uri}: {entry.path} is damaged: it isn't the sweep that its name is made "
-                    "of; copy it again, or move it away"
-                )
-            yield self._files.address(entry.path), text
+        return sweeps.as_run(self._files, name)
 
     def load_sweep(self, name: str) -> str | None:
         """The text of a sweep as it was run last, None where there is none of this name."""
@@ -267,32 +283,15 @@ class Store:
 
     # Helpers.
 
+    def _of_attempts(self, table: pa.Table) -> pa.Table:
+        """Of a table the rows whose attempt has a row: a worker that died before that leaves the rest."""
+        known = np.isin(views.column(table, "attempt_id"), views.column(self.attempts(), "attempt_id"))
+        return table.filter(pa.array(known, pa.bool_()))
+
     def _save(self, path: str, data: bytes) -> str:
         self._files.write(path, data)
         return path
 
-    def _load(self, uri: str) -> bytes:
-        try:
-            return self._files.read(uri)
-        except FileNotFoundError:
-            raise ApetError(f"no {uri} in {self.uri}; was the store copied without that folder?") from None
-
 
 def _path(folder: str, name: str, ending: str) -> str:
     return f"{folder}/{name[:2]}/{name}.{ending}"
-
-
-def _sweep_path(name: str, text: str) -> str:
-    digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:8]  # `A` and `a` may be one name to a disk
-    return f"sweeps/{_escaped(name)}-{digest}.yaml"
-
-
-def _older_sweep_path(name: str, text: str) -> str:
-    """Where releases before names were escaped kept a sweep."""
-    return f"sweeps/{_escaped(name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
-
-
-def _escaped(name: str) -> str:
-    """A sweep's name as the beginning of a file's: no two become one, and none is hidden."""
-    safe = quote(name, safe="")
-    return f"%{ord(safe[0]):02X}{safe[1:]}" if safe.startswith((".", "_")) else safe

@@ -7,27 +7,29 @@ a function of all answers wherever they were given.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from trials.store.answers import Answered
 from workers.backbone.heads import label_word_ids
 from workers.gang.gang import ALONE, Gang
 from workers.modules.model import PackModel
-from workers.pack.metrics import LABELS, TEXTS, normalise_label
+from workers.pack.metrics import LABELS, TEXTS, by_row, mean, normalise_label
 from workers.rows.batches import cut, eval_batches, eval_order, part
-from workers.rows.encode import Dataset
+from workers.rows.encode import Dataset, Encoding
 
 Answers = dict[int, Any]  # by row: the best label's index, or a text
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The task's metric as a fraction in [0, 1], and secondary ones by name."""
+    """The task's metric as a fraction in [0, 1], secondary ones by name, and what both are of, row by row."""
 
     score: float
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float]
+    answered: Answered
 
 
 def evaluate(model: PackModel, data: Dataset, batch_size: int, secondary: bool = True) -> list[Scores]:
@@ -71,22 +73,30 @@ def graded(given_K: Sequence[Answers], data: Dataset, secondary: bool = True) ->
     is generated, and 1 / labels for encoders. Without ``secondary`` the task's metric is all that is computed: ROUGE
     takes longer than the tiny backbones' answers.
     """
-    order = eval_order(data)
-    right = [data.rows.answers[row] for row in order]
-    answers_K = [[given[row] for row in order] for given in given_K]
-    if data.how.family != "bert" and data.how.task.labels:
-        names = [normalise_label(text) for text in data.how.label_texts]
-        answers_K = [[_label(names, normalise_label(text)) for text in mine] for mine in answers_K]
-    return [_scores(data, mine, right, secondary) for mine in answers_K]
+    return [_scores(data, given, secondary) for given in given_K]
+
+
+def _scores(data: Dataset, given: Answers, secondary: bool) -> Scores:
+    how, order = data.how, eval_order(data)  # sums of shares are rounded, in this order
+    read, texts = _read(how, [given[row] for row in range(len(data))])
+    mine, right = ([some[row] for row in order] for some in (read, data.rows.answers))
+    metrics: Any = LABELS if how.task.labels else TEXTS
+    scores = by_row(how.task.metric, mine, right)
+    others = {name: metrics[name](mine, right) for name in how.task.secondary if secondary}
+    of_row = dict(zip(order, scores, strict=True))
+    return Scores(mean(scores), others, Answered([of_row[row] for row in range(len(data))], texts))
+
+
+def _read(how: Encoding, given: list[Any]) -> tuple[list[Any], list[str]]:
+    """Answers as metrics take them, labels' indices or texts, and as texts."""
+    if how.family == "bert":
+        return given, [how.label_texts[label] for label in given]
+    if not how.task.labels:
+        return given, given
+    names = [normalise_label(text) for text in how.label_texts]
+    return [_label(names, normalise_label(text)) for text in given], given
 
 
 def _label(names: Sequence[str], text: str) -> int:
     """Index of the label whose text this is, -1 for any other text."""
     return names.index(text) if text in names else -1
-
-
-def _scores(data: Dataset, given: Sequence[Any], right: Sequence[Any], secondary: bool) -> Scores:
-    task = data.how.task
-    metrics: Any = LABELS if task.labels else TEXTS
-    others = {name: metrics[name](given, right) for name in task.secondary if secondary}
-    return Scores(metrics[task.metric](given, right), others)

@@ -202,16 +202,17 @@ def _evaluate(job: Job, step: int, states: Sequence[TrialState]) -> list[TrialSt
 
 
 def _test(job: Job, states: Sequence[TrialState]) -> None:
-    """Test and transfer scores at each trial's best step."""
+    """Test and transfer scores at each trial's best step, and the answers that they are of."""
     start = perf_counter()
     for state in states:
         job.engine.set_values(state.slot, state.best)
     job.gang.at("test")
     for state, scores in zip(states, _scores(job, states, job.test, secondary=True), strict=True):
         state.test_score, state.metrics = scores.score, scores.metrics
+        state.answered[state.member.trial.task.name] = scores.answered
     for task, target in job.targets.items():
         for state, scores in zip(states, _scores(job, states, target), strict=True):
-            state.transfer[task] = scores.score
+            state.transfer[task], state.answered[task] = scores.score, scores.answered
     seconds = (perf_counter() - start) / len(states)
     for state in states:
         state.eval_s += seconds

@@ -1,7 +1,7 @@
 """Scores as fractions in [0, 1]: of labels by scikit-learn, of texts as SQuAD and ROUGE define them.
 
 Every metric is a function of all answers and all right ones: class indices (-1 is no label at all), or texts and,
-per row, the texts that are right, of which the best counts.
+per row, the texts that are right, of which the best counts. What a task is scored by is the mean of scores of rows.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def normalise_answer(text: str) -> str:
 
 def accuracy(given: Sequence[int], right: Sequence[int]) -> float:
     """Share of right labels."""
-    from sklearn.metrics import accuracy_score
-
-    return float(accuracy_score(right, given))
+    return mean(by_row("accuracy", given, right))
 
 
 def f1(given: Sequence[int], right: Sequence[int]) -> float:
@@ -43,39 +41,49 @@ def f1(given: Sequence[int], right: Sequence[int]) -> float:
 
 def exact_match(given: Sequence[str], right: Sequence[Golds]) -> float:
     """Share of texts that equal a right one, both as SQuAD normalises them."""
-    return _mean(lambda text, gold: float(normalise_answer(text) == normalise_answer(gold)), given, right)
+    return mean(by_row("exact_match", given, right))
 
 
 def token_f1(given: Sequence[str], right: Sequence[Golds]) -> float:
     """Mean F1 of the words that a text shares with a right one, both as SQuAD normalises them."""
-    return _mean(_token_f1, given, right)
+    return mean(by_row("token_f1", given, right))
 
 
 def rouge1(given: Sequence[str], right: Sequence[Golds]) -> float:
     """Mean F of single words; see :func:`_rouge`."""
-    return _rouge("rouge1", given, right)
+    return mean(by_row("rouge1", given, right))
 
 
 def rouge2(given: Sequence[str], right: Sequence[Golds]) -> float:
     """Mean F of pairs of words; see :func:`_rouge`."""
-    return _rouge("rouge2", given, right)
+    return mean(by_row("rouge2", given, right))
 
 
 def rougeL(given: Sequence[str], right: Sequence[Golds]) -> float:
     """Mean F of the longest common subsequence of the whole texts; see :func:`_rouge`."""
-    return _rouge("rougeL", given, right)
+    return mean(by_row("rougeL", given, right))
 
 
-LABELS: dict[str, Callable[[Sequence[int], Sequence[int]], float]] = {"accuracy": accuracy, "f1": f1}
-TEXTS: dict[str, Callable[[Sequence[str], Sequence[Golds]], float]] = {
-    metric.__name__: metric for metric in (exact_match, token_f1, rouge1, rouge2, rougeL)
-}
+def by_row(name: str, given: Sequence[Any], right: Sequence[Any]) -> list[float]:
+    """The score of each row, whose mean the metric of this name is; of texts the best against any right one."""
+    return [ROWS[name](x, y) for x, y in zip(given, right, strict=True)]
 
 
-def _mean(score: Callable[[str, str], float], given: Sequence[str], right: Sequence[Golds]) -> float:
-    """Mean over rows of the best score against any right text."""
-    best = [max(score(text, gold) for gold in golds) for text, golds in zip(given, right, strict=True)]
-    return sum(best) / len(best)
+def mean(scores: Sequence[float]) -> float:
+    """Of scores of rows, one or more."""
+    return sum(scores) / len(scores)
+
+
+def _right(label: int, gold: int) -> float:
+    return float(label == gold)
+
+
+def _best(score: Callable[[str, str], float]) -> Callable[[str, Golds], float]:
+    return lambda text, golds: max(score(text, gold) for gold in golds)
+
+
+def _exact(text: str, gold: str) -> float:
+    return float(normalise_answer(text) == normalise_answer(gold))
 
 
 def _token_f1(text: str, gold: str) -> float:
@@ -84,10 +92,9 @@ def _token_f1(text: str, gold: str) -> float:
     return 2 * same / (len(words) + len(wanted)) if same else 0.0
 
 
-def _rouge(name: str, given: Sequence[str], right: Sequence[Golds]) -> float:
+def _rouge(name: str) -> Callable[[str, str], float]:
     """By the package rouge-score, without a stemmer: its default, and T5's own (t5/evaluation/metrics.py)."""
-    scorer = _scorer(name)
-    return _mean(lambda text, gold: float(scorer.score(gold, text)[name].fmeasure), given, right)
+    return lambda text, gold: float(_scorer(name).score(gold, text)[name].fmeasure)
 
 
 @cache
@@ -95,3 +102,15 @@ def _scorer(name: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer  # here, for its nltk takes a second
 
     return RougeScorer([name])
+
+
+LABELS: dict[str, Callable[[Sequence[int], Sequence[int]], float]] = {"accuracy": accuracy, "f1": f1}
+TEXTS: dict[str, Callable[[Sequence[str], Sequence[Golds]], float]] = {
+    metric.__name__: metric for metric in (exact_match, token_f1, rouge1, rouge2, rougeL)
+}
+ROWS: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": _right,
+    "exact_match": _best(_exact),
+    "token_f1": _best(_token_f1),
+    **{name: _best(_rouge(name)) for name in ("rouge1", "rouge2", "rougeL")},
+}

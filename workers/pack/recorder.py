@@ -1,10 +1,10 @@
-"""From a trial that has ended to its row: module first, then the row, then the word that it is there."""
+"""From a trial that has ended to its row: module and answers first, then the row, then the word that it is there."""
 
 from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar
@@ -12,8 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 from trials.errors import ApetError
 from trials.modules.positions import layout
 from trials.pack import Member, Pack
+from trials.store.answers import Answered
 from trials.store.record import Record, new_attempt_id, record
 from trials.store.retry import patiently
+from trials.store.scores import pack_scores
 from trials.store.store import Store
 from workers.environment import environment, peak_memory_bytes
 from workers.gang.gang import ALONE, Gang
@@ -76,8 +78,9 @@ class Recorder:
             "train_s": state.train_s,
             "eval_s": state.eval_s,
             "module_uri": self._module(state),
+            "right": _right(state),
         }
-        return self._ended(state.member, columns, state.curve)
+        return self._ended(state.member, columns, state.curve, state.answered)
 
     def failed(self, member: Member, error: Exception, failure_class: str) -> Ended:
         """A failed attempt is a row too, with its traceback beside it.
@@ -95,7 +98,7 @@ class Recorder:
             "error_message": str(error).strip() or repr(error),
             "log_uri": self._write(self._store.save_log, self._attempts[member.trial.trial_id], text),
         }
-        return self._ended(member, columns, [])
+        return self._ended(member, columns, [], {})
 
     def interrupted(self, member: Member) -> Ended:
         """A trial that goes on from its checkpoint another time: no row."""
@@ -115,11 +118,13 @@ class Recorder:
         """Where a trial's checkpoint is, for people."""
         return self._store.checkpoint_file(trial_id)
 
-    def _ended(self, member: Member, columns: Record, curve: list[dict[str, Any]]) -> Ended:
+    def _ended(
+        self, member: Member, columns: Record, curve: list[dict[str, Any]], answered: Mapping[str, Answered]
+    ) -> Ended:
         """Write the row, and only then say that the trial has ended."""
         trial_id, wall_s, load_s = member.trial.trial_id, self._share_s(), self.load_s / len(self.open())
         row = self._row(member, {**columns, "load_s": load_s, "wall_s": wall_s})
-        self._write(self._store.append, row, curve)
+        self._write(self._store.append, row, curve, answered)
         self.load_s -= load_s
         self._done.add(trial_id)
         self._drop_checkpoint(trial_id)
@@ -193,6 +198,12 @@ class Onlooker(Recorder):
 
     def _drop_checkpoint(self, trial_id: str) -> None:
         """Nothing."""
+
+
+def _right(state: TrialState) -> bytes | None:
+    """Scores of the test rows of the trial's own task; None where it has none."""
+    answered = state.answered.get(state.member.trial.task.name)
+    return None if answered is None else pack_scores(answered.scores)
 
 
 def _operations(state: TrialState) -> dict[str, int] | None:

@@ -31,6 +31,7 @@ from workers.pack.progress import Ended, Progress
 from workers.pack.recorder import Recorder
 from workers.pack.state import TrialState
 from workers.pack.together import each
+from workers.pack.untrained import Untrained
 from workers.rows.batches import most_rows
 from workers.rows.warm import PackData
 
@@ -49,6 +50,7 @@ class PackRun:
         limits: what memory was found to hold; what is learnt here is noted there.
         make_engine: an engine over a model and what its trials train.
         kept: for what lies below all modules, of this backbone and these rows.
+        untrained: knows what the backbone answers with no module.
         gang: the ranks that run the pack together.
         hopeless: trials that memory has run out for, alone, before this run began anew, and what was said of it.
     """
@@ -62,12 +64,13 @@ class PackRun:
         limits: Limits,
         make_engine: Callable[[nn.Module, Sequence[Group]], Engine],
         kept: Kept,
+        untrained: Untrained,
         gang: Gang = ALONE,
         hopeless: Mapping[str, str] = NONE,
     ) -> None:
         self.pack, self.backbone, self.data, self.recorder = pack, backbone, data, recorder
         self.gang, self._hopeless = gang, hopeless
-        self._make_engine, self._limits, self._kept = make_engine, limits, kept
+        self._make_engine, self._limits, self._kept, self._untrained = make_engine, limits, kept, untrained
         self.trial = pack.members[0].trial  # for what all members share
         self.step, self._scores = 0, dict[str, float]()
         self._said_fewer = False  # whether the last word was that so many trials are too many
@@ -109,6 +112,10 @@ class PackRun:
             limits = deepcopy(self._limits)
             try:
                 with memory_named(), ExitStack() as stack:
+                    reference = self._untrained.columns(
+                        self.trial, self.backbone, self.data, self._limits.scoring, self._kept
+                    )
+                    self.recorder.facts |= reference
                     yield from self._train(self._job(part, stack, should_stop))
                 continue
             except OutOfMemoryError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from trials.pack import Member
+from trials.store.answers import Answered
 from workers.pack.checkpoint import Checkpoint
 
 
@@ -40,6 +41,7 @@ class TrialState:
     metrics: dict[str, float] = field(default_factory=dict)
     test_score: float | None = None
     transfer: dict[str, float] = field(default_factory=dict)
+    answered: dict[str, Answered] = field(default_factory=dict)  # by task, the trial's own first
     tokens: int = 0
     train_s: float = 0.0
     eval_s: float = 0.0

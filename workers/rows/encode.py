@@ -99,6 +99,15 @@ class Dataset:
             return None
         return float(np.bincount(np.asarray(self.rows.answers)).max() / len(self))
 
+    @property
+    def majority_right(self) -> NDArray[np.bool_] | None:
+        """[rows] where that answer is right; of labels that are as frequent the first; None likewise."""
+        if not self.how.task.labels:
+            return None
+        labels = np.asarray(self.rows.answers)
+        constant: NDArray[np.bool_] = labels == np.bincount(labels).argmax()
+        return constant
+
 
 def encode(rows: Rows, how: Encoding) -> Encoded:
     """Tokenise the rows of one split.

@@ -9,6 +9,7 @@ from trials import tasks
 from trials.pack import Pack
 from trials.sources.folders import SPLITS
 from trials.store.record import Record
+from trials.store.scores import pack_scores
 from trials.tasks.spec import Task
 from trials.trial import TaskRef, Trial
 from workers.backbone.load import Backbone
@@ -76,6 +77,7 @@ def _read(trial: Trial, pack: Pack, backbone: Backbone) -> PackData:
         "metric": test.metric,
         "chance": 1 / len(how.label_texts) if how.family == "bert" else 0.0,
         "majority": test.majority,
+        "majority_right": None if (right := test.majority_right) is None else pack_scores(right),
     }
     return PackData(task, train, validation, test, targets, columns)
 

@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Store:
 def test_rows_have_every_column(store: Store) -> None:
     table = query(store, "select * from attempts order by schema_version, state")
     assert table.column_names == SCHEMA.names
-    assert table["schema_version"].to_pylist() == [1, 1, 2, 3]
+    assert table["schema_version"].to_pylist() == [1, 1, 2, 4]
     said = [table[name].to_pylist() for name in ("failure_class", "ranks", "recompute")]
     assert said == [[None] * 3 + [last] for last in ("out_of_memory", 1, True)]
     found = query(

@@ -113,9 +113,9 @@ def test_a_newer_schema_is_refused(store: Store) -> None:
     path = Path(store.uri, "attempts", "x.parquet")
     pq.write_table(newer, path)
     for reader in (store, Store(store.uri)):
-        with pytest.raises(ApetError, match=r"x\.parquet has schema version 4; this apet reads up to 3: install a new"):
+        with pytest.raises(ApetError, match=r"x\.parquet has schema version 5; this apet reads up to 4: install a new"):
             reader.trials()
-        with pytest.raises(ApetError, match="schema version 4"):
+        with pytest.raises(ApetError, match="schema version 5"):
             reader.visible()
     path.unlink()
     assert len(store.trials()) == 1
