@@ -13,28 +13,29 @@ from trials.store.scores import unpack_scores
 
 Replicate = tuple[int | None, int | None]  # (position seed, train seed)
 COLUMNS = ("right", "untrained_right", "untrained_score", "majority_right")
-BEFORE = "written before schema 4"
+FULL = 0  # stands for the count of full fine-tuning
+NONE = "no run has a score"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What replicates answered on the same test rows.
+    """What runs answered on the same test rows.
 
     Args:
         rows: how many test rows there are.
-        right: scores on them, per replicate; packed, see :mod:`trials.store.scores`.
-        untrained: those of the untrained module that each replicate began from, the head or the words being its own.
+        right: scores on them, by count and replicate; packed, see :mod:`trials.store.scores`.
+        untrained: those of the untrained module that a replicate began from, the head or the words being its own.
         constant: those of the most frequent test label; None where the task has no labels.
     """
 
     rows: int
-    right: Mapping[Replicate, bytes]
+    right: Mapping[tuple[int, Replicate], bytes]
     untrained: Mapping[Replicate, bytes]
     constant: bytes | None
 
-    def scores(self, replicates: Iterable[Replicate]) -> Array:
-        """[replicates, rows] of the trained modules."""
-        return np.stack([unpack_scores(self.right[name], self.rows) for name in replicates])
+    def scores(self, count: int, replicates: Iterable[Replicate]) -> Array:
+        """[replicates, rows] of the modules trained at a count."""
+        return np.array([unpack_scores(self.right[count, name], self.rows) for name in replicates]).reshape(-1, self.rows)
 
     def untrained_scores(self, replicates: Iterable[Replicate]) -> Array:
         """[replicates, rows] of the untrained ones; of a replicate that has none, those of its train seed, or any."""
@@ -49,28 +50,26 @@ class Answers:
         return None if self.constant is None else unpack_scores(self.constant, self.rows)[None]
 
 
-def read(rows: Iterable[Mapping[str, Any]]) -> Answers | str:
+def read(runs: Iterable[tuple[int, Replicate, Mapping[str, Any]]]) -> Answers | str:
     """The answers of scored rows, or in words why there are none.
 
     Args:
-        rows: with ``position_seed``, ``train_seed``, ``test_rows``, ``majority`` and :data:`COLUMNS`.
+        runs: count, replicate and row, which has ``test_rows``, ``majority`` and :data:`COLUMNS`.
     """
-    rows = list(rows)
+    runs = list(runs)
+    rows = [row for _, _, row in runs]
+    if not rows:
+        return NONE
     bare = sum(row["right"] is None or row["test_rows"] is None for row in rows)
     if bare:
-        return f"{bare} of {len(rows)} scored rows have no answers ({BEFORE})"
+        return f"{bare} of its {len(rows)} scored rows have no answers (written before schema 4)"
     lengths = sorted({row["test_rows"] for row in rows})
     if len(lengths) > 1:
-        return f"its runs were scored on different test rows ({', '.join(map(str, lengths))} of them)"
-    if not any(row["untrained_right"] for row in rows):
+        return f"its runs were scored on different numbers of test rows ({', '.join(map(str, lengths))})"
+    untrained = {name: row["untrained_right"] for _, name, row in runs if row["untrained_right"] is not None}
+    if not untrained:
         return "its rows have no answers of the untrained module"
     constant = next((row["majority_right"] for row in rows if row["majority_right"] is not None), None)
     if constant is None and any(row["majority"] is not None for row in rows):
         return "its rows don't say where the most frequent label is right"
-    named = {(row["position_seed"], row["train_seed"]): row for row in rows}
-    return Answers(
-        lengths[0],
-        {name: row["right"] for name, row in named.items()},
-        {name: row["untrained_right"] for name, row in named.items() if row["untrained_right"] is not None},
-        constant,
-    )
+    return Answers(lengths[0], {(count, name): row["right"] for count, name, row in runs}, untrained, constant)

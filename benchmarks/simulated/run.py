@@ -1,0 +1,106 @@
+"""The run of ``benchmarks/statistics.py``: every cell, every rule, tables, the last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from machine import describe
+from simulated.cells import NAMED, cells
+from simulated.curves import Cell, draw
+from simulated.outcomes import EXACT, GOAL, Outcome, worst
+from simulated.rules import RULES
+
+AT_ONCE = 250  # curves in memory
+SIDES = ("low", "high")
+PENDING = "not built yet"  # dispersion and refinement
+
+
+def judged(kind: str, place: str, cell: Cell, curves: int) -> dict[str, Any]:
+    """One cell: what every rule said of so many curves. Its random stream is its own, whatever else runs."""
+    rng = np.random.default_rng([zlib.crc32(f"{kind}/{place}/{cell.seeds}".encode()), 20230604])
+    said: dict[tuple[str, str], list[Any]] = {}
+    for start in range(0, curves, AT_ONCE):
+        batch = draw(cell, min(AT_ONCE, curves - start), rng)
+        for name, rule in RULES.items():
+            for side, claimed in rule(batch, cell).items():
+                said.setdefault((side, name), []).append(claimed)
+    found: dict[str, Any] = {"kind": kind, "place": place, "seeds": list(cell.seeds), "held": cell.held}
+    found |= {"rows": cell.rows, "full_runs": cell.full_runs}
+    for side in SIDES:
+        truth = getattr(cell, side)
+        outcomes = {n: Outcome.of(np.concatenate(said[side, n]), truth, len(cell.means)).row() for n in RULES}
+        found[side] = {"truth": truth if truth < len(cell.means) else None, **outcomes}
+    return found
+
+
+def table(results: list[dict[str, Any]], side: str) -> str:
+    """Shares in %, a line a cell; ``early`` of each rule, and the rest of ours."""
+    lines = [
+        "| study | truth | seeds | early | late | exact | unresolved | scores alone | means alone |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        if r["place"] == {"low": "margin", "high": "floor"}[side]:
+            continue  # the other threshold's
+        ours = [f"{100 * r[side]['ours'][what]:.1f}" for what in ("early", "late", "exact", "unresolved")]
+        naive = [f"{100 * r[side][rule]['early']:.1f}" for rule in RULES if rule != "ours"]
+        seeds = "×".join(map(str, r["seeds"])) if r["seeds"][1] > 1 else str(r["seeds"][0])
+        where = "none" if r[side]["truth"] is None else "inside"
+        lines.append(f"| {' | '.join([r['kind'], where, seeds, *ours, *naive])} |")
+    return "\n".join(lines)
+
+
+def last_line(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Worst ``early`` of each threshold, and the rest of the named cell's 5 seeds."""
+    named = next(r for r in results if (r["kind"], r["place"], r["seeds"]) == (NAMED, "inside", [5, 1]))
+    sides = {
+        side: {"early": worst(results, side), **{w: named[side]["ours"][w] for w in ("exact", "unresolved")}}
+        for side in SIDES
+    }
+    return {**sides, "dispersion": {"size": None, "power": None}, "refine_share": None, "null": PENDING}
+
+
+def goals(results: list[dict[str, Any]]) -> list[str]:
+    """Each goal, and whether it is met."""
+    said = [
+        f"{side}: early at most {worst(results, side):.2%} of {GOAL:.1%}: "
+        + ("met" if worst(results, side) <= GOAL else "missed")
+        for side in SIDES
+    ]
+    for r in results:
+        if (r["kind"], r["place"]) == (NAMED, "inside"):
+            exact, goal = r["low"]["ours"]["exact"], EXACT[r["seeds"][0]]
+            said.append(f"low exact at {r['seeds'][0]} seeds {exact:.1%} of {goal:.0%}: {'met' if exact >= goal else 'missed'}")
+    return said
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Judge, print, keep."""
+    import sys
+
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--curves", type=int, default=20_000, help="of every cell")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--out", type=Path, help="keep all numbers as JSON, with machine and versions")
+    chosen = parser.parse_args(arguments)
+    start = time.monotonic()
+    work = [(kind, place, cell, chosen.curves) for kind, place, cell in cells()]
+    with multiprocessing.get_context("fork").Pool(chosen.jobs) as pool:
+        results = pool.starmap(judged, work, chunksize=1)
+    for side in SIDES:
+        print(f"\n{side}: % of {chosen.curves} curves a cell; the last two columns are other rules' early claims\n")
+        print(table(results, side))
+    print("", *goals(results), sep="\n")
+    seconds = round(time.monotonic() - start)
+    if chosen.out:
+        kept = {"curves": chosen.curves, "seconds": seconds, "machine": describe(), "cells": results}
+        chosen.out.write_text(json.dumps(kept | {"last_line": last_line(results)}, indent=1) + "\n")
+    print(json.dumps(last_line(results)))
