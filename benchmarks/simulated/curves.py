@@ -18,6 +18,7 @@ from orchestrator.analysis.contrast import factors, labelled
 from orchestrator.analysis.evidence import Runs
 
 Array = NDArray[Any]
+LAST = 2**16 - 1  # a uniform number is an integer below it, as a part of it
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def draw(cell: Cell, curves: int, rng: np.random.Generator) -> Batch:
     """So many curves of a cell."""
     pairs = cell.replicates
     by = labelled(pairs, factors(pairs))
-    luck = rng.random((curves, 1, cell.rows), np.float32)  # the rows', the same for every run
+    luck = rng.integers(0, LAST, (curves, 1, cell.rows), np.uint16)  # the rows', the same for every run
     constant = (rng.random((curves, 1, cell.rows), np.float32) < cell.majority).astype(np.float32)
     heads = cell.head_sd * rng.standard_normal((curves, cell.seeds[1]))
     untrained = _answers(cell.untrained + heads, luck, cell.shared, rng)
@@ -155,6 +156,8 @@ def _answers(accuracy: Array, luck: Array, shared: float, rng: np.random.Generat
 
     One draw a row: below ``shared`` the row's own number decides, else the draw itself does, stretched.
     """
-    bar = accuracy[..., None].astype(np.float32)
-    drawn = rng.random((*accuracy.shape, luck.shape[-1]), np.float32)
-    return np.where(drawn < shared, luck < bar, drawn < shared + (1 - shared) * bar).astype(np.float32)
+    drawn = rng.integers(0, LAST, (*accuracy.shape, luck.shape[-1]), np.uint16)
+    bar = np.clip(accuracy[..., None], 0, 1)
+    own, fresh = (np.round(LAST * value).astype(np.uint16) for value in (bar, shared + (1 - shared) * bar))
+    right = (drawn < fresh) & ((drawn >= np.uint16(round(LAST * shared))) | (luck < own))
+    return right.astype(np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 GOAL = 0.055  # of claims that are too early, in every cell that is held to it
@@ -50,4 +49,4 @@ class Outcome:
 
 def worst(results: list[dict[str, Any]], side: str, rule: str = "ours") -> float:
     """The largest share of early claims over the cells that are held to the goal."""
-    return max((float(r[side][rule]["early"]) for r in results if r["held"]), default=float(np.nan))
+    return max((float(r[side][rule]["early"]) for r in results if r["held"] and side in r), default=float("nan"))

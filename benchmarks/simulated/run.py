@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -18,7 +19,7 @@ from simulated.curves import Cell, draw
 from simulated.outcomes import EXACT, GOAL, Outcome, worst
 from simulated.rules import RULES
 
-AT_ONCE = 250  # curves in memory
+AT_ONCE = 100  # curves in memory
 SIDES = ("low", "high")
 PENDING = "not built yet"  # dispersion and refinement
 
@@ -26,19 +27,24 @@ PENDING = "not built yet"  # dispersion and refinement
 def judged(kind: str, place: str, cell: Cell, curves: int) -> dict[str, Any]:
     """One cell: what every rule said of so many curves. Its random stream is its own, whatever else runs."""
     rng = np.random.default_rng([zlib.crc32(f"{kind}/{place}/{cell.seeds}".encode()), 20230604])
+    sides = [side for side in SIDES if place != {"low": "margin", "high": "floor"}[side]]  # else it's the other's place
     said: dict[tuple[str, str], list[Any]] = {}
     for start in range(0, curves, AT_ONCE):
         batch = draw(cell, min(AT_ONCE, curves - start), rng)
         for name, rule in RULES.items():
-            for side, claimed in rule(batch, cell).items():
-                said.setdefault((side, name), []).append(claimed)
+            for side in sides:
+                said.setdefault((side, name), []).append(rule(side, batch, cell))
     found: dict[str, Any] = {"kind": kind, "place": place, "seeds": list(cell.seeds), "held": cell.held}
     found |= {"rows": cell.rows, "full_runs": cell.full_runs}
-    for side in SIDES:
+    for side in sides:
         truth = getattr(cell, side)
         outcomes = {n: Outcome.of(np.concatenate(said[side, n]), truth, len(cell.means)).row() for n in RULES}
         found[side] = {"truth": truth if truth < len(cell.means) else None, **outcomes}
     return found
+
+
+def _judged(work: tuple[str, str, Cell, int]) -> dict[str, Any]:
+    return judged(*work)
 
 
 def table(results: list[dict[str, Any]], side: str) -> str:
@@ -48,8 +54,8 @@ def table(results: list[dict[str, Any]], side: str) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        if r["place"] == {"low": "margin", "high": "floor"}[side]:
-            continue  # the other threshold's
+        if side not in r:
+            continue
         ours = [f"{100 * r[side]['ours'][what]:.1f}" for what in ("early", "late", "exact", "unresolved")]
         naive = [f"{100 * r[side][rule]['early']:.1f}" for rule in RULES if rule != "ours"]
         seeds = "×".join(map(str, r["seeds"])) if r["seeds"][1] > 1 else str(r["seeds"][0])
@@ -84,8 +90,6 @@ def goals(results: list[dict[str, Any]]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Judge, print, keep."""
-    import sys
-
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--curves", type=int, default=20_000, help="of every cell")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -93,8 +97,11 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     start = time.monotonic()
     work = [(kind, place, cell, chosen.curves) for kind, place, cell in cells()]
+    results: list[dict[str, Any]] = []
     with multiprocessing.get_context("fork").Pool(chosen.jobs) as pool:
-        results = pool.starmap(judged, work, chunksize=1)
+        for found in pool.imap(_judged, work):
+            results.append(found)
+            print(f"{len(results)} of {len(work)} cells, {time.monotonic() - start:.0f} s", end="\r", file=sys.stderr)
     for side in SIDES:
         print(f"\n{side}: % of {chosen.curves} curves a cell; the last two columns are other rules' early claims\n")
         print(table(results, side))

@@ -108,12 +108,11 @@ def spread(scores: Array, labels: Labels, lost: int = 0) -> Spread:
     apart = scores - scores.mean(-2, keepdims=True)
     if levels < replicates:
         apart = (labels == np.arange(levels)[:, None]).astype(scores.dtype) @ apart
-    else:
-        assert levels == replicates
     scale = levels / (levels - 1) / replicates**2
     means = apart.mean(-1)
     total = scale * np.square(means).sum(-1)
-    within = scale * (np.square(apart).mean(-1) - np.square(means)).sum(-1) / max(1, rows - 1)
+    squares = np.einsum("...r,...r->...", apart, apart) / rows
+    within = scale * (squares - np.square(means)).sum(-1) / max(1, rows - 1)
     return Spread(np.where(total > within, total - within, 0.0), total, levels, max(0, levels - 1 - lost))
 
 
