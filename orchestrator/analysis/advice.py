@@ -23,7 +23,7 @@ def advice(found: Contrast, above: float, alpha: float, seeds: int, what: str) -
         what: of what there would be more: ``seeds a count``.
 
     Returns:
-        a clause such as ``about 12 seeds a count, or about 1400 test rows, if this mean holds``; '' where the mean
+        a clause such as ``or about 12 seeds a count, or about 1400 test rows, if this mean holds``; '' where the mean
         isn't above.
     """
     if above <= TINY:
@@ -38,7 +38,7 @@ def advice(found: Contrast, above: float, alpha: float, seeds: int, what: str) -
         if both is None or rows * both > MOST_ROWS:
             return f"this mean would need more than {MOST_SEEDS} {what} or {MOST_ROWS} test rows"
         found_ways = [f"about 10 {what} and {_rounded(rows * both)} test rows together"]
-    return f"{', or '.join(found_ways)}, if this mean holds"
+    return f"or {', or '.join(found_ways)}, if this mean holds"
 
 
 def enough(found: Contrast, above: float, alpha: float, seeds: float, rows: float) -> bool:

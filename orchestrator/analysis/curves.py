@@ -242,9 +242,6 @@ def _notes(
     precisions = sorted({r["precision"] for r in [*rows, *full] if r["precision"] is not None and _scored(r)})
     if len(precisions) > 1:
         yield f"mixes precisions ({', '.join(precisions)}): run the curve on one kind of device"
-    seeds = {r["train_seed"] for r in rows if _scored(r)}
-    if len(seeds) == 1 and rows[0]["head"] in DRAWN:
-        yield f"one train seed ({seeds.pop()}), hence one head: low speaks of that head alone"
     unscored = sum(p.unscored for p in points)
     if unscored:
         yield f"{unscored} diverged without a score: counted at chance"
@@ -259,3 +256,6 @@ def _notes(
         yield f"{missing} without a result, left out ({'; '.join(why)}), at {', '.join(where)}: {RERUN}"
     if full_failed:
         yield f"{len(full_failed)} of full fine-tuning failed, left out ({by_class(full_failed)}): {RERUN}"
+    seeds = {r["train_seed"] for r in rows if _scored(r)}
+    if len(seeds) == 1 and rows[0]["head"] in DRAWN:
+        yield f"one train seed ({seeds.pop()}), hence one head: low speaks of that head alone"

@@ -54,10 +54,14 @@ def gains(counts: Sequence[Runs]) -> list[list[Contrast]]:
     return [pooled(list(of)) for of in zip(*(runs.gains() for runs in counts), strict=True)]
 
 
-def low_p(counts: Sequence[Runs], shift: float = 0.0) -> Array:
-    """[..., counts] p-values of not being above all references by more than ``-shift``, counts ascending."""
-    each = [np.stack([p_value(c, shift) for c in of], -1) for of in gains(counts)]
-    return np.asarray(np.max(each, axis=0))
+def joint(gained: Sequence[Sequence[Contrast]], shift: float = 0.0) -> Array:
+    """[..., counts] p-values of not being more than ``-shift`` above every reference.
+
+    Args:
+        gained: by reference, then by count, ascending.
+        shift: what is added to the gain.
+    """
+    return np.asarray(np.max([np.stack([p_value(c, shift) for c in of], -1) for of in gained], axis=0))
 
 
 def learnt_p(full: Runs, margin: float) -> Array:
@@ -72,7 +76,7 @@ def high_p(counts: Sequence[Runs], full: Runs, margin: float) -> Array:
 
 def low(counts: Sequence[Runs], alpha: float) -> NDArray[np.int64]:
     """How many counts aren't shown to be above; all of them where it is unresolved."""
-    return down(low_p(counts), alpha)
+    return down(joint(gains(counts)), alpha)
 
 
 def high(counts: Sequence[Runs], full: Runs, alpha: float, margin: float) -> NDArray[np.int64]:
