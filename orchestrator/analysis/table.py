@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.curves import Curve
+from orchestrator.analysis.scales import Range, Trend
 from orchestrator.analysis.sequence import Threshold
 
 if TYPE_CHECKING:
@@ -79,13 +80,18 @@ class CurveThresholds:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection."""
+    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection.
+
+    ``ranges`` are over the tasks of each backbone, ``trends`` between the scales of each family.
+    """
 
     curves: tuple[CurveThresholds, ...]
     alpha: float
     margin: float
     floor: str
     notes: tuple[str, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    trends: tuple[Trend, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain row a curve, the columns of :data:`orchestrator.analysis.table.COLUMNS`."""
@@ -205,10 +211,25 @@ def render(found: Thresholds) -> str:
         text += _aligned([head, *lines], right={4, 5, 6, 7, 10})
     for why, whose in reasons(found).items():
         text += ["", *whose, textwrap.fill(why, WIDTH, initial_indent="  ", subsequent_indent="  ")]
+    text += _over_tasks(found)
     text += [f"note: {n}" for n in found.notes]
     if found.curves:
         text += ["", *(textwrap.fill(line, WIDTH) for line in rules(found))]
     return "\n".join(text)
+
+
+def _over_tasks(found: Thresholds) -> list[str]:
+    """Ranges where there are several tasks, and trends across scales."""
+    lines = [
+        ("over tasks", [str(r) for r in found.ranges if r.tasks > 1]),
+        (f"across scales: the larger's threshold over the smaller's, interval at {1 - found.alpha:g}", found.trends),
+    ]
+    text: list[str] = []
+    for title, of in lines:
+        if of:
+            text += ["", title]
+            text += [textwrap.fill(str(one), WIDTH, initial_indent="  ", subsequent_indent="    ") for one in of]
+    return text
 
 
 def _cells(found: CurveThresholds) -> tuple[str, ...]:

@@ -6,15 +6,18 @@ What is tested, and how runs without a score are treated, is in :mod:`orchestrat
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis.answers import Replicate
 from orchestrator.analysis.contrast import TINY
+from orchestrator.analysis.crossing import Crossing, crossings
 from orchestrator.analysis.curves import Curve, Point, curves
 from orchestrator.analysis.failed import by_class, with_failed
 from orchestrator.analysis import selection
 from orchestrator.analysis.judging import high_threshold, low_threshold
-from orchestrator.analysis.material import material
+from orchestrator.analysis.material import Material, material
+from orchestrator.analysis.scales import Range, ranges, trends
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.text import number
 from trials.errors import ApetError, choices
@@ -66,8 +69,19 @@ def thresholds(
         chosen = keep(table, where)
         said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
     found = curves(chosen, full=table, trained_heads=trained_heads)
-    judged = tuple(_judge(curve, alpha, margin, floor) for curve in found)
-    return Thresholds(judged, alpha, margin, floor, (said,) if said else _notes(chosen, judged, trained_heads))
+    judged, crossed = [], []
+    for curve in found:
+        read = material(curve, floor)
+        judged.append(_judge(curve, read, alpha, margin, floor))
+        crossed += crossings(curve, read, floor, margin)
+    notes = (said,) if said else _notes(chosen, tuple(judged), trained_heads)
+    return Thresholds(tuple(judged), alpha, margin, floor, notes, _ranges(judged, crossed), trends(crossed, alpha))
+
+
+def _ranges(judged: Sequence[CurveThresholds], crossed: Sequence[Crossing]) -> tuple[Range, ...]:
+    """Both thresholds of each backbone over its tasks; the crossings come a pair a curve."""
+    sides = [side for one in judged for side in (one.low, one.high)]
+    return ranges([(c.side, c.backbone, c.module, s.lower, s.upper) for c, s in zip(crossed, sides, strict=True)])
 
 
 def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: bool) -> tuple[str, ...]:
@@ -95,8 +109,7 @@ def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: b
     return tuple(notes)
 
 
-def _judge(curve: Curve, alpha: float, margin: float, rule: str) -> CurveThresholds:
-    found = material(curve, rule)
+def _judge(curve: Curve, found: Material, alpha: float, margin: float, rule: str) -> CurveThresholds:
     low = low_threshold(curve, found, rule, alpha)
     high = high_threshold(curve, found, rule, alpha, margin)
     floor = curve.floor(rule)
