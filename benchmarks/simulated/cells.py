@@ -1,8 +1,8 @@
 """The kinds of studies that the rules are held to, each with 3 and 5 seeds and with three places of the truth.
 
-``inside``: both thresholds lie inside the grid, the count below each exactly where it must not be claimed. ``floor``: no
-count is above, so that the largest is tested at the edge of what is true. ``margin``: none equals full fine-tuning, the
-largest being exactly the margin below.
+``inside``: both thresholds lie inside the grid, the count below each exactly where it must not be claimed. ``floor``:
+no count is above, so that the largest is tested at the edge of what is true. ``margin``: none equals full fine-tuning,
+the largest being exactly the margin below.
 """
 
 from __future__ import annotations

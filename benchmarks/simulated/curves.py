@@ -92,7 +92,7 @@ def _from_here(above: list[bool]) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """Curves of one cell: their counts, ascending, and the full runs. References: the constant answer, the untrained."""
+    """Curves of one cell: their counts, ascending, and the full runs."""
 
     counts: tuple[Runs, ...]
     full: Runs

@@ -1,7 +1,7 @@
 """Rules for both thresholds: the product's, and simpler ones to hold beside it.
 
-Each takes a side, ``low`` or ``high``, and a batch of curves, and gives, for every curve, the index of the smallest count that it claims; the number of
-counts where it claims none.
+Each takes a side, ``low`` or ``high``, and a batch of curves, and gives, for every curve, the index of the smallest
+count that it claims; the number of counts where it claims none.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from machine import describe
+
 from simulated.cells import NAMED, cells
 from simulated.curves import Cell, draw
 from simulated.outcomes import EXACT, GOAL, Outcome, worst
@@ -71,7 +71,7 @@ def last_line(results: list[dict[str, Any]]) -> dict[str, Any]:
         side: {"early": worst(results, side), **{w: named[side]["ours"][w] for w in ("exact", "unresolved")}}
         for side in SIDES
     }
-    return {**sides, "dispersion": {"size": None, "power": None}, "refine_share": None, "null": PENDING}
+    return {**sides, "dispersion": {"size": None, "power": None}, "refine_share": None, "why_null": PENDING}
 
 
 def goals(results: list[dict[str, Any]]) -> list[str]:
@@ -84,7 +84,9 @@ def goals(results: list[dict[str, Any]]) -> list[str]:
     for r in results:
         if (r["kind"], r["place"]) == (NAMED, "inside"):
             exact, goal = r["low"]["ours"]["exact"], EXACT[r["seeds"][0]]
-            said.append(f"low exact at {r['seeds'][0]} seeds {exact:.1%} of {goal:.0%}: {'met' if exact >= goal else 'missed'}")
+            said.append(
+                f"low exact at {r['seeds'][0]} seeds {exact:.1%} of {goal:.0%}: {'met' if exact >= goal else 'missed'}"
+            )
     return said
 
 
@@ -93,21 +95,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--curves", type=int, default=20_000, help="of every cell")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--out", type=Path, help="keep all numbers as JSON, with machine and versions")
+    parser.add_argument("--out", type=Path, help="keep all numbers as JSON; a run that was ended goes on from it")
     chosen = parser.parse_args(arguments)
-    start = time.monotonic()
-    work = [(kind, place, cell, chosen.curves) for kind, place, cell in cells()]
-    results: list[dict[str, Any]] = []
-    with multiprocessing.get_context("fork").Pool(chosen.jobs) as pool:
-        for found in pool.imap(_judged, work):
-            results.append(found)
-            print(f"{len(results)} of {len(work)} cells, {time.monotonic() - start:.0f} s", end="\r", file=sys.stderr)
+    results = run(chosen.curves, chosen.jobs, chosen.out)
     for side in SIDES:
         print(f"\n{side}: % of {chosen.curves} curves a cell; the last two columns are other rules' early claims\n")
         print(table(results, side))
     print("", *goals(results), sep="\n")
-    seconds = round(time.monotonic() - start)
-    if chosen.out:
-        kept = {"curves": chosen.curves, "seconds": seconds, "machine": describe(), "cells": results}
-        chosen.out.write_text(json.dumps(kept | {"last_line": last_line(results)}, indent=1) + "\n")
     print(json.dumps(last_line(results)))
+
+
+def run(curves: int, jobs: int, out: Path | None) -> list[dict[str, Any]]:
+    """Every cell, in order. What ``out`` has of as many curves already isn't judged again."""
+    kept: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
+    done = {_name(r): r for r in kept.get("cells", ())} if kept.get("curves") == curves else {}
+    every = cells()
+    work = [(*one, curves) for one in every if (one[0], one[1], one[2].seeds) not in done]
+    start = time.monotonic()
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        for found in pool.imap_unordered(_judged, work):
+            done[_name(found)] = found
+            print(f"{len(done)} of {len(every)} cells, {time.monotonic() - start:.0f} s", file=sys.stderr)
+            if out:
+                in_order = [done[key] for one in every if (key := (one[0], one[1], one[2].seeds)) in done]
+                now = {"curves": curves, "machine": describe(), "cells": in_order}
+                out.write_text(json.dumps(now, indent=1) + "\n")
+    return [done[one[0], one[1], one[2].seeds] for one in every]
+
+
+def _name(found: dict[str, Any]) -> tuple[str, str, tuple[int, ...]]:
+    return found["kind"], found["place"], tuple(found["seeds"])

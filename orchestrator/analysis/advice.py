@@ -32,7 +32,9 @@ def advice(found: Contrast, above: float, alpha: float, seeds: int, what: str) -
     more_seeds = next((n for n in range(seeds + 1, MOST_SEEDS + 1) if enough(found, above, alpha, n / seeds, 1)), None)
     more_rows = _rows(found, above, alpha, 1)
     found_ways = [f"about {more_seeds} {what}"] if more_seeds else []
-    found_ways += [f"about {_rounded(rows * more_rows)} test rows"] if more_rows and rows * more_rows <= MOST_ROWS else []
+    found_ways += (
+        [f"about {_rounded(rows * more_rows)} test rows"] if more_rows and rows * more_rows <= MOST_ROWS else []
+    )
     if not found_ways:
         both = _rows(found, above, alpha, 10 / seeds) if seeds < 10 else None
         if both is None or rows * both > MOST_ROWS:

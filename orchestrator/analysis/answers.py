@@ -35,7 +35,9 @@ class Answers:
 
     def scores(self, count: int, replicates: Iterable[Replicate]) -> Array:
         """[replicates, rows] of the modules trained at a count."""
-        return np.array([unpack_scores(self.right[count, name], self.rows) for name in replicates]).reshape(-1, self.rows)
+        return np.array([unpack_scores(self.right[count, name], self.rows) for name in replicates]).reshape(
+            -1, self.rows
+        )
 
     def untrained_scores(self, replicates: Iterable[Replicate]) -> Array:
         """[replicates, rows] of the untrained ones; of a replicate that has none, those of its train seed, or any."""

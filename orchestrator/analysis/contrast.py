@@ -163,8 +163,10 @@ def pooled(contrasts: Sequence[Contrast]) -> list[Contrast]:
     judged: list[list[Spread]] = [[] for _ in contrasts]
     for there in zip(*(c.seeds for c in contrasts), strict=True):
         freedom = sum(s.freedom for s in there)
-        unit, whole = (sum(s.freedom * s.levels * v for s, v in zip(there, of, strict=True)) / max(1, freedom)
-            for of in ([s.variance for s in there], [s.total for s in there]))  # of one seed
+        unit, whole = (
+            sum(s.freedom * s.levels * v for s, v in zip(there, of, strict=True)) / max(1, freedom)
+            for of in ([s.variance for s in there], [s.total for s in there])
+        )  # of one seed
         most = max(s.freedom for s in there)
         for mine, own in zip(judged, there, strict=True):
             larger = np.maximum(own.variance, unit / own.levels), np.maximum(own.total, whole / own.levels)
@@ -203,5 +205,3 @@ def down(p: Array, alpha: float) -> NDArray[np.int64]:
     """
     kept = np.logical_and.accumulate(p[..., ::-1] < alpha, axis=-1)
     return np.asarray(p.shape[-1] - kept.sum(-1), int)
-
-

@@ -104,5 +104,7 @@ def isotonic_fit(heights: Array) -> Array:
     """
     n = len(heights)
     sums = np.concatenate([[0.0], np.cumsum(heights)])
-    means = np.array([[(sums[j + 1] - sums[i]) / (j + 1 - i) if j >= i else np.inf for j in range(n)] for i in range(n)])
+    means = np.array(
+        [[(sums[j + 1] - sums[i]) / (j + 1 - i) if j >= i else np.inf for j in range(n)] for i in range(n)]
+    )
     return np.array([max(means[a, i:].min() for a in range(i + 1)) for i in range(n)])

@@ -118,7 +118,7 @@ class Curve:
         return max((p.n for p in self.points), default=0)
 
     def floor(self, rule: str) -> float | None:
-        """The score of learning nothing: ``chance``, or the largest of chance, majority share and the untrained module's.
+        """The score of learning nothing: ``chance``, or the largest of it, majority share and the untrained module's.
 
         Of several untrained modules, a head each, the mean.
         """

@@ -80,8 +80,8 @@ class Trend:
         upper = f"{self.upper:.2g}" if math.isfinite(self.upper) else "∞"
         asked = {"high": "falls", "low": "rises"}[self.side]
         return (
-            f"{self.side} from {self.smaller} to {self.larger} · {self.module} ({', '.join(self.tasks)}): {self.verdict}; "
-            f"× {ratio} [{self.lower:.2g}, {upper}], p that it {asked} {self.p:.2g}; {self.why}"
+            f"{self.side} from {self.smaller} to {self.larger} · {self.module} ({', '.join(self.tasks)}): "
+            f"{self.verdict}; × {ratio} [{self.lower:.2g}, {upper}], p that it {asked} {self.p:.2g}; {self.why}"
         )
 
 
@@ -192,6 +192,6 @@ def ranges(sides: Sequence[tuple[str, str, str, int | None, int | None]]) -> tup
     made = []
     for (side, backbone, module), found in groups.items():
         known = [(lower or 0, upper) for lower, upper in found if upper is not None]
-        ends = (min(lower for lower, _ in known), max(upper for _, upper in known)) if known else (None, None)
-        made.append(Range(side, backbone, module, *ends, len(known), len(found)))
+        lower, upper = min((ends[0] for ends in known), default=None), max((ends[1] for ends in known), default=None)
+        made.append(Range(side, backbone, module, lower, upper, len(known), len(found)))
     return tuple(made)

@@ -45,6 +45,6 @@ def note(table: pa.Table) -> str:
         return ""
     parts = [f"{n} the {which}" for n, which in ((smallest, "smallest"), (largest, "largest")) if n]
     return (
-        f"{smallest + largest} of {len(several)} cells with several learning rates chose one at the edge of those tried "
-        f"({', '.join(parts)}): a better one may lie beyond"
+        f"{smallest + largest} of {len(several)} cells with several learning rates chose one at the edge of those "
+        f"tried ({', '.join(parts)}): a better one may lie beyond"
     )

@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.analysis import selection
 from orchestrator.analysis.answers import Replicate
 from orchestrator.analysis.contrast import TINY
 from orchestrator.analysis.crossing import Crossing, crossings
 from orchestrator.analysis.curves import Curve, Point, curves
 from orchestrator.analysis.failed import by_class, with_failed
-from orchestrator.analysis import selection
 from orchestrator.analysis.judging import high_threshold, low_threshold
 from orchestrator.analysis.material import Material, material
 from orchestrator.analysis.scales import Range, ranges, trends
@@ -69,7 +69,8 @@ def thresholds(
         chosen = keep(table, where)
         said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
     found = curves(chosen, full=table, trained_heads=trained_heads)
-    judged, crossed = [], []
+    judged: list[CurveThresholds] = []
+    crossed: list[Crossing] = []
     for curve in found:
         read = material(curve, floor)
         judged.append(_judge(curve, read, alpha, margin, floor))

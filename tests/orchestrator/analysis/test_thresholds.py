@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from study_rows import answers, apet, curve, full, row, selected, study, trial
 
-from orchestrator.analysis.curves import Curve, Point, curves
+from orchestrator.analysis.curves import Point, curves
 from orchestrator.analysis.isotonic import isotonic
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
@@ -52,9 +52,7 @@ def guessed(table: pa.Table, rng: np.random.Generator) -> pa.Table:
 def test_noise_alone_is_rarely_a_low_threshold(seeds: int, floor: str, most: int) -> None:
     table = selected(curve({c: [0.5] * seeds for c in COUNTS}))
     rng = np.random.default_rng(seeds)
-    claims = sum(
-        only(thresholds(guessed(table, rng), floor=floor)).low.state != "unresolved" for _ in range(100)
-    )
+    claims = sum(only(thresholds(guessed(table, rng), floor=floor)).low.state != "unresolved" for _ in range(100))
     assert claims <= most  # nominal: 5 % of 100; the paper's rule has no eye for the luck of one head
 
 
@@ -64,7 +62,8 @@ def test_a_clear_rise_is_found_and_its_bracket_holds_the_truth() -> None:
     for _ in range(50):
         means = {c: 0.5 if c < 256 else 0.62 if c < 1024 else 0.8 for c in COUNTS}
         found = judge(
-            curve({c: [round(v, 3) for v in rng.normal(m, 0.02, 3)] for c, m in means.items()}) + full([round(v, 3) for v in rng.normal(0.8, 0.005, 3)])
+            curve({c: [round(v, 3) for v in rng.normal(m, 0.02, 3)] for c, m in means.items()})
+            + full([round(v, 3) for v in rng.normal(0.8, 0.005, 3)])
         )
         held += (found.low.lower, found.low.upper) == (128, 256)
         assert found.low.upper is not None
