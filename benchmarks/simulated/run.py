@@ -21,6 +21,8 @@ from simulated.rules import RULES
 
 AT_ONCE = 100  # curves in memory
 SIDES = ("low", "high")
+PAGE = Path(__file__).parents[2] / "docs" / "statistics.md"
+MARKS = ("<!-- table -->", "<!-- end -->")
 PENDING = "not built yet"  # dispersion and refinement
 
 
@@ -50,18 +52,32 @@ def _judged(work: tuple[str, str, Cell, int]) -> dict[str, Any]:
 def table(results: list[dict[str, Any]], side: str) -> str:
     """Shares in %, a line a cell; ``early`` of each rule, and the rest of ours."""
     lines = [
-        "| study | truth | seeds | early | late | exact | unresolved | scores alone | means alone |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| study | truth | seeds | early | late | exact | unresolved | covers | scores alone | means alone |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         if side not in r:
             continue
         ours = [f"{100 * r[side]['ours'][what]:.1f}" for what in ("early", "late", "exact", "unresolved")]
+        covered = r[side]["ours"]["coverage"]
+        ours.append("–" if covered is None or r[side]["truth"] is None else f"{100 * covered:.0f}")
         naive = [f"{100 * r[side][rule]['early']:.1f}" for rule in RULES if rule != "ours"]
         seeds = "×".join(map(str, r["seeds"])) if r["seeds"][1] > 1 else str(r["seeds"][0])
         where = "none" if r[side]["truth"] is None else "inside"
         lines.append(f"| {' | '.join([r['kind'], where, seeds, *ours, *naive])} |")
     return "\n".join(lines)
+
+
+def tables(results: list[dict[str, Any]], curves: int) -> str:
+    """Both, as Markdown."""
+    titles = [f"**{side.capitalize()}**, in % of {curves} curves a line" for side in SIDES]
+    return "\n\n".join(f"{title}\n\n{table(results, side)}" for title, side in zip(titles, SIDES, strict=True))
+
+
+def written(page: str, text: str) -> str:
+    """A page with text between its marks."""
+    before, rest = page.split(MARKS[0])
+    return f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
 def last_line(results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -96,11 +112,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--curves", type=int, default=20_000, help="of every cell")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="keep all numbers as JSON; a run that was ended goes on from it")
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/statistics.md")
     chosen = parser.parse_args(arguments)
     results = run(chosen.curves, chosen.jobs, chosen.out)
-    for side in SIDES:
-        print(f"\n{side}: % of {chosen.curves} curves a cell; the last two columns are other rules' early claims\n")
-        print(table(results, side))
+    print(tables(results, chosen.curves))
+    if chosen.page:
+        PAGE.write_text(written(PAGE.read_text(), tables(results, chosen.curves)))
     print("", *goals(results), sep="\n")
     print(json.dumps(last_line(results)))
 

@@ -16,6 +16,9 @@ LEAST_FULL = 3  # runs of full fine-tuning that a high threshold takes
 DRAWN = ("frozen", "trained")  # heads that a train seed draws
 
 
+Setting = tuple[Hashable, Hashable, str | None, str, Hashable]  # backbone, task, head, labels, training
+
+
 @dataclass
 class _Curve:
     counts: set[int | None] = field(default_factory=set)
@@ -28,8 +31,8 @@ def claims(trials: Sequence[Trial]) -> tuple[str, ...]:
     Args:
         trials: all of a sweep.
     """
-    curves: dict[Hashable, dict[Hashable, _Curve]] = defaultdict(lambda: defaultdict(_Curve))
-    full: dict[Hashable, set[int]] = defaultdict(set)
+    curves: dict[Setting, dict[Hashable, _Curve]] = defaultdict(lambda: defaultdict(_Curve))
+    full: dict[Setting, set[int]] = defaultdict(set)
     for t in trials:
         setting = (t.backbone, t.task, t.head, t.labels, t.training)
         if t.method.name == "full":
@@ -50,7 +53,9 @@ def _of(curve: _Curve, head: str | None, runs: int) -> list[str]:
         return [f"thresholds stay unresolved with {seeds}: give position_seeds 3 or more"]
     trains = len({train for _, train in curve.replicates})
     heads = number(trains, "head" if head in DRAWN else "train seed")
-    low = f"low rests on {seeds} and {heads}" + (", and speaks of that one alone" if trains == 1 and head in DRAWN else "")
+    low = f"low rests on {seeds} and {heads}" + (
+        ", and speaks of that one alone" if trains == 1 and head in DRAWN else ""
+    )
     rest = f"high on {number(runs, 'run')} of full fine-tuning"
     if runs < LEAST_FULL:
         rest = f"high stays unresolved with {number(runs, 'run')} of full fine-tuning: it takes {LEAST_FULL}"
