@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.analysis.contrast import Array, Contrast, down, p_value
 from orchestrator.analysis.curves import Curve
 from orchestrator.analysis.evidence import LEAST_FULL
-from orchestrator.analysis.material import Material, full_runs, gain
+from orchestrator.analysis.material import Material
 
 
 @dataclass(frozen=True)
@@ -53,32 +53,34 @@ class Crossing:
         return (self.counts[up - 1] if up else 0), (self.counts[first] if first < len(self.counts) else math.inf)
 
 
-def crossings(curve: Curve, found: Material, floor: str, margin: float) -> tuple[Crossing, Crossing]:
+def crossings(curve: Curve, found: Material, margin: float) -> tuple[Crossing, Crossing]:
     """Where a curve's gain over what low is to beat, and its deficit to full fine-tuning, pass the margin."""
-    module = " ".join(filter(None, (curve.placement, curve.operations, curve.variant)))
-    names = (curve.family, curve.backbone, curve.parameters, curve.task, module)
+    names = (curve.family, curve.backbone, curve.parameters, curve.task, module(curve))
     low, high = Crossing("low", *names), Crossing("high", *names)
     counts = tuple(found.counts)
     if all(len(p.scores) < 2 for p in found.points):
         none = "no count has two seeds with a score"
         return replace(low, reason=none), replace(high, reason=none)
-    gains = gain(found, curve, floor)
-    if gains:
+    if gains := found.gains:
         least = np.min([[float(c.mean) for c in of] for of in gains], axis=0)
         short = np.min([[_below(c, -margin) for c in of] for of in gains], axis=0) * len(gains)
         past = np.max([[float(p_value(c, -margin)) for c in of] for of in gains], axis=0)
         low = replace(low, counts=counts, past=tuple(past), short=tuple(short), at=_passes(counts, least - margin))
     else:
         low = replace(low, reason=found.why)
-    full = full_runs(curve, floor)
-    if found.why or isinstance(full, str) or len(curve.full) < LEAST_FULL:
+    if not found.beside or len(curve.full) < LEAST_FULL:
         why = found.why or f"full fine-tuning has {len(curve.full)} runs with answers, of {LEAST_FULL}"
         return low, replace(high, reason=why)
-    beside = [runs.beside(full) for runs in found.runs]
+    beside = found.beside
     lags = np.array([float(c.mean) for c in beside])
     past = [float(p_value(c, margin)) for c in beside]
     short = [_below(c, margin) for c in beside]
     return low, replace(high, counts=counts, past=tuple(past), short=tuple(short), at=_passes(counts, lags + margin))
+
+
+def module(curve: Curve) -> str:
+    """What a curve is of, backbone and task aside."""
+    return " ".join(filter(None, (curve.placement, curve.operations, curve.variant)))
 
 
 def _below(found: Contrast, shift: float) -> float:

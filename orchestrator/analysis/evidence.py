@@ -69,9 +69,14 @@ def learnt_p(full: Runs, margin: float) -> Array:
     return np.asarray(np.max([p_value(c, -margin) for c in full.gains()], axis=0))
 
 
-def high_p(counts: Sequence[Runs], full: Runs, margin: float) -> Array:
-    """[..., counts] p-values of being more than the margin below full fine-tuning, counts ascending."""
-    return np.stack([p_value(runs.beside(full), margin) for runs in counts], -1)
+def within(beside: Sequence[Contrast], margin: float) -> Array:
+    """[..., counts] p-values of being more than the margin below full fine-tuning.
+
+    Args:
+        beside: counts against full fine-tuning, ascending.
+        margin: a fraction.
+    """
+    return np.stack([p_value(one, margin) for one in beside], -1)
 
 
 def low(counts: Sequence[Runs], alpha: float) -> NDArray[np.int64]:
@@ -83,4 +88,5 @@ def high(counts: Sequence[Runs], full: Runs, alpha: float, margin: float) -> NDA
     """How many counts aren't shown to equal full fine-tuning; all of them where it is unresolved."""
     if full.scores.shape[-2] < LEAST_FULL:
         return np.full(full.scores.shape[:-2], len(counts))
-    return np.where(learnt_p(full, margin) < alpha, down(high_p(counts, full, margin), alpha), len(counts))
+    shown = down(within([runs.beside(full) for runs in counts], margin), alpha)
+    return np.where(learnt_p(full, margin) < alpha, shown, len(counts))

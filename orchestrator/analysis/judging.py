@@ -15,8 +15,8 @@ import numpy as np
 from orchestrator.analysis.advice import advice
 from orchestrator.analysis.contrast import Contrast, p_value
 from orchestrator.analysis.curves import Curve
-from orchestrator.analysis.evidence import LEAST_FULL, Runs, high_p, joint, learnt_p
-from orchestrator.analysis.material import PAPER, Material, full_runs, gain
+from orchestrator.analysis.evidence import LEAST_FULL, Runs, joint, learnt_p, within
+from orchestrator.analysis.material import PAPER, Material
 from orchestrator.analysis.sequence import Threshold, bracket
 
 REFERENCES = ("the constant answer", "the untrained module")
@@ -36,7 +36,7 @@ def low_threshold(curve: Curve, found: Material, floor: str, alpha: float) -> Th
         return Threshold(reason=reason)
     if curve.chance is None and floor == PAPER:
         return Threshold(reason="the rows have no chance level, so there is no floor to be above")
-    gains = gain(found, curve, floor)
+    gains = found.gains
     if not gains and floor == PAPER:
         return Threshold(reason=f"{found.why}, nor do they say how many test rows there were: {AGAIN}")
     if not gains:
@@ -64,16 +64,16 @@ def high_threshold(curve: Curve, found: Material, floor: str, alpha: float, marg
     reason = _untestable(curve, found) or _no_reference(curve)
     if reason:
         return Threshold(reason=reason)
-    full = full_runs(curve, floor)
+    full = found.full
     if found.why or isinstance(full, str):
         whose = f"{found.why}" if found.why else f"full fine-tuning: {full}"
         return Threshold(reason=f"{whose}, so nothing says on how many rows the two disagree: {AGAIN}")
     if (learnt := float(learnt_p(full, margin))) >= alpha:
         return Threshold(reason=_nothing_learnt(curve, full, margin, learnt, floor, alpha))
-    said = bracket(found.counts, high_p(found.runs, full, margin).tolist(), alpha)
+    said = bracket(found.counts, within(found.beside, margin).tolist(), alpha)
     if said.upper is not None:
         return said
-    top, point = found.runs[-1].beside(full), found.points[-1]
+    top, point = found.beside[-1], found.points[-1]
     if any(not s.freedom for s in top.seeds):
         why = f"the largest count, {point.count}, has too few seeds with a score to know their spread"
         return replace(said, reason=f"{why}: run 3 or more seeds of it")

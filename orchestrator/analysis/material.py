@@ -20,12 +20,16 @@ class Material:
 
     Args:
         points: counts with a result, ascending.
-        runs: their replicates' answers; empty where there are none.
-        why: why there are none.
+        gains: each count's gain, by what low is to beat and then by count; empty where nothing can be said of it.
+        full: full fine-tuning's runs, or why they can't be compared with.
+        beside: each count against full fine-tuning, if so.
+        why: why there are no answers, where that is so.
     """
 
     points: tuple[Point, ...]
-    runs: tuple[Runs, ...]
+    gains: list[list[Contrast]]
+    full: Runs | str
+    beside: tuple[Contrast, ...] = ()
     why: str = ""
 
     @property
@@ -45,11 +49,13 @@ def material(curve: Curve, floor: str) -> Material:
         floor: ``majority``: the constant answer and the untrained module; ``chance``: that alone.
     """
     points = tuple(p for p in curve.points if p.n)
-    given = curve.answers
-    if isinstance(given, str):
-        return Material(points, (), given)
     sides = factors(pair for p in points for pair in p.replicates)
-    return Material(points, tuple(_runs(p, given, sides, curve.chance or 0.0, floor) for p in points))
+    given, full = curve.answers, _full(curve, floor)
+    if isinstance(given, str):
+        return Material(points, _by_scores_alone(curve, points, sides, floor), full, why=given)
+    runs = [_runs(p, given, sides, curve.chance or 0.0, floor) for p in points]
+    beside = () if isinstance(full, str) else tuple(one.beside(full) for one in runs)
+    return Material(points, gains(runs), full, beside)
 
 
 def _runs(point: Point, given: Answers, sides: tuple[int, ...], chance: float, floor: str) -> Runs:
@@ -67,8 +73,7 @@ def _references(given: Answers, point: Point, chance: float, floor: str) -> tupl
     return (untrained,) if constant is None else (constant, untrained)
 
 
-def full_runs(curve: Curve, floor: str) -> Runs | str:
-    """Full fine-tuning beside a curve, or why it has no answers that fit the curve's."""
+def _full(curve: Curve, floor: str) -> Runs | str:
     given, mine = curve.full_answers, curve.answers
     if isinstance(given, str):
         return given
@@ -79,18 +84,16 @@ def full_runs(curve: Curve, floor: str) -> Runs | str:
     return _runs(point, given, factors(names), curve.chance or 0.0, floor)
 
 
-def gain(found: Material, curve: Curve, floor: str) -> list[list[Contrast]]:
-    """Each count's gain, by what it is to beat; [] where nothing can be said of it.
+def _by_scores_alone(
+    curve: Curve, points: tuple[Point, ...], sides: tuple[int, ...], floor: str
+) -> list[list[Contrast]]:
+    """Without answers the paper's rule can still be tested.
 
-    Without answers the paper's rule can still be tested by the scores alone: rows' luck is then at most that of
-    answers right by so much chance, p(1 - p) / rows.
+    The luck of rows is then at most that of answers that are right by so much chance, p(1 - p) / rows.
     """
-    if found.runs:
-        return gains(found.runs)
     if floor != PAPER or curve.chance is None or not curve.test_rows:
         return []
-    sides = factors(pair for p in found.points for pair in p.replicates)
-    return [pooled([_by_scores(p, curve.chance, curve.test_rows, labelled(p.replicates, sides)) for p in found.points])]
+    return [pooled([_by_scores(p, curve.chance, curve.test_rows, labelled(p.replicates, sides)) for p in points])]
 
 
 def _by_scores(point: Point, chance: float, rows: int, by: tuple[Labels, ...]) -> Contrast:

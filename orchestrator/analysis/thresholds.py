@@ -6,13 +6,14 @@ What is tested, and how runs without a score are treated, is in :mod:`orchestrat
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis import selection
 from orchestrator.analysis.answers import Replicate
 from orchestrator.analysis.contrast import TINY
-from orchestrator.analysis.crossing import Crossing, crossings
+from orchestrator.analysis.crossing import crossings, module
 from orchestrator.analysis.curves import Curve, Point, curves
 from orchestrator.analysis.failed import by_class, with_failed
 from orchestrator.analysis.judging import high_threshold, low_threshold
@@ -69,20 +70,21 @@ def thresholds(
         chosen = keep(table, where)
         said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
     found = curves(chosen, full=table, trained_heads=trained_heads)
-    judged: list[CurveThresholds] = []
-    crossed: list[Crossing] = []
+    materials = [material(curve, floor) for curve in found]
+    judged = tuple(_judge(c, read, alpha, margin, floor) for c, read in zip(found, materials, strict=True))
+    notes = (said,) if said else _notes(chosen, judged, trained_heads)
+    scales: dict[tuple[str, str], set[str]] = defaultdict(set)
     for curve in found:
-        read = material(curve, floor)
-        judged.append(_judge(curve, read, alpha, margin, floor))
-        crossed += crossings(curve, read, floor, margin)
-    notes = (said,) if said else _notes(chosen, tuple(judged), trained_heads)
-    return Thresholds(tuple(judged), alpha, margin, floor, notes, _ranges(judged, crossed), trends(crossed, alpha))
+        scales[curve.family, module(curve)].add(curve.backbone)
+    several = [(c, m) for c, m in zip(found, materials, strict=True) if len(scales[c.family, module(c)]) > 1]
+    crossed = [one for curve, read in several for one in crossings(curve, read, margin)]
+    return Thresholds(judged, alpha, margin, floor, notes, _ranges(judged), trends(crossed, alpha))
 
 
-def _ranges(judged: Sequence[CurveThresholds], crossed: Sequence[Crossing]) -> tuple[Range, ...]:
-    """Both thresholds of each backbone over its tasks; the crossings come a pair a curve."""
-    sides = [side for one in judged for side in (one.low, one.high)]
-    return ranges([(c.side, c.backbone, c.module, s.lower, s.upper) for c, s in zip(crossed, sides, strict=True)])
+def _ranges(judged: Sequence[CurveThresholds]) -> tuple[Range, ...]:
+    """Both thresholds of each backbone over its tasks."""
+    sides = [(name, one.curve, side) for one in judged for name, side in (("low", one.low), ("high", one.high))]
+    return ranges([(name, c.backbone, module(c), side.lower, side.upper) for name, c, side in sides])
 
 
 def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: bool) -> tuple[str, ...]:
