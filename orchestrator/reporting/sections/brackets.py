@@ -47,11 +47,11 @@ def _rules(found: Thresholds) -> str:
     notes = "".join(f" Note: {n}." for n in found.notes)
     return (
         f"One-sided tests at α = {found.alpha:g} from the largest count down, each only if the one before succeeded, "
-        f"so that no correction is needed. Low has {floor}. p: of the two counts that bound the bracket, the smallest "
-        "shown above first. Collapsed: seeds that ended at or below the floor (the larger of what low has to beat) "
-        "within the noise of their test rows, or diverged without a score, among the counts that equal full fine-tuning "
-        "(at the largest count where high is unresolved); at most: the upper confidence bound on their share. Runs that "
-        f"diverged count with the score they kept.{notes}"
+        f"so that no correction is needed. Low has {floor}. p: of the two counts that bound the bracket, the "
+        "smallest shown above first. Collapsed: seeds that ended at or below the floor (the larger of what low has "
+        "to beat) within the noise of their test rows, or diverged without a score, among the counts that equal full "
+        "fine-tuning (at the largest count where high is unresolved); at most: the upper confidence bound on their "
+        f"share. Runs that diverged count with the score they kept.{notes}"
     )
 
 
