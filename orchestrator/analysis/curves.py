@@ -10,14 +10,16 @@ Scores are fractions in [0, 1]; counts are ``count_actual``, in scalars.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.analysis import answers as kept
+from orchestrator.analysis.answers import Answers, Replicate
 from orchestrator.analysis.failed import by_class
-from trials.keys import AXES, setting
+from orchestrator.analysis.specs import nearest, operations_label, variants
+from trials.keys import setting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,10 +28,11 @@ COLUMNS = [
     *("spec", "family", "backbone", "scale", "backbone_parameters", "task", "method", "placement", "count_actual"),
     *("head", "labels", "position_seed", "train_seed", "state", "validation_score", "test_score"),
     *("chance", "majority", "test_rows", "precision", "curve_id", "count_requested", "failure_class"),
+    *("learning_rate", *kept.COLUMNS),
 ]
+DRAWN = ("frozen", "trained")  # heads that a train seed draws
 MOST_COUNTS = 8  # named in a note
 RERUN = "`apet show TRIAL` says why, `apet resubmit` reruns failed trials"
-Replicate = tuple[int | None, int | None]  # (position seed, train seed)
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,31 @@ class Point:
     Args:
         count: tunable parameters, ``count_actual``.
         scores: test score per replicate.
-        unscored: replicates that diverged before they had any score.
+        lost: replicates that diverged before they had any score.
         missing: replicates without a result: failed, or completed with no test score.
+        learning_rate: the one chosen on validation; None where no replicate has a result.
     """
 
     count: int
     scores: Mapping[Replicate, float]
-    unscored: int = 0
+    lost: tuple[Replicate, ...] = ()
     missing: int = 0
+    learning_rate: float | None = None
+
+    @property
+    def unscored(self) -> int:
+        """How many replicates are ``lost``."""
+        return len(self.lost)
 
     @property
     def n(self) -> int:
         """Replicates with a result, the unscored ones included."""
         return len(self.scores) + self.unscored
+
+    @property
+    def replicates(self) -> list[Replicate]:
+        """Those with a result, the unscored ones last."""
+        return [*self.scores, *self.lost]
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,7 @@ class Curve:
     ``full`` are the test scores of the full fine-tuning runs of this setting, ``near`` says in what the nearest runs
     differ where there are none. ``variant`` tells apart curves that share backbone, task, placement and operations
     (``steps 90``). ``failed`` seeds are left out, in :attr:`Point.missing`. ``notes`` are warnings to print.
+    ``answers`` and ``full_answers`` are on the test rows: or why there are none.
     """
 
     curve_id: str
@@ -78,6 +94,7 @@ class Curve:
     labels: str
     chance: float | None
     majority: float | None
+    untrained: float | None
     test_rows: int | None
     points: tuple[Point, ...]
     full: tuple[float, ...] = ()
@@ -87,6 +104,8 @@ class Curve:
     near: str = ""
     variant: str = ""
     notes: tuple[str, ...] = ()
+    answers: Answers | str = field(default=kept.NONE, compare=False, repr=False)
+    full_answers: Answers | str = field(default=kept.NONE, compare=False, repr=False)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -99,20 +118,12 @@ class Curve:
         return max((p.n for p in self.points), default=0)
 
     def floor(self, rule: str) -> float | None:
-        """The score of learning nothing: ``chance``, or with ``majority`` the larger of chance and majority share."""
-        known = [v for v in ((self.chance, self.majority) if rule == "majority" else (self.chance,)) if v is not None]
-        return max(known, default=None)
+        """The score of learning nothing: ``chance``, or the largest of it, majority share and the untrained module's.
 
-
-def operations_label(spec: str) -> str:
-    """The operations of an apet spec, with their shares where they differ.
-
-    >>> operations_label('{"method": {"operations": {"add": 1, "plug": 1}}}')
-    'add+plug'
-    """
-    shares: dict[str, int] = json.loads(spec)["method"].get("operations") or {}
-    equal = len(set(shares.values())) <= 1
-    return "+".join(op if equal else f"{op}:{share}" for op, share in shares.items())
+        Of several untrained modules, a head each, the mean.
+        """
+        levels = (self.chance,) if rule == "chance" else (self.chance, self.majority, self.untrained)
+        return max((level for level in levels if level is not None), default=None)
 
 
 def curves(selected: pa.Table, full: pa.Table | None = None, trained_heads: bool = False) -> tuple[Curve, ...]:
@@ -148,35 +159,13 @@ def _order(curve: Curve) -> tuple[str | int | bool, ...]:
     return (*size, curve.placement != "discrete", curve.operations, curve.variant, curve.curve_id)
 
 
-def variants(specs: Sequence[str], names: Sequence[Hashable]) -> list[str]:
-    """What tells apart the specs that have one name, by the last part of each key: ``steps 90``; '' for the others.
-
-    Count, seeds and learning rate never do.
-    """
-    alike: dict[Hashable, list[dict[str, Any]]] = defaultdict(list)
-    for spec, name in zip(specs, names, strict=True):
-        alike[name].append(_flat(json.loads(spec)))
-    told: dict[Hashable, list[str]] = {}
-    for name, group in alike.items():
-        keys = {key for flat in group for key in flat} - {*AXES, "method.count"}
-        told[name] = sorted(key for key in keys if any(flat.get(key) != group[0].get(key) for flat in group))
-    taken = {name: iter(group) for name, group in alike.items()}  # each in the order of the specs
-    return [_named(next(taken[name]), told[name]) for name in names]
-
-
-def _named(flat: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]} {_short(flat.get(key))}" for key in keys)
-
-
-def _short(value: Any) -> str:
-    return str(value)[:12] if isinstance(value, str) else json.dumps(value)
-
-
 def _rows(table: pa.Table, method: str, trained_heads: bool) -> list[dict[str, Any]]:
     import pyarrow.compute as pc
 
-    rows: list[dict[str, Any]] = table.filter(pc.equal(table["method"], method)).select(COLUMNS).to_pylist()
-    return [r for r in rows if trained_heads or r["head"] != "trained"]
+    there = [name for name in COLUMNS if name in table.column_names]  # rows of older stores lack some
+    rows: list[dict[str, Any]] = table.filter(pc.equal(table["method"], method)).select(there).to_pylist()
+    none = dict.fromkeys(COLUMNS)
+    return [none | r for r in rows if trained_heads or r["head"] != "trained"]
 
 
 def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, list[dict[str, Any]]]) -> Curve:
@@ -204,15 +193,24 @@ def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, l
         labels=first["labels"] or "own",
         chance=_highest(rows, "chance"),
         majority=_highest(rows, "majority"),
+        untrained=_untrained(scored),
         test_rows=min((r["test_rows"] for r in scored if r["test_rows"]), default=None),
         points=points,
         full=tuple(full.values()),
         full_unscored=unscored,
         full_failed=len(full_failed),
         failed=sum(r["state"] == "failed" for r in rows),
-        near="" if full_rows else _nearest(first, references.values()),
+        near="" if full_rows else nearest(first, references.values()),
         notes=tuple(_notes(rows, points, full_rows, full_failed)),
+        answers=kept.read((n, _pair(r), r) for n, of in by_count.items() for r in of if _scored(r)),
+        full_answers=kept.read((kept.FULL, _pair(r), r) for r in full_rows if _scored(r)),
     )
+
+
+def _untrained(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """The mean score of the untrained modules, one a train seed."""
+    by_seed = {r["train_seed"]: r["untrained_score"] for r in rows if r["untrained_score"] is not None}
+    return sum(by_seed.values()) / len(by_seed) if by_seed else None
 
 
 def _scored(row: Mapping[str, Any]) -> bool:
@@ -225,9 +223,14 @@ def _highest(rows: Iterable[Mapping[str, Any]], column: str) -> float | None:
 
 
 def _point(count: int, rows: list[dict[str, Any]]) -> Point:
-    unscored = sum(r["state"] == "diverged" and r["test_score"] is None for r in rows)
-    scores = {(r["position_seed"], r["train_seed"]): float(r["test_score"]) for r in rows if _scored(r)}
-    return Point(count, scores, unscored, len(rows) - len(scores) - unscored)
+    lost = tuple(_pair(r) for r in rows if r["state"] == "diverged" and r["test_score"] is None)
+    scores = {_pair(r): float(r["test_score"]) for r in rows if _scored(r)}
+    rate = next((r["learning_rate"] for r in rows if r["state"] != "failed"), None)
+    return Point(count, scores, lost, len(rows) - len(scores) - len(lost), rate)
+
+
+def _pair(row: Mapping[str, Any]) -> Replicate:
+    return row["position_seed"], row["train_seed"]
 
 
 def _notes(
@@ -253,30 +256,6 @@ def _notes(
         yield f"{missing} without a result, left out ({'; '.join(why)}), at {', '.join(where)}: {RERUN}"
     if full_failed:
         yield f"{len(full_failed)} of full fine-tuning failed, left out ({by_class(full_failed)}): {RERUN}"
-
-
-def differences(spec: str, other: str) -> list[str]:
-    """In what the runs of another spec differ that might have been trained beside this one; [] where in nothing.
-
-    Method, seeds, learning rate and zero-shot targets don't matter, as in :func:`trials.keys.setting`.
-    """
-    mine, theirs = _flat(json.loads(spec)), _flat(json.loads(other))
-    return [
-        f"{key} {theirs.get(key)} instead of {mine.get(key)}"
-        for key in sorted(mine.keys() | theirs.keys())
-        if mine.get(key) != theirs.get(key) and not key.startswith(("method.", "evaluate_on", *AXES))
-    ]
-
-
-def _nearest(first: Mapping[str, Any], references: Iterable[list[dict[str, Any]]]) -> str:
-    """In what the nearest full fine-tuning runs of the same backbone and task differ from a curve, or ''."""
-    done = (next((r for r in rows if r["state"] != "failed"), None) for rows in references)
-    same = (r for r in done if r is not None and all(r[k] == first[k] for k in ("backbone", "task")))
-    found = sorted((differences(first["spec"], r["spec"]) for r in same), key=len)
-    return ", ".join(found[0]) if found else ""
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {path: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}" if path else key).items()}
+    seeds = {r["train_seed"] for r in rows if _scored(r)}
+    if len(seeds) == 1 and rows[0]["head"] in DRAWN:
+        yield f"one train seed ({seeds.pop()}), hence one head: low speaks of that head alone"

@@ -14,7 +14,7 @@ def with_failed(trials: pa.Table) -> pa.Table:
     """Rows of the ``selected`` view, and after them the failed ones that would stand among them, had they a result.
 
     These are of the learning rate that was selected for their cell. Where the whole cell failed, no rate was, and each
-    of its seeds stands there once.
+    of its seeds stands there once. Each row has the rates that its cell was tried with, ``rates_tried``.
 
     Args:
         trials: visible rows with ``cell_id``, as ``Store.trials`` gives them.
@@ -22,6 +22,7 @@ def with_failed(trials: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from orchestrator.analysis.selection import with_rates
     from trials.store.views import selected
 
     chosen = selected(trials)
@@ -34,7 +35,8 @@ def with_failed(trials: pa.Table) -> pa.Table:
         keep.append(rates.get(cell, rate) == rate and (cell, *seeds) not in seen)
         if keep[-1]:
             seen.add((cell, *seeds))
-    return pa.concat_tables([chosen, failed.filter(pa.array(keep, pa.bool_()))])
+    both = pa.concat_tables([chosen, failed.filter(pa.array(keep, pa.bool_()))])
+    return with_rates(both, trials)
 
 
 def by_class(rows: Iterable[Mapping[str, Any]]) -> str:

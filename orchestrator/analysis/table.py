@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.curves import Curve
+from orchestrator.analysis.scales import Range, Trend
 from orchestrator.analysis.sequence import Threshold
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ COLUMNS = {
     "seeds_min": "int64",  # replicates at the count that has the fewest
     "seeds_max": "int64",
     "failed": "int64",  # seeds that are left out
+    "test_rows": "int64",
     "floor": "double",
+    "untrained": "double",
     "full_mean": "double",
     "full_runs": "int64",
     "low_state": "string",  # bracket, below the grid, unresolved
@@ -50,6 +53,8 @@ COLUMNS = {
     "high_reason": "string",
     "collapsed": "int64",
     "collapsed_of": "int64",
+    "collapsed_at_most": "double",
+    "learning_rates": "string",  # chosen on validation, by count where they differ
     "notes": "string",
 }
 
@@ -58,9 +63,10 @@ COLUMNS = {
 class CurveThresholds:
     """The thresholds of one curve.
 
-    ``collapsed`` of ``collapsed_of`` replicates ended at or below the floor within the noise of their own test
-    rows: a score not above it at α (binomial), or none. They are counted over the counts that high claims to
-    equal full fine-tuning; at the largest count where high is unresolved.
+    ``collapsed`` of ``collapsed_of`` seeds (replicates) ended at or below the floor within the noise of their own test
+    rows: a score not above it at α (binomial), or none; at any of the counts that high claims to equal full
+    fine-tuning, at the largest count where high is unresolved. ``collapsed_at_most`` is the upper confidence bound at
+    1 - α on the share of seeds that collapse: a mean over few seeds says little about it.
     """
 
     curve: Curve
@@ -69,17 +75,23 @@ class CurveThresholds:
     high: Threshold
     collapsed: int
     collapsed_of: int
+    collapsed_at_most: float | None = None
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection."""
+    """Thresholds of all curves, and the rules they were found with. ``notes`` concern the whole selection.
+
+    ``ranges`` are over the tasks of each backbone, ``trends`` between the scales of each family.
+    """
 
     curves: tuple[CurveThresholds, ...]
     alpha: float
     margin: float
     floor: str
     notes: tuple[str, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    trends: tuple[Trend, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain row a curve, the columns of :data:`orchestrator.analysis.table.COLUMNS`."""
@@ -126,15 +138,30 @@ def row(found: CurveThresholds) -> dict[str, Any]:
         "seeds_min": min((p.n for p in tested), default=0),
         "seeds_max": max((p.n for p in tested), default=0),
         "failed": curve.failed,
+        "test_rows": curve.test_rows,
         "floor": found.floor,
+        "untrained": curve.untrained,
         "full_mean": full,
         "full_runs": len(curve.full),
         **sides,
         "collapsed": found.collapsed,
         "collapsed_of": found.collapsed_of,
+        "collapsed_at_most": found.collapsed_at_most,
+        "learning_rates": _rates(curve),
         "notes": "; ".join(curve.notes) or None,
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def _rates(curve: Curve) -> str | None:
+    """The learning rates that were chosen: ``0.01``, or ``0.01 at 16 64, 0.001 at 256``."""
+    counts: dict[float, list[str]] = {}
+    for p in curve.points:
+        if p.learning_rate is not None:
+            counts.setdefault(p.learning_rate, []).append(str(p.count))
+    if len(counts) < 2:
+        return "".join(f"{rate:g}" for rate in counts) or None
+    return ", ".join(f"{rate:g} at {' '.join(at)}" for rate, at in counts.items())
 
 
 def labels(found: Sequence[CurveThresholds]) -> list[str]:
@@ -158,6 +185,20 @@ def reasons(found: Thresholds) -> dict[str, list[str]]:
     return said
 
 
+def rules(found: Thresholds) -> list[str]:
+    """What the numbers mean, in sentences."""
+    beats = {
+        "majority": "low beats the most frequent answer and the untrained module",
+        "chance": "low beats chance alone: the paper's rule, which takes a lucky head for learning",
+    }[found.floor]
+    return [
+        f"alpha {found.alpha:g}, margin {found.margin:g}, floor {found.floor}: {beats}. A threshold lies in (largest "
+        "count not shown above, smallest count shown above].",
+        "collapsed: seeds at or below the floor among those that equal full fine-tuning (at the largest count where "
+        f"none does), and the share of seeds that may collapse, at most, with confidence {1 - found.alpha:g}.",
+    ]
+
+
 def render(found: Thresholds) -> str:
     """The table as aligned text, then why each unresolved threshold is so, then notes."""
     head = [*("backbone", "task", "placement", "operations", "counts", "seeds"), *_HEAD]
@@ -170,11 +211,25 @@ def render(found: Thresholds) -> str:
         text += _aligned([head, *lines], right={4, 5, 6, 7, 10})
     for why, whose in reasons(found).items():
         text += ["", *whose, textwrap.fill(why, WIDTH, initial_indent="  ", subsequent_indent="  ")]
+    text += _over_tasks(found)
     text += [f"note: {n}" for n in found.notes]
     if found.curves:
-        rules = f"alpha {found.alpha:g}, margin {found.margin:g}, floor {found.floor}"
-        text += ["", f"{rules}. A threshold lies in (largest count not shown above, smallest count shown above]."]
+        text += ["", *(textwrap.fill(line, WIDTH) for line in rules(found))]
     return "\n".join(text)
+
+
+def _over_tasks(found: Thresholds) -> list[str]:
+    """Ranges where there are several tasks, and trends across scales."""
+    lines = [
+        ("over tasks", [str(r) for r in found.ranges if r.tasks > 1]),
+        (f"across scales: the larger's threshold over the smaller's, interval at {1 - found.alpha:g}", found.trends),
+    ]
+    text: list[str] = []
+    for title, of in lines:
+        if of:
+            text += ["", title]
+            text += [textwrap.fill(str(one), WIDTH, initial_indent="  ", subsequent_indent="    ") for one in of]
+    return text
 
 
 def _cells(found: CurveThresholds) -> tuple[str, ...]:
@@ -188,6 +243,7 @@ def _cells(found: CurveThresholds) -> tuple[str, ...]:
     floor = "–" if found.floor is None else f"{found.floor:.3f}"
     names = (values[k] or "" for k in ("backbone", "task", "placement", "operations"))
     spread = f"{found.collapsed}/{found.collapsed_of}"
+    spread += "" if found.collapsed_at_most is None else f" (at most {found.collapsed_at_most:.0%})"
     return (*names, str(values["counts"]), str(seeds), floor, full, str(found.low), str(found.high), spread)
 
 

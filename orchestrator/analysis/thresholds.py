@@ -1,16 +1,24 @@
 """The thresholds of a store's count curves: low and high as brackets with their evidence, or unresolved and why.
 
-The tests themselves, and how runs without a score are treated, are in :mod:`orchestrator.analysis.sequence`.
+What is tested, and how runs without a score are treated, is in :mod:`orchestrator.analysis.judging`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.analysis import selection
+from orchestrator.analysis.answers import Replicate
+from orchestrator.analysis.contrast import TINY
+from orchestrator.analysis.crossing import crossings, module
 from orchestrator.analysis.curves import Curve, Point, curves
 from orchestrator.analysis.failed import by_class, with_failed
-from orchestrator.analysis.sequence import TINY, high_threshold, low_threshold
+from orchestrator.analysis.judging import high_threshold, low_threshold
+from orchestrator.analysis.material import Material, material
+from orchestrator.analysis.scales import Range, ranges, trends
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.text import number
 from trials.errors import ApetError, choices
@@ -40,8 +48,8 @@ def thresholds(
             whole store, so that a condition on placement or count doesn't lose the reference.
         alpha: level of each one-sided test.
         margin: by how much a score may be below full fine-tuning and still equal it, as a fraction.
-        floor: ``majority``: the larger of chance and the most frequent test label's share; ``chance``: chance alone,
-            as in the paper.
+        floor: what low is to beat. ``majority``: the most frequent test label as a constant answer, and the untrained
+            module; ``chance``: chance alone, which is the paper's rule.
         trained_heads: let rows with a trained head enter, whose parameters are not in the count.
 
     Raises:
@@ -62,8 +70,21 @@ def thresholds(
         chosen = keep(table, where)
         said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
     found = curves(chosen, full=table, trained_heads=trained_heads)
-    judged = tuple(_judge(curve, alpha, margin, floor) for curve in found)
-    return Thresholds(judged, alpha, margin, floor, (said,) if said else _notes(chosen, judged, trained_heads))
+    materials = [material(curve, floor) for curve in found]
+    judged = tuple(_judge(c, read, alpha, margin, floor) for c, read in zip(found, materials, strict=True))
+    notes = (said,) if said else _notes(chosen, judged, trained_heads)
+    scales: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for curve in found:
+        scales[curve.family, module(curve)].add(curve.backbone)
+    several = [(c, m) for c, m in zip(found, materials, strict=True) if len(scales[c.family, module(c)]) > 1]
+    crossed = [one for curve, read in several for one in crossings(curve, read, margin)]
+    return Thresholds(judged, alpha, margin, floor, notes, _ranges(judged), trends(crossed, alpha))
+
+
+def _ranges(judged: Sequence[CurveThresholds]) -> tuple[Range, ...]:
+    """Both thresholds of each backbone over its tasks."""
+    sides = [(name, one.curve, side) for one in judged for name, side in (("low", one.low), ("high", one.high))]
+    return ranges([(name, c.backbone, module(c), side.lower, side.upper) for name, c, side in sides])
 
 
 def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: bool) -> tuple[str, ...]:
@@ -84,25 +105,42 @@ def _notes(table: pa.Table, found: tuple[CurveThresholds, ...], trained_heads: b
         full = sum(row["method"] == "full" for row in failed)
         whose = f"{len(failed) - full} of count curves, {full} of full fine-tuning"
         notes.append(f"{number(len(failed), 'failed trial')} left out ({whose}): {by_class(failed)}")
+    if edges := selection.note(table):
+        notes.append(edges)
     if not found:
         notes.append("no count curve: run a sweep with the method apet at several counts and position seeds")
     return tuple(notes)
 
 
-def _judge(curve: Curve, alpha: float, margin: float, rule: str) -> CurveThresholds:
+def _judge(curve: Curve, found: Material, alpha: float, margin: float, rule: str) -> CurveThresholds:
+    low = low_threshold(curve, found, rule, alpha)
+    high = high_threshold(curve, found, rule, alpha, margin)
     floor = curve.floor(rule)
-    low, high = low_threshold(curve, floor, alpha), high_threshold(curve, floor, alpha, margin)
-    tested = [p for p in curve.points if p.n]
-    beside = [p for p in tested if high.upper is not None and p.count >= high.upper] or tested[-1:]
-    collapsed = sum(_collapsed(p, floor, alpha, curve.test_rows) for p in beside)
-    return CurveThresholds(curve, floor, low, high, collapsed, sum(p.n for p in beside))
+    beside = [p for p in found.points if high.upper is not None and p.count >= high.upper] or found.points[-1:]
+    collapsed = {name for p in beside for name in _collapsed(p, floor, alpha, curve.test_rows)}
+    seeds = {name for p in beside for name in p.replicates}
+    bound = share_at_most(len(collapsed), len(seeds), alpha)
+    return CurveThresholds(curve, floor, low, high, len(collapsed), len(seeds), bound)
 
 
-def _collapsed(point: Point, floor: float | None, alpha: float, test_rows: int | None) -> int:
+def _collapsed(point: Point, floor: float | None, alpha: float, test_rows: int | None) -> set[Replicate]:
     """Replicates at or below the floor within the binomial noise of ``test_rows`` rows."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     level = floor or 0.0
     noise = math.sqrt(level * (1 - level) / test_rows) if test_rows else 0.0
-    bar = level + float(norm.ppf(1 - alpha)) * noise + TINY
-    return point.unscored + sum(score <= bar for score in point.scores.values())
+    bar = level + float(ndtri(1 - alpha)) * noise + TINY
+    return {*point.lost, *(name for name, score in point.scores.items() if score <= bar)}
+
+
+def share_at_most(hits: int, of: int, alpha: float) -> float | None:
+    """One-sided upper confidence bound on a share (Clopper and Pearson, Biometrika 26, 1934); None of none.
+
+    >>> round(share_at_most(0, 3, 0.05), 3), share_at_most(3, 3, 0.05)
+    (0.632, 1.0)
+    """
+    from scipy.special import betaincinv
+
+    if not of:
+        return None
+    return 1.0 if hits == of else float(betaincinv(hits + 1, of - hits, 1 - alpha))

@@ -180,6 +180,7 @@ def _notes(plan: Plan) -> list[str]:
         for group in one.groups:
             bases.setdefault(group.basis, {})[one.backbone] = None
     lines += [f"  {', '.join(names)}: {basis}" for basis, names in bases.items()]
+    lines += [f"thresholds: {one}" for one in plan.claims]
     lines += [f"warning: {one}" for one in plan.warnings]
     if left := {state: n for state, n in plan.states.items() if state in ("failed", "diverged")}:
         alone = ", ".join(f"{n} {state}" for state, n in left.items())

@@ -147,6 +147,7 @@ class Plan:
         warnings: what may end trials that begin, or change what they start from, and files that are ignored.
         refused: groups that ``apet run`` refuses on these machines, each with the reason.
         machines: what is planned for, in words.
+        claims: what its thresholds will rest on, in sentences.
     """
 
     sweep: str
@@ -158,6 +159,7 @@ class Plan:
     warnings: tuple[str, ...]
     refused: tuple[str, ...]
     machines: str
+    claims: tuple[str, ...] = ()
 
     @property
     def states(self) -> dict[str, int]:
@@ -194,6 +196,7 @@ def plan(sweep: Sweep, store: Store | None = None, machines: Sequence[Machine] |
     Raises:
         ApetError: resources that exclude each other.
     """
+    from orchestrator.planning.claims import claims
     from orchestrator.planning.devices import here
     from orchestrator.planning.fit import names
     from orchestrator.planning.settings import model_folders, settings, too_long, unpinned
@@ -220,6 +223,7 @@ def plan(sweep: Sweep, store: Store | None = None, machines: Sequence[Machine] |
         warnings=tuple(dict.fromkeys([*model_folders(locations), *too_long(every), *unpinned(every)])),
         refused=tuple(setups.refusals()),
         machines=names(machines),
+        claims=claims(every),
     )
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from orchestrator.analysis.curves import differences, operations_label, variants
 from orchestrator.analysis.failed import with_failed
+from orchestrator.analysis.specs import differences, operations_label, variants
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError

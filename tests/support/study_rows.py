@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from trials.store.record import SCHEMA, Record, record
+from trials.store.scores import pack_scores
 from trials.store.store import Store
 from trials.trial import BackboneRef, Method, Shape, Source, TaskRef, Training, Trial
 
@@ -53,16 +55,39 @@ def trial(
     )
 
 
+def answered(score: float | None, rows: int, name: str, shared: float = 0.7) -> bytes | None:
+    """Answers of which a share ``score`` is right. Two runs are right on many of the same rows, the easy ones."""
+    if score is None:
+        return None
+    luck = np.random.default_rng(rows).random(rows)
+    own = np.random.default_rng(zlib.crc32(name.encode()))
+    hard = np.where(own.random(rows) < shared, luck, own.random(rows))
+    right = np.zeros(rows)
+    right[np.argsort(hard)[: round(score * rows)]] = 1
+    return pack_scores(right)
+
+
+def answers(of: Trial, score: float | None, floor: float = 0.5, untrained: float = 0.5, rows: int = 1000) -> Record:
+    """The columns of a row that thresholds read: answers, the untrained module's, the constant one's."""
+    return {
+        "test_rows": rows,
+        "test_score": score,
+        "majority": floor,
+        "right": answered(score, rows, of.trial_id),
+        "untrained_score": untrained,
+        "untrained_right": answered(untrained, rows, f"untrained {of.backbone.name} {of.task.name}"),
+        "majority_right": answered(floor, rows, "majority", shared=0.0),
+    }
+
+
 def row(of: Trial, score: float | None, **columns: Any) -> Record:
     """A completed attempt; a floor of 0.5, 1 000 test rows, the validation score near the test score."""
     values = {
         "state": "completed",
         "metric": "accuracy",
-        "test_score": score,
+        **answers(of, score),
         "validation_score": score,
         "chance": 0.5,
-        "majority": 0.5,
-        "test_rows": 1000,
         "count_actual": of.method.count or {"bitfit": 12_000, "lora": 36_864}.get(of.method.name, 17_000_000),
         "backbone_parameters": PARAMETERS[of.backbone.name],
         "precision": "fp32",

@@ -41,16 +41,17 @@ def section(study: Study) -> Section:
 
 def _rules(found: Thresholds) -> str:
     floor = {
-        "majority": "the larger of chance and the share of the most frequent test label",
-        "chance": "chance alone",
+        "majority": "to beat the most frequent test label as a constant answer, and the untrained module",
+        "chance": "to beat chance alone, as in the paper",
     }[found.floor]
     notes = "".join(f" Note: {n}." for n in found.notes)
     return (
         f"One-sided tests at α = {found.alpha:g} from the largest count down, each only if the one before succeeded, "
-        f"so that no correction is needed. The floor is {floor}. p: of the two counts that bound the bracket, the "
-        "smallest shown above first. Collapsed: seeds that ended at or below the floor within the noise of their test "
-        "rows, or diverged without a score, among the counts that equal full fine-tuning (at the largest count where "
-        f"high is unresolved). Runs that diverged count with the score they kept.{notes}"
+        f"so that no correction is needed. Low has {floor}. p: of the two counts that bound the bracket, the "
+        "smallest shown above first. Collapsed: seeds that ended at or below the floor (the larger of what low has "
+        "to beat) within the noise of their test rows, or diverged without a score, among the counts that equal full "
+        "fine-tuning (at the largest count where high is unresolved); at most: the upper confidence bound on their "
+        f"share. Runs that diverged count with the score they kept.{notes}"
     )
 
 
@@ -77,7 +78,8 @@ def _table(found: Thresholds) -> str:
                 *(c.curve.backbone, c.curve.task, module),
                 *(str(values["counts"]), "–".join(map(str, sorted(seeds)))),
                 *("–" if c.floor is None else f"{c.floor:.3f}", full, _side(c.low), _side(c.high)),
-                f"{c.collapsed} of {c.collapsed_of}",
+                f"{c.collapsed} of {c.collapsed_of}"
+                + ("" if c.collapsed_at_most is None else f", at most {c.collapsed_at_most:.0%}"),
             )
         )
     said = columns.reasons(found)

@@ -1,20 +1,19 @@
 """Thresholds on made-up studies whose truth is known: brackets, honesty, and how often noise is taken for a rise."""
 
-from dataclasses import replace
+import re
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import t
-from study_rows import apet, curve, full, row, selected, study, trial
+from study_rows import answers, apet, curve, full, row, selected, study, trial
 
-from orchestrator.analysis.curves import Curve, Point, curves
+from orchestrator.analysis.curves import Point, curves
 from orchestrator.analysis.isotonic import isotonic
-from orchestrator.analysis.sequence import low_threshold
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
-from trials.trial import Method
+from trials.store.scores import pack_scores
+from trials.trial import Method, Trial
 
 COUNTS = [16 * 2**i for i in range(10)]
 
@@ -32,23 +31,29 @@ def step(at: int, top: float = 0.9, seeds: int = 3) -> list:
     return curve({c: [0.5 if c < at else top] * seeds for c in COUNTS})
 
 
-def rescored(table: pa.Table, scores: np.ndarray) -> pa.Table:
-    return table.set_column(table.schema.get_field_index("test_score"), "test_score", pa.array(scores))
+def guessed(table: pa.Table, rng: np.random.Generator) -> pa.Table:
+    """Guesses on the same 1 000 test rows, whose luck they share for the most part, as the untrained module does."""
+    luck = rng.random(1000)
+    drawn = [np.where(rng.random(1000) < 0.7, luck, rng.random(1000)) < 0.5 for _ in range(table.num_rows + 1)]
+    packed = [pack_scores(right) for right in drawn]
+    columns = {
+        "test_score": [right.mean() for right in drawn[1:]],
+        "right": packed[1:],
+        "untrained_right": packed[:1] * table.num_rows,
+        "majority_right": [pack_scores(rng.random(1000) < 0.5)] * table.num_rows,
+    }
+    for name, values in columns.items():
+        field = table.schema.get_field_index(name)
+        table = table.set_column(field, name, pa.array(values, table.schema.field(name).type))
+    return table
 
 
-def noise(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Guesses on the same 1 000 test rows, whose luck they share, and a little that is each seed's own."""
-    return rng.normal(0.5, (0.25 / 1000) ** 0.5) + rng.normal(0, 0.01, n)
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_noise_alone_is_rarely_a_low_threshold(seeds: int) -> None:
+@pytest.mark.parametrize(("seeds", "floor", "most"), [(3, "majority", 5), (5, "majority", 5), (3, "chance", 11)])
+def test_noise_alone_is_rarely_a_low_threshold(seeds: int, floor: str, most: int) -> None:
     table = selected(curve({c: [0.5] * seeds for c in COUNTS}))
     rng = np.random.default_rng(seeds)
-    claims = sum(
-        only(thresholds(rescored(table, noise(rng, table.num_rows)))).low.state != "unresolved" for _ in range(200)
-    )
-    assert 1 <= claims <= 16  # alpha is 5 %: 8 % of 200; and never is a test that can't reject
+    claims = sum(only(thresholds(guessed(table, rng), floor=floor)).low.state != "unresolved" for _ in range(100))
+    assert claims <= most  # nominal: 5 % of 100; the paper's rule has no eye for the luck of one head
 
 
 def test_a_clear_rise_is_found_and_its_bracket_holds_the_truth() -> None:
@@ -57,7 +62,8 @@ def test_a_clear_rise_is_found_and_its_bracket_holds_the_truth() -> None:
     for _ in range(50):
         means = {c: 0.5 if c < 256 else 0.62 if c < 1024 else 0.8 for c in COUNTS}
         found = judge(
-            curve({c: list(rng.normal(m, 0.02, 3)) for c, m in means.items()}) + full(list(rng.normal(0.8, 0.005, 3)))
+            curve({c: [round(v, 3) for v in rng.normal(m, 0.02, 3)] for c, m in means.items()})
+            + full([round(v, 3) for v in rng.normal(0.8, 0.005, 3)])
         )
         held += (found.low.lower, found.low.upper) == (128, 256)
         assert found.low.upper is not None
@@ -67,11 +73,12 @@ def test_a_clear_rise_is_found_and_its_bracket_holds_the_truth() -> None:
 
 
 def test_noise_free_step_gives_the_exact_brackets() -> None:
-    found = judge(step(256) + full([0.9, 0.9]))
+    found = judge(step(256) + full([0.9, 0.9, 0.9]))
     assert (found.low.lower, found.low.upper, found.low.state) == (128, 256, "bracket")
     assert (found.high.lower, found.high.upper) == (128, 256)
     assert (found.low.p_lower, found.low.p_upper) == pytest.approx((0.5, 0.0))
-    assert (found.collapsed, found.collapsed_of) == (0, 18)
+    assert (found.collapsed, found.collapsed_of) == (0, 3)  # seeds, over all counts that are within the margin
+    assert found.collapsed_at_most == pytest.approx(1 - 0.05 ** (1 / 3))
     assert judge(step(16)).low.state == "below the grid"
     assert str(judge(step(16)).low) == "(0, 16] below the grid"
 
@@ -87,20 +94,20 @@ def test_nothing_above_is_unresolved_and_says_what_would_help() -> None:
     assert flat.low.state == "unresolved"
     assert "run counts above 8192" in flat.low.reason
     assert "seeds" not in flat.low.reason.split("above 8192")[1]
-    lucky = judge(curve({c: [0.51, 0.52, 0.53] for c in COUNTS[:2]}))
-    assert "use more test rows; more seeds won't tell it from the luck of 1000 test rows" in lucky.low.reason
-    close = judge(curve({c: [0.5, 0.55, 0.65] for c in COUNTS[:2]}))
-    assert "or about" in close.low.reason
-    assert "seeds a count if this mean holds" in close.low.reason
+    close = judge(curve({c: [0.51, 0.52, 0.53] for c in COUNTS[:2]}))
+    assert close.low.reason.startswith("at 32 the mean is 0.020 above the constant answer, which isn't shown (p = 0.")
+    assert "10 seeds a count and 6800 test rows together, if this mean holds" in close.low.reason
+    torn = judge(curve({c: [0.5, 0.58, 0.65] for c in COUNTS[:2]}))
+    assert re.search(r"or about \d+ seeds a count, if this mean holds", torn.low.reason)
 
 
 def test_without_full_fine_tuning_high_is_unresolved_with_the_reason() -> None:
     none, one = judge(step(256)), judge(step(256) + full([0.9]))
     assert none.low.state == one.low.state == "bracket"
     assert "no full fine-tuning run" in none.high.reason
-    assert "2 more train seeds" in none.high.reason
+    assert "run method full with 3 train seeds or more" in none.high.reason
     assert "1 full fine-tuning run" in one.high.reason
-    assert "1 more train seed or" in one.high.reason
+    assert "2 more train seeds or" in one.high.reason
     other = judge(step(256) + full([0.9, 0.9], steps=150))
     assert other.high.state == "unresolved"
     assert "training.steps 150 instead of 60" in other.high.reason
@@ -108,16 +115,16 @@ def test_without_full_fine_tuning_high_is_unresolved_with_the_reason() -> None:
 
 
 def test_full_fine_tuning_that_learned_nothing_is_no_reference() -> None:
-    found = judge(step(10**9) + full([0.5, 0.51]))
+    found = judge(step(10**9) + full([0.5, 0.51, 0.5]))
     assert found.high.state == "unresolved"
     assert "train full fine-tuning better" in found.high.reason
 
 
 def test_high_needs_to_be_within_the_margin() -> None:
-    rows = curve({64: [0.80, 0.81, 0.80], 128: [0.878, 0.881, 0.880], 256: [0.90, 0.90, 0.899]}) + full([0.9, 0.9])
+    rows = curve({64: [0.80, 0.81, 0.80], 128: [0.878, 0.881, 0.880], 256: [0.90, 0.90, 0.899]}) + full([0.9, 0.9, 0.9])
     assert (judge(rows).high.lower, judge(rows).high.upper) == (128, 256)
     assert judge(rows, margin=0.05).high.upper == 128
-    assert "isn't shown within 0.001" in judge(rows, margin=0.001).high.reason
+    assert "isn't shown to be within 0.001" in judge(rows, margin=0.001).high.reason
 
 
 def test_collapsed_seeds_stop_a_high_claim_and_are_counted() -> None:
@@ -136,9 +143,8 @@ def test_diverged_runs_count_and_unscored_ones_at_chance() -> None:
     rows[-1] |= {"test_score": None}
     found = judge(rows)
     assert [p.n for p in found.curve.points] == [3, 3]
-    mean, squares, freedom = 2.3 / 3, 2 * (0.4 / 3) ** 2 + (0.8 / 3) ** 2, 3  # 0.9, 0.9, 0.5: two scores, one imputed
-    expected = t.sf((mean - 0.5) / (squares / freedom / 3 + 0.25 / 1000) ** 0.5, freedom)
-    assert found.low.p_upper == pytest.approx(expected)
+    assert found.low.state == "unresolved"  # a third of the runs at 0.5, and one degree of freedom
+    assert "mean is 0.267 above" in found.low.reason
     assert (found.collapsed, found.collapsed_of) == (1, 3)
     assert "1 diverged without a score: counted at chance" in found.curve.notes
 
@@ -161,7 +167,7 @@ def test_missing_scores_are_missing() -> None:
 
 
 def test_without_replicates_there_is_no_variance_to_test_with() -> None:
-    found = judge(curve({c: [0.9] for c in COUNTS}) + full([0.9, 0.9]))
+    found = judge(curve({c: [0.9] for c in COUNTS}) + full([0.9, 0.9, 0.9]))
     assert found.low.reason == found.high.reason
     assert "run 3 or more position seeds" in found.low.reason
     mixed = judge(curve({64: [0.5], 128: [0.9], 256: [0.89, 0.9]}))
@@ -172,13 +178,24 @@ def test_without_replicates_there_is_no_variance_to_test_with() -> None:
 
 
 def test_the_floor_is_the_larger_of_chance_and_majority() -> None:
-    rows = [r | {"majority": 0.68} for r in step(256, top=0.68)]
+    rows = [r | answers(Trial.from_spec(r["spec"]), r["test_score"], floor=0.68) for r in step(256, top=0.68)]
     assert judge(rows).low.state == "unresolved"
     assert judge(rows, floor="chance").low.upper == 256
-    bare = [r | {"majority": None, "chance": None} for r in rows]
-    assert "no chance level" in judge(bare).low.reason
-    generating = [r | {"majority": None, "chance": 0.0} for r in rows]
-    assert judge(generating).low.state == "below the grid"
+    bare = [r | {"chance": None} for r in rows]
+    assert "no chance level" in judge(bare, floor="chance").low.reason
+    generating = [r | {"majority": None, "majority_right": None, "chance": 0.0} for r in rows]
+    assert judge(generating).low.upper == 256  # it still has to beat the untrained module
+    assert judge(generating, floor="chance").low.state == "below the grid"
+
+
+def test_a_head_that_is_lucky_on_the_test_rows_is_no_learning() -> None:
+    """The untrained module under this head scores 0.57: so do modules that learnt nothing."""
+    lucky = {c: [0.57, 0.571, 0.569] for c in COUNTS[:5]} | {c: [0.8] * 3 for c in COUNTS[5:]}
+    rows = [r | answers(Trial.from_spec(r["spec"]), r["test_score"], untrained=0.57) for r in curve(lucky)]
+    found = judge(rows)
+    assert (found.low.lower, found.low.upper, found.floor) == (256, 512, 0.57)
+    assert judge(rows, floor="chance").low.state == "below the grid"
+    assert "one train seed (0), hence one head: low speaks of that head alone" in found.curve.notes
 
 
 def test_trained_heads_enter_only_when_asked() -> None:
@@ -191,7 +208,7 @@ def test_trained_heads_enter_only_when_asked() -> None:
 
 def test_a_curve_that_mixes_precisions_says_so() -> None:
     rows = step(256)
-    assert not judge(rows).curve.notes
+    assert not any("precision" in note for note in judge(rows).curve.notes)
     rows[3] |= {"precision": "bf16"}
     assert "mixes precisions (bf16, fp32)" in judge(rows).curve.notes[0]
 
@@ -224,7 +241,7 @@ def test_rows_and_text_say_the_same() -> None:
             assert (line[f"{side}_reason"] or "") in " ".join(text.split())
     assert thresholds(selected([])).to_arrow().schema == table.schema
     assert "no count curve" in thresholds(selected([])).render()
-    assert "no count curve" in thresholds(selected(full([0.9, 0.9]))).render()
+    assert "no count curve" in thresholds(selected(full([0.9, 0.9, 0.9]))).render()
 
 
 @pytest.mark.parametrize(
@@ -245,30 +262,8 @@ def test_isotonic_fit_never_falls_and_its_band_is_repeatable() -> None:
     assert fit.upper is not None
     assert all(low <= mid <= high for low, mid, high in zip(fit.lower, fit.fit, fit.upper, strict=True))
     assert isotonic([Point(1, {(0, 0): 0.5})]).lower is None
-    assert isotonic([Point(1, {}, unscored=2)]).counts == ()
+    assert isotonic([Point(1, {}, lost=((0, 0), (1, 0)))]).counts == ()
 
 
 def test_other_methods_are_no_curves() -> None:
     assert not curves(selected([row(trial(Method("bitfit")), 0.7)]))
-
-
-def test_the_luck_of_the_test_rows_is_no_low_threshold() -> None:
-    """Seeds that agree on a score just above the floor share their test rows: 0.529 of 500 rows is a guess."""
-    curve = Curve(
-        **dict.fromkeys(("curve_id", "setting", "backbone", "family", "scale", "task", "placement"), ""),
-        parameters=0,
-        operations="add",
-        head="frozen",
-        labels="own",
-        chance=0.5,
-        majority=0.504,
-        test_rows=500,
-        points=tuple(
-            Point(count, {(seed, 0): score + 0.001 * seed for seed in range(3)})
-            for count, score in ((16, 0.528), (64, 0.531), (256, 0.523), (1024, 0.562), (4096, 0.705))
-        ),
-    )
-    found = low_threshold(curve, 0.504)
-    assert (found.lower, found.upper) == (256, 1024)
-    unaware = low_threshold(replace(curve, test_rows=None), 0.504)
-    assert (unaware.lower, unaware.upper) == (0, 16)

@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks/statistics.py``, a file a kind."""
