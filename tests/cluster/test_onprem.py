@@ -82,7 +82,7 @@ class Cluster:
         return self.ray("exec", self.file, self.command(store))
 
     def store(self, name: str) -> Store:
-        return Store(self.hosts.shared / name)
+        return Store(self.hosts.shared / name, create=True)
 
     def rows(self, store: str) -> dict[str, dict[str, Any]]:
         return {row["trial_id"]: row for row in self.store(store).attempts().to_pylist()}
@@ -187,7 +187,7 @@ def test_a_gang_over_machines_of_which_one_dies_gives_the_scores_of_one_process(
 
 
 def with_ranks(cluster: Cluster) -> list[str]:
-    """The two hosts of a gang, that of the head first."""
+    """The two hosts of a gang, the cluster's head first if it is one."""
     found = [name for name in (HEAD, *WORKERS) if cluster.ranks(name)]
     assert len(found) == 2
     return found
