@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from desk import LONG, Desk, preempted, seeds
+from drivers import parent
 from fake_worker import WORKER, behave, todo
 from paths import ROOT, SUPPORT
 
@@ -55,6 +57,15 @@ def raylet(node: Any) -> int:
     return int(info.process.pid)
 
 
+def has_a_rank(pid: int) -> bool:
+    """Whether a raylet has a process with a rank of a gang."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"RankActor" in (folder / "cmdline").read_bytes() and parent(int(folder.name)) == pid:
+                return True
+    return False
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(200)
 def test_a_raylet_that_is_killed(cluster: Any, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
@@ -66,10 +77,9 @@ def test_a_raylet_that_is_killed(cluster: Any, store: Store, capfd: pytest.Captu
     def kill() -> None:
         while len(running := store.running()) < 2:
             time.sleep(0.1)
-        pid = int(next(iter(running.values()))["worker_id"].rpartition("-")[2])
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        killed.extend(node_id for node_id, node in nodes.items() if raylet(node) == parent)
-        os.kill(parent, signal.SIGKILL)
+        its = parent(int(next(iter(running.values()))["worker_id"].rpartition("-")[2]))
+        killed.extend(node_id for node_id, node in nodes.items() if raylet(node) == its)
+        os.kill(its, signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
@@ -102,19 +112,25 @@ def test_a_process_that_dies_on_a_machine_that_lives_is_no_lost_machine(
 def test_a_gang_of_which_one_machine_is_lost(
     cluster: Any, store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever its worker is: beside the rank that is gone, or beside the one that lives."""
-    nodes = [cluster.add_node(num_cpus=1, env_vars={"APET_TEST_REST_S": "0.3"}) for _ in range(2)]
+    """First the one with a rank alone, then the one with the gang's worker too."""
+    monkeypatch.setenv("APET_TEST_REST_S", "0.3")
+    raylets = [raylet(cluster.add_node(num_cpus=1)) for _ in range(4)]
     one = todo(0, steps=40)
 
+    def reached() -> int:
+        return int(store.load_checkpoint(one.trial.trial_id) or b"0")
+
     def kill() -> None:
-        for node in nodes:
-            reached = int(store.load_checkpoint(one.trial.trial_id) or b"0")
-            while int(store.load_checkpoint(one.trial.trial_id) or b"0") < reached + 4:
+        for beside_the_worker in (False, True):
+            before = reached()
+            while reached() < before + 4:
                 time.sleep(0.1)
-            nodes.append(cluster.add_node(num_cpus=1, env_vars={"APET_TEST_REST_S": "0.3"}))
-            os.kill(raylet(node), signal.SIGKILL)
-            if len(nodes) == 4:
-                return
+            (beat,) = store.running().values()
+            its = parent(int(beat["worker_id"].rpartition("-")[2]))
+            found = [its] if beside_the_worker else [pid for pid in raylets if pid != its and has_a_rank(pid)]
+            assert len(found) == 1
+            os.kill(found[0], signal.SIGKILL)
+            raylets.remove(found[0])
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
