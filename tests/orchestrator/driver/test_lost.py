@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,15 +56,6 @@ def raylet(node: Any) -> int:
     return int(info.process.pid)
 
 
-def has_a_rank(pid: int) -> bool:
-    """Whether a raylet has a process with a rank of a gang."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if b"RankActor" in (folder / "cmdline").read_bytes() and parent(int(folder.name)) == pid:
-                return True
-    return False
-
-
 @pytest.mark.cluster
 @pytest.mark.timeout(200)
 def test_a_raylet_that_is_killed(cluster: Any, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
@@ -105,42 +95,6 @@ def test_a_process_that_dies_on_a_machine_that_lives_is_no_lost_machine(
     (row,) = store.attempts().to_pylist()
     assert row["failure_class"] == INFRASTRUCTURE
     assert "was lost" not in capfd.readouterr().err
-
-
-@pytest.mark.cluster
-@pytest.mark.timeout(300)
-def test_a_gang_of_which_one_machine_is_lost(
-    cluster: Any, store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """First the one with a rank alone, then the one with the gang's worker too."""
-    monkeypatch.setenv("APET_TEST_REST_S", "0.3")
-    raylets = [raylet(cluster.add_node(num_cpus=1)) for _ in range(4)]
-    one = todo(0, steps=40)
-
-    def reached() -> int:
-        return int(store.load_checkpoint(one.trial.trial_id) or b"0")
-
-    def kill() -> None:
-        for beside_the_worker in (False, True):
-            before = reached()
-            while reached() < before + 4:
-                time.sleep(0.1)
-            (beat,) = store.running().values()
-            its = parent(int(beat["worker_id"].rpartition("-")[2]))
-            found = [its] if beside_the_worker else [pid for pid in raylets if pid != its and has_a_rank(pid)]
-            assert len(found) == 1
-            os.kill(found[0], signal.SIGKILL)
-            raylets.remove(found[0])
-
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    wanted = Resources(gpus=0, ranks=2, zero_stage=3, retries=0)
-    execute([one], store, wanted, address=cluster.address, quiet=True, worker="ganged_worker:GangedWorker")
-    thread.join()
-    (row,) = store.attempts().to_pylist()
-    assert (row["state"], row["attempt"], row["ranks"]) == ("completed", 0, 2)
-    assert row["steps_done"] < 38, "from its checkpoint"
-    assert capfd.readouterr().err.count("was lost; what trained there goes on elsewhere") == 2
 
 
 def machine_lost(host: str) -> Death:
