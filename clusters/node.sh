@@ -42,7 +42,7 @@ fi
 cache=~/.cache
 [ ! -w /opt/dlami/nvme ] || cache=/opt/dlami/nvme
 cat >~/apet/env <<END
-export PATH=~/apet/bin:\$PATH XDG_CACHE_HOME=$cache RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export PATH=~/apet/bin:\$PATH XDG_CACHE_HOME=$cache RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_JOB_STOP_WAIT_TIME_S=120
 END
 grep -qs apet/env ~/.bashrc || echo '. ~/apet/env' >>~/.bashrc # for ray exec, ray attach and people
 ~/apet/bin/apet --version

@@ -83,7 +83,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (work, submit, clusters, standing, resubmit, results, builtin, weights):
+for module in (work, submit, standing, resubmit, results, builtin, weights, clusters):
     module.register(app)
 
 

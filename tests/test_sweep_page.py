@@ -15,7 +15,7 @@ from trials.sweep.sweep import Sweep
 
 PAGE = (ROOT / "docs" / "sweep-file.md").read_text()
 ROWS = re.findall(r"^\| (`.+?`) \| (.+?) \| .+ \|$", PAGE, re.MULTILINE)
-OURS = {"APET_CLUSTER"}  # a run marks its own processes with it
+OURS = {"APET_CLUSTER", "APET_NODE_TYPE", "APET_DEVICE"}  # a run's own words to its processes, and one of tests
 
 
 def table() -> dict[str, str]:

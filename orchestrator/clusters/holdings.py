@@ -101,7 +101,7 @@ def _of(trials: Sequence[Trial], found: Fit, machines: Sequence[Machine], sweep:
         others=tuple(
             one.node_type
             for one in machines
-            if chosen and one not in chosen and not fit(trials, (one,), sweep.resources).lacking
+            if chosen and one not in chosen and not fit(trials, (one,), sweep.resources, advise=False).lacking
         ),
         weights=0 if backbone.weights.kind == "random" else loaded_parameters(backbone),
         lacking=found.refusal,

@@ -86,7 +86,13 @@ class Fit:
         )
 
 
-def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources, known: Known | None = None) -> Fit:
+def fit(
+    trials: Sequence[Trial],
+    machines: Sequence[Machine],
+    wanted: Resources,
+    known: Known | None = None,
+    advise: bool = True,
+) -> Fit:
     """The set-up of trials that may share packs.
 
     Args:
@@ -94,12 +100,13 @@ def fit(trials: Sequence[Trial], machines: Sequence[Machine], wanted: Resources,
         machines: any of which may get a pack, if it has the cards and the memory that the set-up says.
         wanted: of every pack.
         known: what workers have measured; None: nothing.
+        advise: whether a refusal says what would hold a pack, which takes most of the time.
 
     Raises:
         ApetError: wishes that exclude each other.
     """
     wanted.check(trials[0].training.batch_size)
-    on_cpu, on_cards = _Ask(trials, wanted, known, on_gpu=False), _Ask(trials, wanted, known, on_gpu=True)
+    on_cpu, on_cards = (_Ask(trials, wanted, known, on_gpu, advise) for on_gpu in (False, True))
     if wanted.gpus == 0 or not (any(one.gpus for one in machines) or _asks_for_cards(wanted)):
         found = on_cpu.best(machines)
         if wanted.gpus == 0 or not found.lacking:
@@ -137,6 +144,7 @@ class _Ask:
     wanted: Resources
     known: Known | None
     on_gpu: bool
+    advise: bool
 
     @property
     def _first(self) -> Trial:
@@ -228,7 +236,7 @@ class _Ask:
 
     def _enough(self, like: Machine | None) -> Iterator[str]:
         """What would hold a pack: more cards like those of a machine, as many of another kind, else more of another."""
-        if not self.on_gpu or like is None:
+        if not (self.advise and self.on_gpu and like):
             return
         fixed = self.wanted.gpus not in ("auto", 0) or self.wanted.ranks != "auto"
         more = [] if fixed else [n for n in MORE if n > like.gpus]

@@ -56,7 +56,7 @@ def place(
     types = node_types(machines)
     if any(one.gpus for one in machines) and wanted.gpus != 0:
         types = {name: some for name, some in types.items() if any(one.gpus for one in some)}
-    places = [_on(name, some, fit(trials, some, wanted, known), trials) for name, some in types.items()]
+    places = [_on(name, some, fit(trials, some, wanted, known, advise=False), trials) for name, some in types.items()]
     able = [one for one in places if not one.fit.lacking]
     if not able:
         return fit(trials, machines, wanted, known)

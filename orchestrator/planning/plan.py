@@ -171,15 +171,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        times = {
-            one.backbone: {
-                "cpu_s": one.cpu_s,
-                "gpu_hours": one.gpu_hours,
-                "dollars": one.dollars,
-                "node_types": one.node_types,
-            }
-            for one in self.backbones
-        }
+        names = ("cpu_s", "gpu_hours", "dollars", "node_types")
+        times = {one.backbone: {name: getattr(one, name) for name in names} for one in self.backbones}
         plain = {**asdict(self), "states": self.states}
         plain["backbones"] = [{**one, **times[one["backbone"]]} for one in plain["backbones"]]
         return plain

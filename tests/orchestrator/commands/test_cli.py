@@ -20,7 +20,7 @@ from trials.sweep.sweep import Sweep
 COMMANDS = [
     *("plan", "run", "submit", "status", "resubmit"),
     *("show", "query", "thresholds", "report", "export"),
-    *("sweeps", "tasks", "backbones", "weights"),
+    *("sweeps", "tasks", "backbones", "weights", "cluster"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 

@@ -14,7 +14,8 @@ from orchestrator.driver.dispatch import Dispatch
 from orchestrator.driver.display.display import display
 from orchestrator.driver.display.tally import Tally
 from orchestrator.driver.run import _show
-from orchestrator.planning.packing import Stock, Todo
+from orchestrator.planning.packing import Todo
+from orchestrator.planning.stocks import Stocks
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 from workers.pack.progress import Progress
@@ -47,7 +48,7 @@ def run(sweep: Sweep, store: Store, quiet: bool = False) -> str:
     """Every trial in a pack of its own, in this process; what the driver says of them."""
     said = io.StringIO()
     todo = [Todo(trial, sweep.sources(trial)) for trial in sweep.trials()]
-    dispatch = Dispatch(Stock(todo), "run", 0, lambda _: None, lambda _: True, lambda *_: None)
+    dispatch = Dispatch(Stocks(todo), "run", 0, lambda _: None, lambda _: True, lambda *_: None)
     _show(dispatch, Tally(todo), display(quiet, said))
     worker = Worker(store)
     while pack := dispatch.next():

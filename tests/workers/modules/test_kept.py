@@ -191,8 +191,9 @@ def test_a_worker_keeps_from_evaluation_to_evaluation_and_from_pack_to_pack(
         found[free] = {key: [row[c] for c in columns] for key, row in rows_of(store).items()}
     assert found[PLENTY] == found[0]
     steps, batches = 4, 2  # sixteen rows in batches of eight, in validation and in test
-    assert calls[0] == [steps + batches * (4 + 1)] * 2
-    assert calls[PLENTY] == [steps + batches * (1 + 1), steps]
+    untrained = batches  # scored once for both packs, which draw no head
+    assert calls[0] == [untrained + steps + batches * (4 + 1), steps + batches * (4 + 1)]
+    assert calls[PLENTY] == [untrained + steps + batches * (1 + 1), steps]
 
 
 def test_scoring_that_runs_out_of_memory_at_its_longest_rows_goes_on_in_halves(
@@ -214,7 +215,10 @@ def test_scoring_that_runs_out_of_memory_at_its_longest_rows_goes_on_in_halves(
     monkeypatch.setattr(PackModel, "predict", short_of_memory)
     ended = run(Worker(Store(tmp_path / "store", create=True)), pack_of(folder, *members))
     assert [e.state for e in ended] == ["completed"] * 2
-    assert passes == [2] * 4 + [1] * 4 * 3, "without what is kept, then one trial a pass: two evaluations, one test"
+    untrained = [1] * 2
+    assert passes == untrained + [2] * 4 + [1] * 4 * 3, (
+        "without what is kept, then one trial a pass: two evaluations, one test"
+    )
 
 
 @contextmanager
