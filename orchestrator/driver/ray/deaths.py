@@ -74,7 +74,7 @@ def broken(error: Exception, node: str, host: str, others: tuple[str, ...] = ())
     """
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
     if isinstance(error, GangError):
-        return WorkerBroken(error.error_class, reason, node, host, log=error.log)
+        return WorkerBroken(error.error_class, reason, node, host, log=error.log, others=others)
     cause = error.__cause__ if isinstance(error, InfrastructureError) and error.__cause__ else error
     return WorkerBroken(type(cause).__name__, reason, node, host, others=others)
 

@@ -2,7 +2,7 @@
 
 The rank is a process beside its actor, so that one that hangs in a collective call is killed all the same; the actor
 starts it, with the card that Ray gave it, and relays its lines. It ends with its actor, and the actor with the worker
-whose gang it is, or with the placement group: nothing is left, whoever was killed.
+whose gang it is, with the placement group, or with its raylet: nothing is left, whoever was killed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.driver.ray.deaths import explain
 from orchestrator.driver.ray.nodes import say_type
+from orchestrator.driver.ray.orphan import end_with_parent
 from orchestrator.driver.room import Taken
 from trials.code import differs, digest
 from trials.failures import InfrastructureError
@@ -52,6 +53,7 @@ class RankActor:
         if code and code != digest():
             raise InfrastructureError(differs(socket.gethostname(), digest(), code))
         say_type()
+        end_with_parent()
         self._process = Local().start(1, device)
 
     @ray.method(concurrency_group=HEARING)  # type: ignore[untyped-decorator]

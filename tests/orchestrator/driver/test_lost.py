@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,16 @@ from fake_worker import WORKER, behave, todo
 from paths import ROOT, SUPPORT
 
 from orchestrator.driver.ray import lost
-from orchestrator.driver.ray.deaths import Death, explain
+from orchestrator.driver.ray.deaths import Death, broken, explain
 from orchestrator.driver.retries import IN_A_ROW
 from orchestrator.driver.run import execute
 from trials.failures import INFRASTRUCTURE, PREEMPTED
 from trials.store.store import Store
 from trials.sweep.resources import Resources
+from workers.gang.verdict import GangError
 from workers.pack.progress import Progress
+
+STEPS = 60
 
 
 @pytest.fixture
@@ -54,6 +58,15 @@ def raylet(node: Any) -> int:
     """The process id of a node's raylet."""
     (info,) = node.all_processes["raylet"]
     return int(info.process.pid)
+
+
+def has_a_rank(pid: int) -> bool:
+    """Whether a raylet has a process with a rank of a gang."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"RankActor" in (folder / "cmdline").read_bytes() and parent(int(folder.name)) == pid:
+                return True
+    return False
 
 
 @pytest.mark.cluster
@@ -95,6 +108,47 @@ def test_a_process_that_dies_on_a_machine_that_lives_is_no_lost_machine(
     (row,) = store.attempts().to_pylist()
     assert row["failure_class"] == INFRASTRUCTURE
     assert "was lost" not in capfd.readouterr().err
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("beside_the_worker", [False, True])
+def test_a_gang_of_which_a_machine_is_lost(
+    beside_the_worker: bool,
+    cluster: Any,
+    store: Store,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one with a rank alone, or the one with the gang's worker too; the pack goes on with a machine to spare."""
+    monkeypatch.setenv("APET_TEST_REST_S", "0.3")
+    raylets = [raylet(cluster.add_node(num_cpus=1)) for _ in range(3)]
+    one, killed, reached = todo(0, steps=STEPS), list[int](), list[int]()
+
+    def kill() -> None:
+        while int(store.load_checkpoint(one.trial.trial_id) or b"0") < 4:
+            time.sleep(0.1)
+        (beat,) = store.running().values()
+        its = parent(int(beat["worker_id"].rpartition("-")[2]))
+        killed.extend([its] if beside_the_worker else [pid for pid in raylets if pid != its and has_a_rank(pid)])
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    wanted = Resources(gpus=0, ranks=2, zero_stage=3, retries=0)
+    summary = execute([one], store, wanted, address=cluster.address, quiet=True, worker="ganged_worker:GangedWorker")
+    thread.join()
+    assert (summary.completed, summary.failed, len(killed)) == (1, 0, 1)
+    (row,) = store.attempts().to_pylist()
+    assert (row["state"], row["attempt"], row["ranks"]) == ("completed", 0, 2)
+    assert row["steps_done"] <= STEPS - 4, "from its checkpoint"
+    assert capfd.readouterr().err.count("was lost; what trained there goes on elsewhere") == 1
+
+
+def test_a_gang_whose_error_blames_a_rank_that_lives_was_lost_with_another_machine() -> None:
+    """The one that says nothing may only wait for the one that is gone."""
+    error = GangError(1, 3, "step 5", "RankHangs", "it hangs")
+    assert broken(error, "b", "host-b", ("a", "b", "c")).others == ("a", "b", "c")
 
 
 def machine_lost(host: str) -> Death:
