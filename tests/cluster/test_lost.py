@@ -130,7 +130,7 @@ def test_a_token_that_is_wrong_or_missing(cluster: Machines) -> None:
 def test_a_store_that_one_machine_does_not_see(cluster: Machines) -> None:
     cluster.hosts.run("beta", "umount /mnt/shared")
     try:
-        refused(cluster.driver("blind"), "not seen by 1 nodes", cluster.hosts.address("beta"))
+        refused(cluster.driver("blind"), "not seen by 1 nodes", "beta")
     finally:
         cluster.hosts.run("beta", f"mount --bind {cluster.hosts.shared} /mnt/shared")
 
