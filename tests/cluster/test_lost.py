@@ -162,7 +162,7 @@ def test_a_link_is_cut_for_two_minutes(cluster: Machines) -> None:
 def test_a_raylet_is_killed(cluster: Machines) -> None:
     store = cluster.store("killed")
     cluster.join(HEAD, "beta")
-    cluster.sweep(steps=1500, every=500)
+    cluster.sweep(steps=3000, every=500)
     driver = cluster.driver("killed")
     mine = both_train(cluster, store, set(WORKERS))["gamma"]
     reached, began = step(store, mine), time.monotonic()
@@ -176,13 +176,13 @@ def test_a_raylet_is_killed(cluster: Machines) -> None:
     assert driver.returncode == 0
     assert said.count(LOST.format("gamma")) == 1
     rows = store.attempts().to_pylist()
-    assert [(row["state"], row["attempt"], row["steps_done"]) for row in rows] == [("completed", 0, 1500)] * 2
+    assert [(row["state"], row["attempt"], row["steps_done"]) for row in rows] == [("completed", 0, 3000)] * 2
     assert {row["host"] for row in rows} <= {"beta", "delta"}
 
 
 def test_the_head_is_lost_and_a_new_cluster_finishes(cluster: Machines) -> None:
     store = cluster.store("headless")
-    cluster.sweep(steps=1500, every=500)
+    cluster.sweep(steps=3000, every=500)
     driver = cluster.driver("headless")
     trials = both_train(cluster, store, {"beta", "delta"})
     for name in (HEAD, "beta", "delta"):
@@ -200,4 +200,4 @@ def test_the_head_is_lost_and_a_new_cluster_finishes(cluster: Machines) -> None:
     print(said)
     assert again.returncode == 0
     rows = store.attempts().to_pylist()
-    assert [(row["state"], row["attempt"], row["steps_done"]) for row in rows] == [("completed", 0, 1500)] * 2
+    assert [(row["state"], row["attempt"], row["steps_done"]) for row in rows] == [("completed", 0, 3000)] * 2
