@@ -31,9 +31,12 @@ def end_beat(files: Files, run_id: str, worker_id: str) -> None:
 
 
 def running(files: Files, max_age_s: float = FRESH_S) -> dict[str, dict[str, Any]]:
-    """Trials with a fresh heartbeat: id → payload, with ``run_id``, ``worker_id`` and ``age_s``."""
+    """Trials with a fresh heartbeat: id → payload, with ``run_id``, ``worker_id`` and ``age_s``.
+
+    A trial whose worker was lost may have two for a while: the youngest counts.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for run_id, worker_id, age, payload in _beats(files, max_age_s):
+    for run_id, worker_id, age, payload in sorted(_beats(files, max_age_s), key=lambda beat: -beat[2]):
         trials = payload.pop("trials", ())
         details = trials if isinstance(trials, dict) else {trial_id: {} for trial_id in trials}
         for trial_id, detail in details.items():
