@@ -79,7 +79,7 @@ def _on_head(ray: Any) -> list[Kind]:
 
 def read(gcs: str) -> str:
     """The autoscaler's configuration on this host, the head, as JSON; that of another cluster is passed over."""
-    import yaml  # type: ignore[import-untyped]  # no types in PyYAML; YAML as Ray itself reads it
+    import yaml  # as Ray itself reads it
 
     port = gcs.rpartition(":")[2]
     for path in Path("/proc").glob("[0-9]*/cmdline"):

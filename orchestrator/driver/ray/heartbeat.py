@@ -1,9 +1,8 @@
-"""A worker's background thread: heartbeats, the request to stop, and an eye on the parent process."""
+"""A worker's background thread: heartbeats and the request to stop."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from typing import Any, Protocol
 
@@ -31,8 +30,7 @@ class Beats(Protocol):
 class Heartbeat:
     """Beats while a worker trains, which itself has no time to.
 
-    A store that can't be reached for a while costs a heartbeat, not the pack. When the parent process is
-    gone (Ray's raylet, whose end should end us), the whole process exits: nothing would take our results.
+    A store that can't be reached for a while costs a heartbeat, not the pack.
     """
 
     def __init__(self, store: Beats, run_id: str, worker_id: str, beat_s: float = BEAT_S, check_s: float = CHECK_S):
@@ -41,7 +39,6 @@ class Heartbeat:
         self._payload: dict[str, Any] = {}
         self.told = False  # this worker alone was told to stop
         self._stop, self._closed, self._news = threading.Event(), threading.Event(), threading.Event()
-        self._parent = os.getppid()
         self._look()
         self._thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
         self._thread.start()
@@ -71,8 +68,6 @@ class Heartbeat:
     def _live(self) -> None:
         since = self._beat_s
         while not self._closed.is_set():
-            if os.getppid() != self._parent:
-                os._exit(1)
             self._look()
             news = self._news.is_set()
             self._news.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from math import inf
 from typing import NamedTuple
 
@@ -56,18 +56,23 @@ def of_resources(
     labels = labels or {}
     gpus = int(resources.get("GPU", 0))
     common = MEMORY_A_CARD * gpus if gpus else MEMORY_A_CARD // CPUS_A_CARD * int(resources.get("CPU", 0))
-    types = [key.removeprefix(TYPE) for key in resources if key.startswith(TYPE)]
+    kind = _said(key.removeprefix(TYPE) for key in resources if key.startswith(TYPE))
     return Machine(
         cpus=int(resources.get("CPU", 0)),
         memory=int(resources.get("memory", common)),
         gpus=gpus,
-        card_bytes=min(map(card_bytes, types), default=ASSUMED.card_bytes) if gpus else 0,
+        card_bytes=card_bytes(kind) if gpus else 0,
         count=count,
         name=name,
-        card=min(filter(None, map(card, types)), key=CARDS.__getitem__, default=""),
+        card=card(kind),
         price=price(labels.get(PRICE, "0"), name),
         node_type=labels.get(NODE_TYPE, ""),
     )
+
+
+def _said(kinds: Iterable[str]) -> str:
+    """Of Ray's names of a node's cards the one that says most: a node may say ``A100`` beside ``A100-80G``."""
+    return max(sorted(kinds), key=lambda kind: "-" in kind, default="")
 
 
 def price(text: str, name: str) -> float:

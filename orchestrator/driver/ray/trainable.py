@@ -27,6 +27,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
 from orchestrator.driver.ray.nodes import is_excluded, say_type
+from orchestrator.driver.ray.orphan import end_with_parent
 from orchestrator.driver.ray.ranks import RayLauncher, nodes
 from orchestrator.driver.ray.resources import request
 from orchestrator.driver.room import rank
@@ -64,6 +65,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
     def setup(self, config: dict[str, Any]) -> None:
         """Make the worker; called once per actor."""
         say_type()
+        end_with_parent()
         launch = Launch.from_json(config[LAUNCH])
         store = Store(launch.store)
         self.run_id, self.node = launch.run_id, ray.get_runtime_context().get_node_id()

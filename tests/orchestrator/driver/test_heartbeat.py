@@ -80,12 +80,8 @@ ORPHAN = """
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", '''
 import sys, time
-from orchestrator.driver.ray.heartbeat import Heartbeat
-class Quiet:
-    def beat(self, *args): pass
-    def end_beat(self, *args): pass
-    def stop_requested(self, run_id): return False
-Heartbeat(Quiet(), "run", "worker", check_s=0.05)
+from orchestrator.driver.ray.orphan import end_with_parent
+end_with_parent(0.05)
 print("up", flush=True)
 time.sleep(60)
 '''])

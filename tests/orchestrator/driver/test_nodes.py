@@ -231,3 +231,5 @@ def test_a_node_for_a_trial_that_failed_on_another(monkeypatch: pytest.MonkeyPat
 def test_cards_by_rays_names() -> None:
     names = ("A100", "A100-80G", "L40S", "something new")
     assert [round(card_bytes(name) / GIB) for name in names] == [40, 80, 45, 80]
+    both = of_resources({"GPU": 1, "accelerator_type:A100": 1, "accelerator_type:A100-80G": 1}, "node")
+    assert (both.card, round(both.card_bytes / GIB)) == ("a100-80", 80), "the name that says more"
