@@ -4,11 +4,21 @@ S3 for those that ask for it.
 
 from __future__ import annotations
 
+import gc
 import secrets
 from collections.abc import Iterator
 
 import pytest
 from moto_server import environment, make_bucket, moto_server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_to_look_through() -> Iterator[None]:
+    """Workers collect garbage after every pack: what tests are made of, and modules that others imported, isn't."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
