@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,17 @@ WeightsGiven = Annotated[
     list[str] | None,
     typer.Option("--weights", metavar="NAME=DIR", help="Where the weights of a backbone are now, likewise."),
 ]
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 Address = Annotated[
