@@ -1,13 +1,15 @@
 """The project's cluster.yaml on AWS as moto plays it, with test hosts as machines: from zero and back, and a spot
 machine taken back in the middle of a pack.
 
-Only what :func:`aws_cloud.overlay` says is otherwise than in a user's file, and it is printed: `pytest -s`.
+Only what :func:`aws_cloud.overlay` says is otherwise than in a user's file. `pytest -s` prints it, and all that a user
+types and reads.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import moto_server
@@ -15,9 +17,11 @@ import pytest
 from aws_cloud import Cloud, cloud
 from aws_file import BUCKET
 from hosts import missing
+from saved import Saved
 
+from trials import backbones
+from trials.modules import methods
 from trials.store.store import Store
-from workers.pack.checkpoint import Checkpoint
 
 pytestmark = [
     pytest.mark.cluster,
@@ -26,22 +30,29 @@ pytestmark = [
 ]
 STORE = f"s3://{BUCKET}/study"
 APET = "apet"
-SMALL_TYPES = {"small-l4", "small-a10g"}
-SWEEP = """\
+SMALL, LARGE = "small-l4", "large-l40s"  # the cheapest that hold the two blocks below
+STEPS, EVERY, CHECKPOINT_S = 2000, 500, 2
+MOST = 3  # workers at a time
+SWEEP = f"""\
 name: tiny
-backbones: [tiny-bert]
-tasks: [{name: rotten_tomatoes, train_rows: 200, validation_rows: 24, test_rows: 24}]
-methods: [{method: apet, counts: [16, 64], position_seeds: 2}]
+tasks: [{{name: rotten_tomatoes, train_rows: 200, validation_rows: 24, test_rows: 24}}]
 learning_rates: [1.0e-3]
-training: {steps: 2000, batch_size: 8, eval_every: 2000}
-resources: {pack_size: 2, checkpoint_s: 2}
+resources: {{gpus: 1, pack_size: 2, micro_batch: 16384, checkpoint_s: {CHECKPOINT_S}}}
+blocks:
+  - backbones: [tiny-bert]
+    methods: [{{method: apet, counts: [16, 64], position_seeds: 2}}]
+    training: {{steps: {STEPS}, batch_size: 8, eval_every: {EVERY}}}
+  - backbones: [tiny-bloom]
+    methods: [{{method: apet, counts: [16]}}]
+    training: {{steps: 2, batch_size: 16384}}  # more than 24 GB, were there so many rows
 """
 BEGUN = 200  # steps, after which a pack is in its middle
+SHOWN = 25  # lines of what a command says, for the transcript
 
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Cloud]:
-    with cloud(6, {"max_workers": 2, "idle_timeout_minutes": 0.5}) as made, pytest.MonkeyPatch.context() as patch:
+    with cloud(6, {"max_workers": MOST, "idle_timeout_minutes": 0.5}) as made, pytest.MonkeyPatch.context() as patch:
         for name, value in moto_server.environment(made.url).items():
             patch.setenv(name, value)
         (made.hosts.folder / "tiny.yaml").write_text(SWEEP)
@@ -57,65 +68,86 @@ def until(holds: Callable[[], Any], seconds: float, what: str) -> Any:
     return found
 
 
-def saved_step(store: Store, trial: str) -> int | None:
-    """The step of a trial's checkpoint."""
-    saved = store.load_checkpoint(trial)
-    return None if saved is None else Checkpoint.from_bytes(saved).step
-
-
-def in_the_middle(store: Store) -> tuple[str, str, int] | None:
-    """A trial that runs and has a checkpoint of some steps: its id, host, step."""
+def in_the_middle(store: Store) -> tuple[str, str] | None:
+    """A trial that runs on a small machine and has a checkpoint of some steps: its id and host."""
     for trial, beat in store.running().items():
-        if (step := saved_step(store, trial) or 0) > BEGUN:
-            return trial, beat["worker_id"].partition("-")[0], step
+        saved = Saved.of(store, trial) if beat["backbone"] == "tiny-bert" else None
+        if saved and saved.step > BEGUN:
+            return trial, beat["worker_id"].partition("-")[0]
     return None
 
 
-def type_in(aws: Cloud, command: str, code: int = 0, timeout: float = 400.0) -> str:
-    """A command as a newcomer types it, and what came of it, for the transcript."""
+def one_is_taken_back(aws: Cloud, store: Store, ended: Callable[[], bool]) -> dict[str, str]:
+    """EC2 takes the machine of a pack back in its middle, and another one goes on; all machines and their types."""
+    trial, lost = until(lambda: in_the_middle(store), 400, "no machine came, or no checkpoint")
+    up = aws.machines()
+    assert all(one["InstanceLifecycle"] == "spot" for host, one in up.items() if host != "m0")
+    aws.take_back(lost)
+    when, left = time.time(), Saved.of(store, trial)
+    assert left, "it has ended before"
+    print(f"--- EC2 has taken {lost} ({up[lost]['type']}) back, with {trial} in hand")
+    left.repeated(when, CHECKPOINT_S, EVERY)
+    print(f"--- {left.beside(backbones.get('tiny-bert'))}; {of_lora_on_t5_xxl()}")
+    machines, steps = dict(up), [left.step]
+
+    def over() -> bool:
+        machines.update(aws.machines())
+        if (now := Saved.of(store, trial)) and now.step != steps[-1]:
+            steps.append(now.step)
+        return ended()
+
+    until(over, 600, "the sweep doesn't end")
+    types = {host: str(one["type"]) for host, one in sorted(machines.items())}
+    print(f"--- machines: {types}; steps of the checkpoints of {trial}: {steps}")
+    assert steps == sorted(steps), "it began anew"
+    assert len(types) > 1 + MOST, "nobody took the lost machine's place"
+    assert next(row["host"] for row in store.trials().to_pylist() if row["trial_id"] == trial) != lost
+    return types
+
+
+def of_lora_on_t5_xxl() -> str:
+    """The same by arithmetic: a checkpoint has values, those of the best step and two moments, in 4 bytes each."""
+    ref = backbones.get("t5-xxl")
+    count, parameters = methods.count_of(methods.named("lora"), ref), backbones.parameters(ref)
+    assert count
+    mine, whole = 4 * 4 * count, 2 * parameters
+    return (
+        f"of LoRA on T5-XXL {count:,} scalars x 16 bytes = {mine / 1e6:.0f} MB, "
+        f"of the backbone {parameters:,} x 2 = {whole / 1e9:.1f} GB ({100 * mine / whole:.1f} %)"
+    )
+
+
+def type_in(aws: Cloud, command: str) -> None:
+    """A command as a newcomer types it where the two files are, and the end of what it says, for the transcript."""
     start = time.monotonic()
-    done = aws.here(command, timeout=timeout, check=False)
-    print(f"$ {command}\n{done.stdout}{done.stderr}[exit {done.returncode} after {time.monotonic() - start:.0f} s]\n")
-    assert done.returncode == code
-    return done.stdout + done.stderr
+    here = command.replace(" cluster.yaml", f" {aws.file}").replace(" tiny.yaml", f" {aws.hosts.folder}/tiny.yaml")
+    here = here.replace(" --yes", " --yes --log-style=pretty --log-color=false")  # as Ray does it in a terminal
+    done = aws.here(f"{here} 2>&1", timeout=900, check=False)
+    said = "\n".join(done.stdout.splitlines()[-SHOWN:])
+    print(f"$ {command}\n{said}\n[exit {done.returncode} after {time.monotonic() - start:.0f} s]\n")
+    assert done.returncode == 0
 
 
 def test_from_zero_through_a_lost_spot_machine_to_zero(aws: Cloud) -> None:
     type_in(aws, "ray get-auth-token --generate")
-    type_in(aws, f"ray up --yes {aws.file} 2>&1 | tail -n 25")
+    type_in(aws, "ray up --yes cluster.yaml")
     assert {host: one["type"] for host, one in aws.machines().items()} == {"m0": "head"}
     assert "apet 0" in aws.hosts.run("m0", "~/apet/bin/apet --version").stdout, "no wheel was made"
 
-    type_in(aws, f"{APET} submit {aws.hosts.folder}/tiny.yaml --cluster {aws.file} --store {STORE} --detach")
-    store = Store(STORE)
-    trial, lost, step = until(lambda: in_the_middle(store), 400, "no machine came, or no checkpoint")
-    up = aws.machines()
-    assert {one["type"] for host, one in up.items() if host != "m0"} <= SMALL_TYPES, "tiny wants no large cards"
-    assert all(one["InstanceLifecycle"] == "spot" for host, one in up.items() if host != "m0")
-    print(f"--- EC2 takes {lost} ({up[lost]['type']}) back; it has {trial} at step {step}, by its checkpoint")
-    aws.take_back(lost)
-    seen, steps = set(up), [step]
-
-    def ended() -> bool:
-        seen.update(aws.machines())
-        if (now := saved_step(store, trial)) is not None and now != steps[-1]:
-            steps.append(now)
-        return len(store.visible()) == 4
-
-    until(ended, 600, "the sweep doesn't end")
-    print(f"--- machines: {sorted(seen)}; steps of the checkpoints of {trial}: {steps}")
-    assert steps == sorted(steps), "it began anew"
-    assert seen - set(up), "nobody took the lost machine's place"
-    type_in(aws, f"{APET} status --store {STORE}")
+    with ThreadPoolExecutor(1) as terminal:
+        submitted = terminal.submit(type_in, aws, f"apet submit tiny.yaml --cluster cluster.yaml --store {STORE}")
+        types = one_is_taken_back(aws, store := Store(STORE), submitted.done)
+        submitted.result()
+    type_in(aws, f"apet status --store {STORE}")
     rows = store.trials().to_pylist()
-    print([(row["trial_id"][:6], row["host"], row["node_type"], row["attempt"], row["device"]) for row in rows])
-    assert {row["state"] for row in rows} == {"completed"}
-    assert {row["steps_done"] for row in rows} == {2000}
-    assert {row["node_type"] for row in rows} <= SMALL_TYPES
-    assert {row["attempt"] for row in rows} == {0}
-    assert next(row["host"] for row in rows if row["trial_id"] == trial) != lost
+    for row in rows:
+        print(*(row[name] for name in ("trial_id", "backbone", "node_type", "host", "attempt", "steps_done", "state")))
+    assert {(row["backbone"], row["node_type"]) for row in rows} == {("tiny-bert", SMALL), ("tiny-bloom", LARGE)}
+    assert sorted(row["steps_done"] for row in rows) == [2, *[STEPS] * 4]
+    assert {(row["state"], row["attempt"]) for row in rows} == {("completed", 0)}
+    assert all(row["node_type"] == types[row["host"]] for row in rows), "what EC2 says of it"
 
     until(lambda: set(aws.machines()) == {"m0"}, 400, "idle machines stay")
-    type_in(aws, f"{APET} report --store {STORE} --out {aws.hosts.folder}/report 2>&1 | tail -n 5")
-    type_in(aws, f"ray down --yes {aws.file} 2>&1 | tail -n 5")
+    type_in(aws, f"apet report --store {STORE} --out {aws.hosts.folder}/report")
+    type_in(aws, "ray down --yes cluster.yaml")
     assert aws.machines() == {}
