@@ -84,7 +84,7 @@ def one_is_taken_back(aws: Cloud, store: Store, ended: Callable[[], bool]) -> di
     assert all(one["InstanceLifecycle"] == "spot" for host, one in up.items() if host != "m0")
     aws.take_back(lost)
     when, left = time.time(), Saved.of(store, trial)
-    assert left, "it has ended before"
+    assert left, f"no whole checkpoint of {trial}"
     print(f"--- EC2 has taken {lost} ({up[lost]['type']}) back, with {trial} in hand")
     left.repeated(when, CHECKPOINT_S, EVERY)
     print(f"--- {left.beside(backbones.get('tiny-bert'))}; {of_lora_on_t5_xxl()}")

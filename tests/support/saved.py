@@ -30,14 +30,17 @@ class Saved:
 
     @staticmethod
     def of(store: Store, trial_id: str) -> Saved | None:
-        """The last one of a trial; None where there is none (any more)."""
+        """The last one of a trial; None where there is none (any more), or a new one just now."""
         data = store.load_checkpoint(trial_id)
         if data is None:
             return None
         files, path = FileSystem.from_uri(store.checkpoint_file(trial_id))
         if (modified := files.get_file_info(path).mtime_ns) is None:
             return None  # the trial has ended just now
-        found = Checkpoint.from_bytes(data)
+        try:
+            found = Checkpoint.from_bytes(data)
+        except ValueError:  # replaced while it was read
+            return None
         pace = (found.facts["train_s"] + found.facts["eval_s"]) / found.step
         return Saved(found.step, pace, modified / 1e9, len(data))
 
