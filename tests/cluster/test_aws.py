@@ -47,7 +47,6 @@ blocks:
     training: {{steps: 2, batch_size: 16384}}  # more than 24 GB, were there so many rows
 """
 BEGUN = 200  # steps, after which a pack is in its middle
-SHOWN = 25  # lines of what a command says, for the transcript
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +117,13 @@ def of_lora_on_t5_xxl() -> str:
 
 
 def type_in(aws: Cloud, command: str) -> None:
-    """A command as a newcomer types it where the two files are, and the end of what it says, for the transcript."""
+    """A command as a newcomer types it where the two files are, and what it says, for the transcript."""
     start = time.monotonic()
     here = command.replace(" cluster.yaml", f" {aws.file}").replace(" tiny.yaml", f" {aws.hosts.folder}/tiny.yaml")
     here = here.replace(" --yes", " --yes --log-style=pretty --log-color=false")  # as Ray does it in a terminal
     done = aws.here(f"{here} 2>&1", timeout=900, check=False)
-    said = "\n".join(done.stdout.splitlines()[-SHOWN:])
-    print(f"$ {command}\n{said}\n[exit {done.returncode} after {time.monotonic() - start:.0f} s]\n")
+    said = done.stdout.replace(f"{aws.hosts.folder}/", "")
+    print(f"$ {command}\n{said}[exit {done.returncode} after {time.monotonic() - start:.0f} s]\n")
     assert done.returncode == 0
 
 

@@ -6,8 +6,6 @@ The tests go through the life of one cluster in their order.
 from __future__ import annotations
 
 import json
-import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,20 +17,14 @@ from drivers import write_reviews
 from gangs import losses
 from hosts import Hosts, missing
 from paths import ROOT
+from ready import OFFLINE, READY
 
 from trials.store.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
 HEAD, WORKERS = "alpha", ["beta", "gamma"]
 FEW = " --num-cpus=1 --object-store-memory=100000000"  # what three hosts have of one machine
-SITE = sysconfig.get_paths()["purelib"]
-OFFLINE = "export PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0"
-READY = f"""\
-test -x ~/apet/bin/pip || {Path(sys.base_prefix, "bin", "python3")} -m venv ~/apet
-~/apet/bin/pip uninstall -qy setuptools
-echo {SITE} >$(echo ~/apet/lib/python3*/site-packages)/ready.pth
-printf '#!%s\\nfrom ray.scripts.scripts import main\\nmain()\\n' ~/apet/bin/python >~/apet/bin/ray
-chmod +x ~/apet/bin/ray"""
+WITHOUT = "export " + " ".join(f"{name}={value}" for name, value in OFFLINE.items())
 SOON = "RAY_gcs_rpc_server_reconnect_timeout_s=15 "  # a worker's node ends so long after the head's, else a minute
 STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
 SETUPS = ("head_setup_commands", "worker_setup_commands")
@@ -112,8 +104,8 @@ def overlay(hosts: Hosts) -> dict[str, Any]:
             "worker_ips": [hosts.address(name) for name in WORKERS],
         },
         "auth": {"ssh_user": "root", "ssh_private_key": str(hosts.key)},
-        "setup_commands": [READY, *(f"{OFFLINE}; {line}" for line in file["setup_commands"])],
-        **{key: [f"{OFFLINE}; {line}" for line in file[key]] for key in SETUPS},
+        "setup_commands": [READY, *(f"{WITHOUT}; {line}" for line in file["setup_commands"])],
+        **{key: [f"{WITHOUT}; {line}" for line in file[key]] for key in SETUPS},
         **few,
     }
 

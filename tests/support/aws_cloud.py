@@ -6,7 +6,6 @@ What the file must say otherwise than a user's is :func:`overlay`, and nothing e
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -18,15 +17,9 @@ import moto_server
 from aws_file import BUCKET, edited, written
 from hosts import Hosts
 from paths import ROOT
+from ready import OFFLINE, READY
 
 FIRST = 4  # moto's first address of a subnet; it gives none away twice
-SITE = next(path for path in sys.path if path.endswith("site-packages"))
-READY = f"""\
-python3 -m venv ~/apet
-~/apet/bin/pip uninstall -qy setuptools
-echo {SITE} >~/apet/lib/python3.11/site-packages/ready.pth
-printf '#!%s\\nfrom ray.scripts.scripts import main\\nmain()\\n' ~/apet/bin/python >~/apet/bin/ray
-chmod +x ~/apet/bin/ray"""
 
 
 @dataclass
@@ -115,7 +108,7 @@ def overlay(config: Mapping[str, Any], subnet: str, url: str) -> dict[str, Any]:
         subnet: whose addresses the hosts have.
         url: of AWS; on its own machines roles give the keys that stand beside it here.
     """
-    exports = {**moto_server.environment(url), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "APET_DEVICE": "cpu"}
+    exports = {**moto_server.environment(url), **OFFLINE, "APET_DEVICE": "cpu"}
     environment = "".join(f"export {name}={value}\n" for name, value in exports.items())
     subnets = {"node_config": {"SubnetIds": [subnet]}}
     return {
