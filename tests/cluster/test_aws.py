@@ -31,7 +31,7 @@ pytestmark = [
 STORE = f"s3://{BUCKET}/study"
 APET = "apet"
 SMALL, LARGE = "small-l4", "large-l40s"  # the cheapest that hold the two blocks below
-STEPS, EVERY, CHECKPOINT_S = 2000, 500, 2
+STEPS, CHECKPOINT_S = 2000, 2
 MOST = 3  # workers at a time
 SWEEP = f"""\
 name: tiny
@@ -41,11 +41,12 @@ resources: {{gpus: 1, pack_size: 2, micro_batch: 16384, checkpoint_s: {CHECKPOIN
 blocks:
   - backbones: [tiny-bert]
     methods: [{{method: apet, counts: [16, 64], position_seeds: 2}}]
-    training: {{steps: {STEPS}, batch_size: 8, eval_every: {EVERY}}}
+    training: {{steps: {STEPS}, batch_size: 8, eval_every: {STEPS}}}
   - backbones: [tiny-bloom]
     methods: [{{method: apet, counts: [16]}}]
     training: {{steps: 2, batch_size: 16384}}  # more than 24 GB, were there so many rows
 """
+ROWS = "select trial_id, backbone, node_type, host, attempt, steps_done, state from trials"
 BEGUN = 200  # steps, after which a pack is in its middle
 
 
@@ -85,7 +86,7 @@ def one_is_taken_back(aws: Cloud, store: Store, ended: Callable[[], bool]) -> di
     when, left = time.time(), Saved.of(store, trial)
     assert left, f"no whole checkpoint of {trial}"
     print(f"--- EC2 has taken {lost} ({up[lost]['type']}) back, with {trial} in hand")
-    left.repeated(when, CHECKPOINT_S, EVERY)
+    left.repeated(when, CHECKPOINT_S)
     print(f"--- {left.beside(backbones.get('tiny-bert'))}; {of_lora_on_t5_xxl()}")
     machines, steps = dict(up), [left.step]
 
@@ -117,10 +118,11 @@ def of_lora_on_t5_xxl() -> str:
 
 
 def type_in(aws: Cloud, command: str) -> None:
-    """A command as a newcomer types it where the two files are, and what it says, for the transcript."""
+    """A command as a newcomer types it where the two files are, and what it says: the transcript."""
     start = time.monotonic()
-    here = command.replace(" cluster.yaml", f" {aws.file}").replace(" tiny.yaml", f" {aws.hosts.folder}/tiny.yaml")
-    here = here.replace(" --yes", " --yes --log-style=pretty --log-color=false")  # as Ray does it in a terminal
+    here = command.replace(" --yes", " --yes --log-style=pretty --log-color=false")  # as Ray does it in a terminal
+    for name in ("cluster.yaml", "tiny.yaml", "tiny-report"):
+        here = here.replace(f" {name}", f" {aws.hosts.folder}/{name}")
     done = aws.here(f"{here} 2>&1", timeout=900, check=False)
     said = done.stdout.replace(f"{aws.hosts.folder}/", "")
     print(f"$ {command}\n{said}[exit {done.returncode} after {time.monotonic() - start:.0f} s]\n")
@@ -138,15 +140,14 @@ def test_from_zero_through_a_lost_spot_machine_to_zero(aws: Cloud) -> None:
         types = one_is_taken_back(aws, store := Store(STORE), submitted.done)
         submitted.result()
     type_in(aws, f"apet status --store {STORE}")
+    type_in(aws, f"apet query '{ROWS}' --store {STORE}")
     rows = store.trials().to_pylist()
-    for row in rows:
-        print(*(row[name] for name in ("trial_id", "backbone", "node_type", "host", "attempt", "steps_done", "state")))
     assert {(row["backbone"], row["node_type"]) for row in rows} == {("tiny-bert", SMALL), ("tiny-bloom", LARGE)}
     assert sorted(row["steps_done"] for row in rows) == [2, *[STEPS] * 4]
     assert {(row["state"], row["attempt"]) for row in rows} == {("completed", 0)}
     assert all(row["node_type"] == types[row["host"]] for row in rows), "what EC2 says of it"
 
     until(lambda: set(aws.machines()) == {"m0"}, 400, "idle machines stay")
-    type_in(aws, f"apet report --store {STORE} --out {aws.hosts.folder}/report")
+    type_in(aws, f"apet report --store {STORE} --out tiny-report")
     type_in(aws, "ray down --yes cluster.yaml")
     assert aws.machines() == {}

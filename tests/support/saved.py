@@ -11,6 +11,9 @@ from trials.store.store import Store
 from trials.trial import BackboneRef
 from workers.pack.checkpoint import Checkpoint
 
+WHOLE_S = 1.0  # S3 says in whole seconds when a file was written
+LATE = 200  # steps by which a checkpoint may be late: a machine has other things to do, and this goes by its pace
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -44,18 +47,16 @@ class Saved:
         pace = (found.facts["train_s"] + found.facts["eval_s"]) / found.step
         return Saved(found.step, pace, modified / 1e9, len(data))
 
-    def repeated(self, lost: float, checkpoint_s: float, every: int) -> None:
+    def repeated(self, lost: float, checkpoint_s: float) -> None:
         """Make sure that little of what was done must be done again, and say how much.
 
         Args:
             lost: when the machine was lost, in seconds (Unix).
             checkpoint_s: of the sweep's resources.
-            every: steps between two evaluations; one that is under way holds a checkpoint up, so that one such interval
-                is allowed, at this machine's pace.
         """
         seconds = max(0.0, lost - self.written)
         print(f"--- {seconds:.1f} s of training to repeat, some {seconds / self.pace:.0f} steps from {self.step} on")
-        assert seconds <= checkpoint_s + every * self.pace
+        assert seconds <= checkpoint_s + WHOLE_S + LATE * self.pace
 
     def beside(self, ref: BackboneRef) -> str:
         """Its size beside that of the backbone's weights on a CPU, which has them in 4 bytes each."""
