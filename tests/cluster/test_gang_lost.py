@@ -34,7 +34,7 @@ training: {{steps: 150, batch_size: 8, eval_every: 50}}
 resources: {{gpus: 0, ranks: 2, zero_stage: 3, checkpoint_s: 1, retries: 0}}
 """
 SAME = ("state", "attempt", "ranks", "zero_stage", "validation_score", "test_score", "best_step", "steps_done")
-SEEN_S, RUN_S = 400.0, 400.0
+ENDED_S, RUN_S = 3.0, 400.0  # until a rank has ended without its raylet
 
 
 @pytest.fixture
@@ -55,17 +55,22 @@ def rows(driver: Driver, store: Path) -> dict[str, dict[str, Any]]:
     return {row["backbone"]: row for row in Store(store).attempts().to_pylist()}
 
 
-def step(driver: Driver, store: Store, trial_id: str, beyond: int = -1) -> int:
-    """The step of a trial's checkpoint, once there is one of another step than ``beyond``."""
-    found = list[int]()
+def step(store: Store, trial_id: str) -> int | None:
+    """The step of a trial's checkpoint, where there is one."""
+    data = store.load_checkpoint(trial_id)
+    return Checkpoint.from_bytes(data).step if data else None
 
-    def is_there() -> bool:
-        data = store.load_checkpoint(trial_id) if store.exists() else None
-        found.append(Checkpoint.from_bytes(data).step if data else beyond)
-        return found[-1] != beyond
 
-    driver.wait_until(is_there, SEEN_S)
-    return found[-1]
+def lose(store: Store, trial_id: str, nodes: list[Any], with_its_worker: bool) -> int:
+    """Kill the raylet of one of the two machines that a trial's gang is on; the step that it will go on from."""
+    its = parent(int(store.running()[trial_id]["worker_id"].rpartition("-")[2]))
+    (lost,) = (node for node in nodes if with_its_worker == (raylet(node) == its) and with_a_rank(raylet(node)))
+    os.kill(raylet(lost), signal.SIGKILL)
+    nodes.remove(lost)
+    time.sleep(ENDED_S)
+    reached = step(store, trial_id)
+    assert reached is not None
+    return reached
 
 
 def test_every_gang_loses_a_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,27 +80,21 @@ def test_every_gang_loses_a_machine(folder: Path, monkeypatch: pytest.MonkeyPatc
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         undisturbed = rows(begun(folder, "undisturbed", cluster.address), folder / "undisturbed")
 
-        driver, store, waiting = (
-            begun(folder, "lost", cluster.address),
-            Store(folder / "lost", create=True),
-            {*BACKBONES},
-        )
-        while waiting:
-            driver.wait_until(lambda: any(trial_ids[name] in store.running() for name in waiting), SEEN_S)
-            name = next(name for name in waiting if trial_ids[name] in store.running())
-            reached = step(driver, store, trial_ids[name])
-            worker = int(store.running()[trial_ids[name]]["worker_id"].rpartition("-")[2])
-            beside = len(waiting) == 2  # one of the three loses the machine with its worker, the others one with a rank
-            (lost,) = (one for one in nodes if beside == (raylet(one) == parent(worker)) and with_a_rank(raylet(one)))
-            os.kill(raylet(lost), signal.SIGKILL)
-            nodes[nodes.index(lost)] = cluster.add_node(num_cpus=1)
-            began = time.monotonic()
-            went_on = step(driver, store, trial_ids[name], beyond=reached)
-            print(f"{name}: lost at step {reached}, {went_on} after {time.monotonic() - began:.0f} s")
-            assert went_on > reached, "from its checkpoint"
-            waiting.remove(name)
+        driver, store = begun(folder, "lost", cluster.address), Store(folder / "lost", create=True)
+        reached, went_on = dict[str, int](), dict[str, int]()
+        while driver.process.poll() is None:
+            time.sleep(0.2)
+            for name, trial_id in trial_ids.items():
+                at = step(store, trial_id)
+                if name in reached and at not in (None, reached[name]):
+                    went_on.setdefault(name, at)
+                elif name not in reached and at is not None and trial_id in store.running():
+                    reached[name] = lose(store, trial_id, nodes, with_its_worker=len(reached) == 1)
+                    nodes.append(cluster.add_node(num_cpus=1))
         found = rows(driver, folder / "lost")
-    print(driver.said())
+    print(driver.said(), f"lost at {reached}, next checkpoints {went_on}", sep="\n")
+    assert reached.keys() == went_on.keys() == {*BACKBONES}
+    assert all(went_on[name] > step for name, step in reached.items()), "from their checkpoints"
     assert driver.said().count("was lost; what trained there goes on elsewhere, from its checkpoint") == len(BACKBONES)
     assert found.keys() == undisturbed.keys() == {*BACKBONES}
     for name, row in found.items():

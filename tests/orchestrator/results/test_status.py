@@ -121,12 +121,6 @@ def test_who_trains_is_said_by_worker(tmp_path: Path) -> None:
     found = status(store, sweep())
     assert [one[:1] + one[3:] for one in found.working] == [("node-a", 1, 0, 60), ("node-b", 2, 40, 60)]
     assert [one.host for one in status(store).working] == ["node-a", "node-b", "node-c"]
-    assert found.render_working().splitlines()[2].split() == [
-        "node-b",
-        "quickstart-l3",
-        "rotten_tomatoes",
-        "2",
-        "40",
-        "60",
-    ]
+    line = found.render_working().splitlines()[2]
+    assert line.split() == ["node-b", "quickstart-l3", "rotten_tomatoes", "2", "40", "60"]
     assert status(Store(tmp_path / "new", create=True)).render_working() == ""
