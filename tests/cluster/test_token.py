@@ -99,3 +99,18 @@ def test_the_right_token_and_others(hosts: Hosts, file: Path) -> None:
 
     code, said = apet(hosts, *given)
     assert (code, "1 completed" in said) == (0, True), said
+
+
+def test_a_person_takes_an_idle_machine_away(hosts: Hosts) -> None:
+    """As docs/cluster.md says it, on the machine itself."""
+    words = "--reason DRAIN_NODE_REASON_PREEMPTION --reason-message bye"
+    refused = hosts.run("worker", f"RAY_AUTH_TOKEN={WRONG['RAY_AUTH_TOKEN']} ray drain-node {words}", check=False)
+    print(refused.stdout + refused.stderr)
+    assert refused.returncode != 0
+    assert nodes(hosts) == 2
+    hosts.run("worker", f"RAY_AUTH_MODE=token ray drain-node {words}")
+    end = time.monotonic() + JOINED_S
+    while nodes(hosts) > 1:
+        assert time.monotonic() < end, "Ray ends a node when nothing is left on it"
+        time.sleep(1)
+    assert hosts.run("head", "pgrep -x raylet", check=False).returncode == 0, "and no other"
