@@ -20,6 +20,8 @@ from fake_worker import WORKER, behave, todo
 from raylets import raylet, raylets, with_a_rank
 
 from orchestrator.driver import notice
+from orchestrator.driver.ray import leaving as module
+from orchestrator.driver.ray.nodes import Node
 from orchestrator.driver.run import execute
 from trials.store.store import Store
 from trials.sweep.resources import Resources
@@ -113,6 +115,29 @@ def test_a_machine_that_leaves_is_said_once_and_not_again_when_it_is_gone() -> N
     (note,) = desk.notes
     assert note.startswith(f"the machine the-host {LEAVES}")
     assert desk.given_up == []
+
+
+def test_a_notice_reaches_the_cluster_once_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    drained, looks, told = list[int](), list[object](), list[Node]()
+    mine = Node({}, "the-host", "id")
+
+    def drain(left_s: int) -> None:
+        drained.append(left_s)
+        if len(drained) == 1:
+            raise TimeoutError("the head is busy")
+
+    def leaving(nodes: object) -> Node | None:
+        looks.append(nodes)
+        return mine if len(looks) == 3 else None
+
+    monkeypatch.setattr(module, "notice", lambda: 120)
+    monkeypatch.setattr(module, "_drain", drain)
+    monkeypatch.setattr(module, "_leaving", leaving)
+    module.watch(["id"], told.append, look_s=0.01)
+    end = time.monotonic() + 10
+    while not told and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (told, drained, looks) == ([mine], [120, 120], [["id"]] * 3)
 
 
 @pytest.fixture
