@@ -78,6 +78,6 @@ def findings(case: Case) -> tuple[Finding, ...]:
         for one in rule(case):
             found[case.file.where(*one.path), one.level, name, one.said, one.mend][one.node_type] = None
     return tuple(
-        Finding(line, level, rule, f"{', '.join(types)}: {said}" if any(types) else said, mend)
+        Finding(line, level, rule, f"{', '.join(filter(None, types))}: {said}" if any(types) else said, mend)
         for (line, level, rule, said, mend), types in sorted(found.items())
     )

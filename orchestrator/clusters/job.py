@@ -62,6 +62,7 @@ class Job:
         files: text by name, in the folder that the command runs in.
         max_hours: after so many it is stopped, with checkpoints; None: never.
         down: whether the cluster ends itself when the job has ended, whichever way.
+        look: words that tell `apet status` here of which sweep it is; none: of whatever the store has.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Job:
     files: Mapping[str, str] = field(default_factory=dict)
     max_hours: float | None = None
     down: bool = False
+    look: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:

@@ -140,10 +140,11 @@ def _begin(job: Job, jobs: Jobs, cluster: str, say: Say) -> str:
 
 def _advice(job: Job, job_id: str, cluster: str) -> str:
     """How to look at a job and how to stop it."""
+    look = shlex.join(["apet", "status", *job.look, "--store", job.store, "--watch"])
     down = "; the cluster ends itself a minute after it" if job.down else ""
     return (
         f"It goes on without this machine{down}.\n"
-        f"  look:   apet status --store {shlex.quote(job.store)} --watch\n"
+        f"  look:   {look}\n"
         "  log:    this command again\n"
         f"  stop:   {_stop(job_id, cluster)}"
     )

@@ -88,7 +88,9 @@ def resubmit(
         file = sweep_file(given.sweep)
         told = [*(("--sweep", name) for name in file), *by_name, *(("--set", one) for one in settings or ())]
         words = (*options(store, where, limit, max_concurrent, quiet), *(word for pair in told for word in pair))
-        job = Job("resubmit", store, ("apet", "resubmit", *words), file, max_hours, down_when_done)
+        job = Job(
+            "resubmit", store, ("apet", "resubmit", *words), file, max_hours, down_when_done, (sweep,) if sweep else ()
+        )
         places = {f"--{what}": [folder] for what, _, folder in given.folders()}
         hand_over(job, cluster, {**named_folders(given.sweep), **places}, detach)
         return

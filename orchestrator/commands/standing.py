@@ -75,8 +75,9 @@ def _redraw(found: Iterator[Look]) -> None:
 
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         for look in found:
-            text = look.error if look.status is None else look.status.render()
-            live.update(Text(f"{text}\n{_clock()}, looking every {look.every_s:.0f} s; Ctrl-C ends it"), refresh=True)
+            parts = [look.error] if look.status is None else [look.status.render(), look.status.render_working()]
+            then = "the sweep is through" if look.last else f"looking every {look.every_s:.0f} s; Ctrl-C ends it"
+            live.update(Text("\n\n".join([*filter(None, parts), f"{_clock()}, {then}"])), refresh=True)
 
 
 def _lines(found: Iterator[Look]) -> None:

@@ -58,7 +58,8 @@ def submit(
         _check_condition(loaded, where)
     file = sweep_file(loaded)
     words = (*file, *options(store, where, limit, max_concurrent, context.obj.quiet))
-    job = Job(loaded.name, store, ("apet", "run", *words), file, max_hours, down_when_done)
+    look = (sweep, *(word for one in settings or () for word in ("--set", one)))
+    job = Job(loaded.name, store, ("apet", "run", *words), file, max_hours, down_when_done, look)
     hand_over(job, cluster, named_folders(loaded), detach)
 
 

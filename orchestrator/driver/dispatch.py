@@ -117,6 +117,14 @@ class Dispatch:
         if running := self.running.get(pack_id):
             running.node, running.host = node, host
 
+    def leaves(self, node: str, host: str) -> None:
+        """A machine is about to be taken away, which is said once."""
+        if self.nodes.lost(node):
+            self.on_note(
+                f"the machine {host} is about to be taken away; what trains there ends at its next batch, and goes on "
+                "elsewhere from there"
+            )
+
     def report(self, progress: Progress) -> None:
         """A worker's news of its pack: trials that ended have their rows by now, which is made sure of."""
         self.on_report(progress)

@@ -61,7 +61,7 @@ class Nodes:
         self._in_a_row.pop(node, None)
 
     def lost(self, node: str) -> bool:
-        """A node is gone; whether that is news."""
+        """A node is gone, or about to go; whether that is news."""
         known = node in self._lost
         self._lost.add(node)
         return not known

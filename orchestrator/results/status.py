@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from orchestrator.text import table
 from trials.store.store import Store
 from trials.sweep.sweep import Sweep
 
+Beat = Mapping[str, Any]  # see Store.running
 UNKNOWN = "unknown"  # the class of a failure whose row was written before there were classes
 _STATES = {"completed": "done", "diverged": "diverged"}  # of a visible row: as counted
 
@@ -23,6 +24,17 @@ class Standing(NamedTuple):
 
 
 MISSING, RUNNING = Standing("missing"), Standing("running")
+
+
+class Working(NamedTuple):
+    """A worker's pack: on which host, how many of its trials train, and how far they are."""
+
+    host: str
+    backbone: str
+    task: str
+    trials: int
+    step: int | None
+    steps: int | None
 
 
 @dataclass(frozen=True)
@@ -48,10 +60,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Status:
-    """Counts per (backbone, task), in the sweep's order or by name, and their total."""
+    """Counts per (backbone, task), in the sweep's order or by name, their total, and who trains, by host."""
 
     groups: Mapping[tuple[str, str], Counts]
     total: Counts
+    working: tuple[Working, ...] = ()
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One dict per backbone and task."""
@@ -73,6 +86,10 @@ class Status:
                 row["failed by"] = ", ".join(f"{count} {name}" for name, count in failures.items())
         return table(list(rows[-1]), [list(row.values()) for row in rows])
 
+    def render_working(self) -> str:
+        """A table of who trains, a line a worker; empty where nobody does."""
+        return table(["host", "trains", "task", "trials", "step", "of"], self.working) if self.working else ""
+
 
 def status(store: Store, sweep: Sweep | None = None) -> Status:
     """Count the trials of a store, or with a ``sweep`` the trials of that sweep.
@@ -81,16 +98,33 @@ def status(store: Store, sweep: Sweep | None = None) -> Status:
         ApetError: no store, or one that can't be read.
     """
     counted: dict[tuple[str, str], Counter[Standing]] = {}
-    for group, standing in _of_sweep(store, sweep) if sweep is not None else _of_store(store):
+    running = store.running()
+    for group, standing in _of_sweep(store, sweep, running) if sweep is not None else _of_store(store, running):
         counted.setdefault(group, Counter())[standing] += 1
     groups = counted if sweep is not None else dict(sorted(counted.items()))
     with_missing = sweep is not None
     total = sum(counted.values(), Counter[Standing]())
-    return Status({group: _counts(c, with_missing) for group, c in groups.items()}, _counts(total, with_missing))
+    wanted = running.keys() if sweep is None else {trial.trial_id for trial in sweep.trials()}
+    working = _working([beat for trial_id, beat in running.items() if trial_id in wanted])
+    return Status(
+        {group: _counts(c, with_missing) for group, c in groups.items()}, _counts(total, with_missing), working
+    )
 
 
-def _of_sweep(store: Store, sweep: Sweep) -> Iterator[tuple[tuple[str, str], Standing]]:
-    rows, running = store.trials(), store.running()
+def _working(beats: Sequence[Beat]) -> tuple[Working, ...]:
+    """Who trains, of a heartbeat a trial."""
+    trials, last = Counter(beat["worker_id"] for beat in beats), {beat["worker_id"]: beat for beat in beats}
+    found = (
+        Working(
+            name.rpartition("-")[0], beat["backbone"], beat["task"], trials[name], beat.get("step"), beat.get("steps")
+        )
+        for name, beat in last.items()
+    )
+    return tuple(sorted(found, key=lambda one: one[:3]))
+
+
+def _of_sweep(store: Store, sweep: Sweep, running: Mapping[str, Beat]) -> Iterator[tuple[tuple[str, str], Standing]]:
+    rows = store.trials()
     columns = (rows[name].to_pylist() for name in ("trial_id", "state", "failure_class"))
     seen = {
         trial_id: _standing(state, failure, trial_id in running)
@@ -101,12 +135,12 @@ def _of_sweep(store: Store, sweep: Sweep) -> Iterator[tuple[tuple[str, str], Sta
         yield (trial.backbone.name, trial.task.name), seen.get(trial.trial_id, begun)
 
 
-def _of_store(store: Store) -> Iterator[tuple[tuple[str, str], Standing]]:
-    rows, running = store.trials(), store.running()
+def _of_store(store: Store, running: Mapping[str, Beat]) -> Iterator[tuple[tuple[str, str], Standing]]:
+    rows, new = store.trials(), dict(running)
     columns = (rows[name].to_pylist() for name in ("trial_id", "backbone", "task", "state", "failure_class"))
     for trial_id, backbone, task, state, failure in zip(*columns, strict=True):
-        yield (backbone, task), _standing(state, failure, running.pop(trial_id, None) is not None)
-    for beat in running.values():  # first attempts
+        yield (backbone, task), _standing(state, failure, new.pop(trial_id, None) is not None)
+    for beat in new.values():  # first attempts
         yield (beat["backbone"], beat["task"]), RUNNING
 
 

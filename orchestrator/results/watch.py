@@ -22,11 +22,13 @@ class Look:
         status: None where the store isn't there yet, or didn't answer.
         error: in words, where there are no counts.
         every_s: seconds until the next look.
+        last: the sweep is through.
     """
 
     status: Status | None
     error: str
     every_s: float
+    last: bool = False
 
 
 def looks(store: Store, sweep: Sweep | None = None, pause: Callable[[float], object] = time.sleep) -> Iterator[Look]:
@@ -44,8 +46,9 @@ def looks(store: Store, sweep: Sweep | None = None, pause: Callable[[float], obj
             if store.exists():
                 found = status(store, sweep)
                 seen = True
-                yield Look(found, "", every_s)
-                if found.total.missing == found.total.running == 0:
+                through = found.total.missing == found.total.running == 0
+                yield Look(found, "", every_s, through)
+                if through:
                     return
             else:
                 yield Look(None, f"no store at {store.uri} yet", every_s)

@@ -17,6 +17,7 @@ from ray.util import get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.driver.ray.deaths import explain
+from orchestrator.driver.ray.leaving import watch
 from orchestrator.driver.ray.nodes import say_type
 from orchestrator.driver.ray.orphan import end_with_parent
 from orchestrator.driver.room import Taken
@@ -54,6 +55,7 @@ class RankActor:
             raise InfrastructureError(differs(socket.gethostname(), digest(), code))
         say_type()
         end_with_parent()
+        watch([ray.get_runtime_context().get_node_id()])
         self._process = Local().start(1, device)
 
     @ray.method(concurrency_group=HEARING)  # type: ignore[untyped-decorator]

@@ -16,7 +16,18 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.patience import Patience
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.driver.ray.nodes import elsewhere, exclude
-from orchestrator.driver.ray.trainable import EXCLUDED, LAUNCH, NEAR, NODE, OTHER_CODE, PACK, REFUSED, REPORT, SETUP
+from orchestrator.driver.ray.trainable import (
+    EXCLUDED,
+    LAUNCH,
+    LEAVING,
+    NEAR,
+    NODE,
+    OTHER_CODE,
+    PACK,
+    REFUSED,
+    REPORT,
+    SETUP,
+)
 from orchestrator.driver.room import Room
 from orchestrator.text import number
 from trials.setup import Setup
@@ -127,6 +138,8 @@ class PackSearcher(Searcher):  # type: ignore[misc]  # ray has no types here
         """A pack reached an evaluation."""
         if trial_id in self.packs:
             self.dispatch.runs_on(self.packs[trial_id][0], result.get(NODE, ""), result.get("hostname", ""))
+        if LEAVING in result:
+            self.dispatch.leaves(*result[LEAVING])
         if REPORT in result:
             self.dispatch.report(Progress.from_json(result[REPORT]))
 

@@ -26,7 +26,8 @@ from ray import tune
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ray.deaths import WorkerBroken, broken
 from orchestrator.driver.ray.heartbeat import Heartbeat
-from orchestrator.driver.ray.nodes import is_excluded, say_type
+from orchestrator.driver.ray.leaving import watch
+from orchestrator.driver.ray.nodes import Node, is_excluded, say_type
 from orchestrator.driver.ray.orphan import end_with_parent
 from orchestrator.driver.ray.ranks import RayLauncher, nodes
 from orchestrator.driver.ray.resources import request
@@ -43,6 +44,7 @@ PACK, LAUNCH, SETUP = "pack", "launch", "setup"  # keys of the configuration, te
 EXCLUDED, NEAR = "excluded", "near"  # more of them: nodes that it must not go to, the one that it should
 REPORT, NODE = "report", "node"  # keys of a result: a Progress as text; Ray's id of the worker's node
 UP, REFUSED = "up", "refused"  # whether a worker without a pack is up; whether the pack was not begun
+LEAVING = "leaving"  # Ray's id and the host of a node that is about to be taken away
 OTHER_CODE = "other_code"  # why this node can't have packs of the run: what a person reads
 UP_S = 0.1  # between two results of a worker without a pack
 DEVICE = "APET_DEVICE"  # for tests on nodes without a GPU: packs hold the GPUs that Ray was told of and train on `cpu`
@@ -56,6 +58,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
     open: set[str]  # its trials that have not ended
     beat: dict[str, Any]  # what a heartbeat says of it
     other_code: str = ""  # this machine has other code than the driver
+    leaving: tuple[str, str] | None = None  # a node that is about to be taken away: its id, its host
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -79,6 +82,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             signal.signal(
                 signal.SIGTERM, lambda number, frame: self.heartbeat.stop()
             )  # Ray's would leave no checkpoint
+        watch(self.nodes or (self.node,), self._leave)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -107,7 +111,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
             return {"done": False, UP: True}
         if not self.begun:
             if self.heartbeat.told:  # by nobody of ours: whoever it was gets this process, another one takes the pack
-                why = "its process was told to stop"
+                why = f"{self.leaving[1]} is about to be taken away" if self.leaving else "its process was told to stop"
                 raise WorkerBroken("Stopped", why, self.node, socket.gethostname(), PREEMPTED)
             if self.heartbeat.should_stop():
                 return {"done": True}
@@ -124,7 +128,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         except Exception as error:
             raise broken(error, *self._blamed(error), self.nodes) from error
         self._beat(progress.step, progress.steps, now=bool(progress.ended))
-        return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node}
+        gone = {} if self.leaving is None else {LEAVING: self.leaving}
+        return {"done": not self.open, REPORT: progress.to_json(), NODE: self.node, **gone}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's checkpoint is in the store. Tune fails a trial that lacks this method."""
@@ -137,6 +142,11 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         if isinstance(self.worker, GangWorker):
             self.worker.close()
         self.heartbeat.close()
+
+    def _leave(self, node: Node) -> None:
+        """A node that it needs is about to be taken away."""
+        self.leaving = node.node_id, node.host
+        self.heartbeat.stop()
 
     def _blamed(self, error: Exception) -> tuple[str, str]:
         """The node where an error arose, and its host: of a rank's its own."""

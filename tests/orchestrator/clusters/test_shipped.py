@@ -45,6 +45,7 @@ def test_a_file_as_it_comes_says_what_is_to_be_filled_in_and_nothing_else(path: 
     said = found(path, tmp_path, fill=False)
     assert said
     assert {one.rule for one in said} == {"placeholders.filled"}
+    assert not any(one.problem.startswith(",") for one in said), "of no node type, for an anchor outside them"
 
 
 def test_the_cluster_holds_every_backbone_of_the_built_in_sweeps_but_what_only_many_cards_train() -> None:

@@ -19,7 +19,7 @@ from trials.sweep.sweep import Sweep
 
 AWS = "cluster_name: study\nprovider: {type: aws, region: eu-west-1}\n"
 LOCAL = "cluster_name: study\nprovider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\n"
-JOB = Job("count", "s3://bucket/study", ("apet", "run"))
+JOB = Job("count", "s3://bucket/study", ("apet", "run"), look=("my count.yaml",))
 
 
 @pytest.fixture
@@ -57,6 +57,7 @@ def test_what_a_head_is_told(tmp_path: Path, aws: Path, handed: list[tuple[Job, 
         *("--limit", "3", "--max-concurrent", "2", "--address", "auto", "--quiet"),
     )
     assert (job.name, job.max_hours, job.down, follow, cluster) == ("small", 2.0, True, False, str(aws))
+    assert job.look == (str(tmp_path / "small.yaml"), "--set", "training.steps=5"), "the same trials"
     sent = Sweep.parse(job.files["small.yaml"], folder=Path("/"))
     assert sent.trials() == Sweep.parse(SMALL).with_(["training.steps=5"]).trials()
 
@@ -70,6 +71,7 @@ def test_resubmit_on_a_cluster(tmp_path: Path, local: Path, handed: list[tuple[J
         *("--data", "rte=/shared/rte", "--set", "resources.gpus=0"),
     )
     assert (job.name, follow, list(job.files)) == ("resubmit", True, ["small.yaml"])
+    assert job.look == (str(tmp_path / "small.yaml"),)
 
 
 def test_what_a_rented_machine_does_not_see_is_refused(tmp_path: Path, aws: Path, local: Path) -> None:
@@ -159,7 +161,10 @@ def test_the_exit_code_is_the_jobs(monkeypatch: pytest.MonkeyPatch, how: Any, co
     found, said, log = run(monkeypatch, Cluster(how))
     assert (found, log) == (code, "one\ntwo\n")
     assert ("was stopped" in said) is (code == 143)
-    for advice in ("apet status --store s3://bucket/study --watch", "ray job stop apet-count-1 --address http://head"):
+    for advice in (
+        "apet status 'my count.yaml' --store s3://bucket/study --watch",
+        "ray job stop apet-count-1 --address http://head",
+    ):
         assert advice in said
 
 

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 from desk import LONG, Desk, preempted, seeds
 from drivers import parent
 from fake_worker import WORKER, behave, todo
-from paths import ROOT, SUPPORT
+from raylets import raylet, raylets, with_a_rank
 
 from orchestrator.driver.ray import lost
 from orchestrator.driver.ray.deaths import Death, broken, explain
@@ -39,35 +38,8 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head without CPUs, to which nodes are added; the test's process is the driver."""
-    from orchestrator.driver.ray.cluster import ENVIRONMENT
-
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", f"{SUPPORT}{os.pathsep}{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    ray.init(address=made.address, log_to_driver=False, logging_level=50)
-    yield made
-    ray.shutdown()
-    made.shutdown()
-
-
-def raylet(node: Any) -> int:
-    """The process id of a node's raylet."""
-    (info,) = node.all_processes["raylet"]
-    return int(info.process.pid)
-
-
-def has_a_rank(pid: int) -> bool:
-    """Whether a raylet has a process with a rank of a gang."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if b"RankActor" in (folder / "cmdline").read_bytes() and parent(int(folder.name)) == pid:
-                return True
-    return False
+    with raylets(monkeypatch) as made:
+        yield made
 
 
 @pytest.mark.cluster
@@ -131,7 +103,7 @@ def test_a_gang_of_which_a_machine_is_lost(
             time.sleep(0.1)
         (beat,) = store.running().values()
         its = parent(int(beat["worker_id"].rpartition("-")[2]))
-        killed.extend([its] if beside_the_worker else [pid for pid in raylets if pid != its and has_a_rank(pid)])
+        killed.extend([its] if beside_the_worker else [pid for pid in raylets if pid != its and with_a_rank(pid)])
         os.kill(killed[0], signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)

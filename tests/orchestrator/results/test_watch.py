@@ -45,6 +45,7 @@ def test_it_waits_for_a_store_and_ends_when_no_trial_is_missing_or_running(tmp_p
     assert "no store at" in found[0].error
     totals = [(one.status.total.missing, one.status.total.running) for one in found if one.status]
     assert totals == [(2, 0), (1, 1), (0, 1), (0, 0)]
+    assert [one.last for one in found] == [False] * 4 + [True]
     assert {one.every_s for one in found} == {LOCAL_S}
     assert REMOTE_S > LOCAL_S
 
