@@ -1,8 +1,8 @@
 """Decides which, where and when, and reads the results.
 
-``from orchestrator import plan, run, status, resubmit, show, query, thresholds, dispersion, report, export``: the functions behind
-the commands of the same names, from :mod:`orchestrator.api`. That is imported when the first of them is asked for, so
-that a command line answers at once.
+``from orchestrator import plan, run, status, resubmit, show, query, thresholds, dispersion, report, export``: the
+functions behind the commands of the same names, from :mod:`orchestrator.api`. That is imported when the first of them
+is asked for, so that a command line answers at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Intervals of a component of variance, and of the ratio of two.
 
-**One component** is a variance less what luck adds to it. Its limits are those of Ting, Burdick, Graybill, Jeyaratnam and
-Lu (J. Statist. Comput. Simul. 35, 1990) for a difference of mean squares. Where what luck adds is known (rows alone, one
-train seed), they are the exact ones of Tukey and Williams: χ² limits of the variance seen, less the luck.
+**One component** is a variance less what luck adds to it. Its limits are those of Ting, Burdick, Graybill, Jeyaratnam
+and Lu (J. Statist. Comput. Simul. 35, 1990) for a difference of mean squares. Where what luck adds is known (rows
+alone, one train seed), they are the exact ones: χ² limits of the variance seen, less the luck.
+
+Levels that are all there are (methods, counts) aren't drawn: what is unknown of their spread is luck alone, and the
+variance seen has the more degrees of freedom the larger it is beside the luck, at each limit those of that limit.
 
 **A ratio** of two components of independent studies is cut out by the limits of both (MOVER: Donner and Zou, Stat.
 Methods Med. Res. 21, 2012). It is open above where the smaller scale's component isn't shown to be above 0.
@@ -17,6 +20,7 @@ import numpy as np
 from orchestrator.analysis.contrast import Array
 from orchestrator.analysis.dispersion.components import Component
 
+ROUNDS = 12  # until limits and their degrees of freedom agree
 HALVINGS = 40  # of the search for a p-value
 KNOWN = 1e6  # so many degrees of freedom are as good as any
 
@@ -31,59 +35,79 @@ class Limits:
 
 def limits(of: Component, alpha: float) -> Limits:
     """Two-sided limits at 1 - α, each one-sided at α / 2."""
-    from scipy.special import chdtri, fdtri
-
-    a = alpha / 2
-    first, second = np.minimum(of.freedom, KNOWN), np.minimum(of.freedom_taken, KNOWN)
-    high, low = first / chdtri(first, a), first / chdtri(first, 1 - a)  # factors of the variance seen
-    high_taken, low_taken = second / chdtri(second, a), second / chdtri(second, 1 - a)
-    taken = np.maximum(of.taken, 0.0)
-    down = _apart(of.naive, taken, 1 - high, low_taken - 1, fdtri(first, second, 1 - a))
-    up = _apart(of.naive, taken, low - 1, 1 - high_taken, fdtri(first, second, a))
-    return Limits(of.variance - down, of.variance + up)
+    lower = upper = of.variance
+    for _ in range(ROUNDS if of.fixed else 1):
+        lower = of.variance - _apart(of, _freedom(of, lower), alpha / 2, up=False)
+        upper = of.variance + _apart(of, _freedom(of, upper), alpha / 2, up=True)
+    return Limits(lower, upper)
 
 
-def _apart(naive: Array, taken: Array, mine: Array, theirs: Array, quantile: Array) -> Array:
-    """How far a limit lies from the estimate.
+def _freedom(of: Component, variance: Array) -> Array:
+    """Degrees of freedom of the variance seen, were the component so large.
+
+    The variance over fixed levels is a non-central χ²; Patnaik's approximation (Biometrika 36, 1949) is a central one
+    with more degrees of freedom.
+    """
+    if not of.fixed:
+        return of.freedom
+    known = of.taken > 0
+    apart = np.where(known, np.maximum(variance, 0.0) / np.where(known, of.taken, 1.0), KNOWN)
+    apart = np.minimum(apart, KNOWN)
+    return np.asarray(of.freedom * np.square(1 + apart) / (1 + 2 * apart))
+
+
+def _apart(of: Component, freedom: Array, a: float | Array, up: bool) -> Array:
+    """How far a one-sided limit at the level a lies from the estimate.
 
     Args:
-        naive: the first mean square.
-        taken: the second one.
-        mine: how far the limit of the first lies from it, as a part of it.
-        theirs: likewise of the second.
-        quantile: of their ratio, at the same level.
+        of: the component.
+        freedom: of the variance seen.
+        a: level.
+        up: the upper limit.
     """
+    from scipy.special import chdtri, fdtri
+
+    first, second = np.minimum(freedom, KNOWN), np.minimum(of.freedom_taken, KNOWN)
+    most, least = (1 - a, a) if up else (a, 1 - a)
+    mine = np.abs(
+        first / chdtri(first, most) - 1
+    )  # how far the variance seen may be from the true one, as a part of it
+    theirs = np.abs(second / chdtri(second, least) - 1)  # likewise what is taken, the other way
+    quantile = fdtri(first, second, least)
     cross = (np.square(quantile - 1) - np.square(mine * quantile) - np.square(theirs)) / quantile
-    square = np.square(mine * naive) + np.square(theirs * taken) + cross * naive * taken
+    taken = np.maximum(of.taken, 0.0)
+    square = np.square(mine * of.naive) + np.square(theirs * taken) + cross * of.naive * taken
     return np.sqrt(np.maximum(square, 0.0))
 
 
 def ratio(larger: Component, smaller: Component, alpha: float) -> Limits:
-    """Limits of the ratio of two variances, the larger scale's over the smaller's; take roots for standard deviations."""
+    """Limits of the ratio of two variances, the larger scale's over the smaller's: squares of those that are shown.
+
+    These are the ratios of which the difference, the larger's less so many times the smaller's, may still be 0.
+    """
     mine, theirs = limits(larger, alpha), limits(smaller, alpha)
     top, bottom = larger.variance, smaller.variance
+
+    def root(d: Array, e: Array) -> Array:
+        return np.sqrt(np.maximum(np.square(top * e) + np.square(bottom * d) - np.square(d * e), 0.0))
+
     with np.errstate(divide="ignore", invalid="ignore"):
         d, e = top - mine.lower, theirs.upper - bottom
-        root = np.sqrt(np.maximum(np.square(top * e) + np.square(bottom * d) - np.square(d * e), 0.0))
-        lower = np.where(theirs.upper > 0, (np.square(top) - np.square(d)) / (top * bottom + root), np.inf)
-        lower = np.where(mine.lower > 0, lower, 0.0)
+        lower = np.where(theirs.upper > 0, (np.square(top) - np.square(d)) / (top * bottom + root(d, e)), np.inf)
         d, e = mine.upper - top, bottom - theirs.lower
-        root = np.sqrt(np.maximum(np.square(top * e) + np.square(bottom * d) - np.square(d * e), 0.0))
-        upper = np.where(theirs.lower > 0, (top * bottom + root) / (np.square(bottom) - np.square(e)), np.inf)
-        upper = np.where(mine.upper > 0, upper, 0.0)
-    return Limits(lower, np.maximum(upper, lower))
+        upper = (top * bottom + root(d, e)) / (np.square(bottom) - np.square(e))
+    return Limits(np.where(mine.lower > 0, lower, 0.0), np.where(theirs.lower > 0, np.maximum(upper, 0.0), np.inf))
 
 
 def p_smaller(larger: Component, smaller: Component) -> Array:
-    """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it isn't at any level to 1/2."""
+    """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it isn't at any up to 1/2."""
     low, high = np.zeros(np.shape(larger.naive)), np.full(np.shape(larger.naive), 0.5)
-    shape = low.shape
     out = ~_shown(larger, smaller, high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         shown = _shown(larger, smaller, middle)
         low, high = np.where(shown, low, middle), np.where(shown, middle, high)
-    return np.where(out, 1.0, high).reshape(shape)
+    return np.where(out, 1.0, high)
 
 
 def _shown(larger: Component, smaller: Component, level: Array) -> Array:

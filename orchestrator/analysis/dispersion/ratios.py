@@ -1,10 +1,9 @@
-"""Do scores spread less on the larger scale? The ratio of two standard deviations of a family, the larger scale's first.
+"""Do scores spread less on the larger scale? The ratio of two standard deviations, the larger's over the smaller's.
 
-For positions a ratio a count (one that both scales have, or that is as large as the same method's on each), and one over
-all of these counts. **Over counts** the variances are averaged. The same seeds stand at every count, and their places are
-nested, so a seed's luck at one count is in part its luck at the next: counts bring degrees of freedom as far as their
-scores move apart. That is Box's correction (Ann. Math. Statist. 25, 1954) with the estimate of Huynh and Feldt (1976),
-from a seed's whole vector over counts.
+For positions a ratio a count (one that both scales have, or that is as large as the same method's on each), and one
+over all of these counts. **Over counts** the variances are averaged. The same seeds stand at every count, and their
+places are nested, so a seed's luck at one count is in part its luck at the next: counts bring degrees of freedom as far
+as their scores move apart (:func:`orchestrator.analysis.dispersion.components.together`).
 
 A permutation of whole seeds between scales was tried, and isn't given: it tests what is seen, and where the rows' luck
 differs between scales, as it does, it rejects too often; with three seeds it can't reach 5 %.
