@@ -57,16 +57,16 @@ def test_over_fixed_levels_they_are_nearly_those_of_a_non_central_chi_square(nai
     assert found.upper < drawn.upper
 
 
-def test_a_ratio_is_cut_out_by_the_limits_of_both() -> None:
-    small, large = made(9, 1, 8), made(3, 1, 8)
-    mine, theirs = limits(large, ALPHA), limits(small, ALPHA)
-    found = ratio(large, small, ALPHA)
-    low, high = float(found.lower), float(found.upper)
-    assert 0 < low < 2 / 8 < high
-    up = np.hypot(mine.upper - 2, high * (8 - theirs.lower))
-    down = np.hypot(2 - mine.lower, low * (theirs.upper - 8))
-    assert 2 - high * 8 + up == pytest.approx(0, abs=1e-9)  # the largest of which the difference may still be 0
-    assert 2 - low * 8 - down == pytest.approx(0, abs=1e-9)
+def test_without_luck_a_ratio_has_the_limits_of_f() -> None:
+    found = ratio(made(3, 0, 4), made(9, 0, 8), ALPHA)
+    ends = [3 / 9 / stats.f.ppf(q, 4, 8) for q in (0.975, 0.025)]
+    assert (found.lower, found.upper) == pytest.approx(ends, rel=1e-6)
+    assert p_smaller(made(3, 0, 4), made(9, 0, 8)) == pytest.approx(stats.f.cdf(3 / 9, 4, 8), rel=1e-3)
+
+
+def test_luck_widens_a_ratio() -> None:
+    bare, lucky = ratio(made(2, 0, 8), made(8, 0, 8), ALPHA), ratio(made(3, 1, 8), made(9, 1, 8), ALPHA)
+    assert 0 <= lucky.lower < bare.lower < 2 / 8 < bare.upper < lucky.upper
 
 
 def test_what_is_not_shown_leaves_a_ratio_open() -> None:
