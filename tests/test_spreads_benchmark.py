@@ -1,4 +1,4 @@
-"""The part of ``benchmarks/statistics.py`` about spreads: what is simulated is the product, and has the truth it says."""
+"""The part of ``benchmarks/statistics.py`` about spreads: what is simulated is the product, with the truth it says."""
 
 from __future__ import annotations
 

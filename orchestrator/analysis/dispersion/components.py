@@ -152,7 +152,7 @@ def mean_of(parts: Sequence[Component], means: Array) -> Component:
         means: [..., counts, levels] scores, from which is seen how far counts move together.
     """
     levels = means.shape[-1]
-    freedom = parts[0].freedom if levels < 3 else together(means)
+    freedom = np.min([p.freedom for p in parts], axis=0) if levels < 3 else together(means)
     names = ("naive", "taken", "rows", "own", "blocks")
     values = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in names}
     return Component(**values, freedom=freedom, freedom_taken=np.min([p.freedom_taken for p in parts], axis=0))

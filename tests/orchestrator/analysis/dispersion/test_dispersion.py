@@ -13,26 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from shell import apet as command
 from shell import refused
+from spread_rows import LARGE, SCORES, SMALL, made, scaled, seeds
 from study_rows import answers, apet, row, selected, trial, write
 
 from orchestrator.analysis.dispersion.dispersion import dispersion
-from orchestrator.analysis.dispersion.result import COLUMNS, RATIO_COLUMNS, Dispersion
+from orchestrator.analysis.dispersion.result import COLUMNS, Dispersion
 from trials.errors import ApetError
 from trials.store.record import Record
 from trials.store.scores import unpack_scores
 from trials.trial import Method, Trial
 
-SCORES = (0.71, 0.74, 0.7, 0.77, 0.73)
-SMALL, LARGE = "quickstart-l3", "quickstart-l6"
 METHODS = (Method("bitfit"), Method("lora", rank=8, alpha=16.0), Method("adapter", bottleneck=24))
-
-
-def seeds(scores: Sequence[float | None], count: int = 1000, **options: object) -> list[Record]:
-    return [row(trial(apet(count), seed=seed, **options), score) for seed, score in enumerate(scores)]
-
-
-def made(rows: list[Record], **options: object) -> Dispersion:
-    return dispersion(selected(rows), **options)
 
 
 def one(found: Dispersion, what: str = "position", **values: object) -> dict:
@@ -181,6 +172,12 @@ def test_an_empty_store_and_a_condition_that_nothing_fulfils(tmp_path: Path) -> 
         dispersion(store, alpha=0.7)
 
 
+def test_a_place_that_collapsed_is_named() -> None:
+    assert one(made(seeds([0.8, 0.81, 0.79, 0.8, 0.5])))["notes"].startswith("position seed 4 lies far from the others")
+    assert one(made(seeds([0.8, 0.8, 0.5])))["notes"] is None  # of three nobody can say which one is odd
+    assert one(made(seeds([0.8] * 5)))["notes"] is None
+
+
 def test_settings_are_kept_apart() -> None:
     rows = seeds(SCORES) + seeds([s + 0.1 for s in SCORES], steps=90)
     assert {r["variant"] for r in made(rows).rows()} == {"steps 60", "steps 90"}
@@ -204,43 +201,6 @@ def test_a_tasks_own_limits_split_nothing_but_one_task_twice() -> None:
     assert (apart["tasks"], apart["variant"]) == ("mrpc, rte", None)
     twice = made(limited(seeds(SCORES, task="rte"), 500) + seeds(SCORES, task="rte"))
     assert {r["variant"] for r in twice.rows()} == {"test_rows 500", "test_rows null"}
-
-
-def scaled(factor: float, count: int, backbone: str, seed: int = 0) -> list[Record]:
-    luck = np.random.default_rng([seed, count]).standard_normal(5)
-    luck = (luck - luck.mean()) / luck.std(ddof=1)
-    return [
-        row(trial(apet(count), seed=s, backbone=backbone, task=task), round(0.75 + factor * z, 3))
-        for task in ("rte", "mrpc")
-        for s, z in enumerate(luck)
-    ]
-
-
-def test_a_spread_that_is_smaller_on_the_larger_scale_is_shown_to_be() -> None:
-    rows = [r for c in (38_400, 500, 2_000, 8_000) for r in scaled(0.06, c, SMALL) + scaled(0.02, c, LARGE, 1)]
-    found = made(rows)
-    ratios = {r["count"]: r for r in found.ratio_rows() if r["what"] == "position"}
-    assert set(ratios) == {"prompt", "500", "2000", "8000", "all"}
-    every = ratios["all"]
-    assert (every["smaller"], every["larger"], every["tasks"]) == (SMALL, LARGE, "mrpc, rte")
-    assert every["ratio"] == pytest.approx(0.02 / 0.06, rel=0.15)
-    assert 0 < every["ratio_lower"] < every["ratio"] < every["ratio_upper"] < 1
-    assert every["p"] < 0.01
-    assert every["p"] < min(r["p"] for count, r in ratios.items() if count != "all")
-    assert "mean over the counts 500, 2000, 8000, prompt" in every["note"]
-    assert found.ratios_to_arrow().column_names == list(RATIO_COLUMNS)
-    (counts,) = [r for r in found.ratio_rows() if r["what"] == "counts"]
-    assert counts["count"] is None
-    assert "over prompt, 500, 2000, 8000" in counts["note"]
-
-
-def test_no_ratio_without_something_in_common() -> None:
-    rows = scaled(0.06, 500, SMALL) + scaled(0.02, 600, LARGE)
-    assert [r["what"] for r in made(rows).ratio_rows()] == ["counts"]
-    tasks = seeds(SCORES, task="rte", backbone=SMALL) + seeds(SCORES, task="mrpc", backbone=LARGE)
-    found = [r for r in made(tasks).ratio_rows() if r["what"] == "position"]
-    assert [(r["ratio"], r["ratio_upper"], r["p"]) for r in found] == [(None, None, None)]
-    assert "both scales have too little in common" in found[0]["note"]
 
 
 def test_nothing_depends_on_order_repeated_attempts_or_other_columns(tmp_path: Path) -> None:
