@@ -152,7 +152,7 @@ def mean_of(parts: Sequence[Component], means: Array) -> Component:
         means: [..., counts, levels] scores, from which is seen how far counts move together.
     """
     levels = means.shape[-1]
-    freedom = np.min([p.freedom for p in parts], axis=0) if levels < 3 else together(means)
+    freedom = together(means) if levels > 1 else np.min([p.freedom for p in parts], axis=0)
     names = ("naive", "taken", "rows", "own", "blocks")
     values = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in names}
     return Component(**values, freedom=freedom, freedom_taken=np.min([p.freedom_taken for p in parts], axis=0))
@@ -162,19 +162,16 @@ def together(means: Array) -> Array:
     """[...] degrees of freedom of the mean over counts of the variances over levels.
 
     2 E² / Var is (levels - 1) (tr Σ)² / tr Σ², Σ being a level's covariance over counts (Box, Ann. Math. Statist. 25,
-    1954): levels - 1 where counts move together, counts times as many where each is by itself. With three to five
-    levels the estimate of Greenhouse and Geisser (1959) was measured to be far too cautious, that of Huynh and Feldt
-    (1976) a little too bold: here is their geometric mean.
+    1954): levels - 1 where counts move together, counts times as many where each is by itself. The estimate is that of
+    Greenhouse and Geisser (1959). It is cautious with few levels, and the only one of those tried (that of Huynh and
+    Feldt, and means of the two) that keeps the nominal rate where counts move nearly together.
 
     Args:
-        means: [..., counts, levels], three levels or more.
+        means: [..., counts, levels].
     """
-    counts, freedom = means.shape[-2], means.shape[-1] - 1
+    freedom = means.shape[-1] - 1
     apart = means - means.mean(-1, keepdims=True)
-    covariance = apart @ np.swapaxes(apart, -1, -2) / freedom
+    covariance = apart @ np.swapaxes(apart, -1, -2)
     trace = np.square(np.trace(covariance, axis1=-1, axis2=-2))
     squared = np.square(covariance).sum((-1, -2))
-    alone = np.where(squared > 0, trace / np.where(squared > 0, squared, 1.0), 1.0)
-    top, bottom = (freedom + 1) * trace - 2 * squared, freedom * squared - trace
-    bold = np.clip(np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), counts), 1.0, counts)
-    return np.asarray(freedom * np.sqrt(np.clip(alone, 1.0, counts) * bold))
+    return np.asarray(freedom * np.where(squared > 0, trace / np.where(squared > 0, squared, 1.0), 1.0))

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.analysis.contrast import Array
 from orchestrator.analysis.dispersion.components import Component
@@ -97,7 +98,7 @@ def _part(freedom: Array, a: float | Array, up: bool) -> Array:
     """How far the limit of a variance lies from it, as a part of it."""
     from scipy.special import chdtri
 
-    return np.abs(freedom / chdtri(freedom, 1 - a if up else a) - 1)
+    return np.asarray(np.abs(freedom / chdtri(freedom, 1 - a if up else a) - 1))
 
 
 def _cross(first: Array, second: Array, mine: Array, theirs: Array, a: float | Array, up: bool) -> Array:
@@ -143,15 +144,15 @@ def ratio(larger: Component, smaller: Component, alpha: float) -> Limits:
 def p_smaller(larger: Component, smaller: Component) -> Array:
     """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it isn't at any up to 1/2."""
     low, high = np.zeros(np.shape(larger.naive)), np.full(np.shape(larger.naive), 0.5)
-    out = ~_shown(larger, smaller, high)
+    found = _shown(larger, smaller, high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         shown = _shown(larger, smaller, middle)
         low, high = np.where(shown, low, middle), np.where(shown, middle, high)
-    return np.where(out, 1.0, high)
+    return np.where(found, high, 1.0)
 
 
-def _shown(larger: Component, smaller: Component, level: Array) -> Array:
+def _shown(larger: Component, smaller: Component, level: Array) -> NDArray[np.bool_]:
     """Whether the larger scale's variance less the smaller's has an upper limit below 0."""
     mine, theirs, cross = _difference(larger, smaller, level, True)
     apart = np.sqrt(np.maximum(np.square(mine) + np.square(theirs) + cross, 0.0))

@@ -74,7 +74,7 @@ def ratios(parts: Iterable[Part], alpha: float) -> tuple[Ratio, ...]:
     alike: dict[tuple[str, str, str], dict[str, list[Part]]] = defaultdict(lambda: defaultdict(list))
     for one in parts:
         alike[one.group.what, one.group.family, one.group.setting][one.group.backbone].append(one)
-    found = []
+    found: list[Ratio] = []
     for by_backbone in alike.values():
         names = sorted(by_backbone, key=lambda name: (by_backbone[name][0].group.parameters, name))
         for smaller, larger in [*pairwise(names), *([(names[0], names[-1])] if len(names) > 2 else [])]:
@@ -92,18 +92,18 @@ def _between(smaller: Sequence[Part], larger: Sequence[Part], alpha: float) -> I
         yield _ratio(*parts, count, alpha)
     usable = {count: parts for count, parts in compared.items() if all(p.found for p in parts)}
     if len(usable) > 1 and smaller[0].group.what == POSITION:
-        pooled = [over_counts([parts[side] for parts in usable.values()]) for side in (0, 1)]
-        first = next(iter(usable.values()))
-        yield _compared(*first, *pooled, ALL, alpha, f"mean over the counts {', '.join(usable)}")
+        small, large = (over_counts([parts[side] for parts in usable.values()]) for side in (0, 1))
+        mine, theirs = next(iter(usable.values()))
+        yield _compared(mine, theirs, small, large, ALL, alpha, f"mean over the counts {', '.join(usable)}")
 
 
 def _in_common(mine: Part, theirs: Part, alpha: float) -> tuple[Part, Part]:
     """Both spreads over the tasks, and the methods or counts, that both scales have."""
     one, other = mine.group, theirs.group
-    tasks, levels = ({p[i] for p in one.runs} & {p[i] for p in other.runs} for i in (0, 1))
+    tasks = {place[0] for place in one.runs} & {place[0] for place in other.runs}
     if one.what == POSITION and tasks == {p[0] for p in one.runs} == {p[0] for p in other.runs}:
         return mine, theirs
-    kept = None if one.what == POSITION else levels
+    kept = None if one.what == POSITION else {p[1] for p in one.runs} & {p[1] for p in other.runs}
     return part(one, alpha, tasks, kept), part(other, alpha, tasks, kept)
 
 
