@@ -38,6 +38,8 @@ def studies() -> list[Study]:
         replace(five, name="1066 rows", rows=1066),
         replace(five, name="counts by themselves", nested=0.0),
         replace(five, name="counts nearly alike", nested=0.8),
+        replace(five, name="counts nearly alike", nested=0.8, levels=3),
+        replace(five, name="halved, counts by themselves", nested=0.0, sd=(0.02, 0.01)),
         replace(five, name=HALVED, counts=1, sd=(0.02, 0.01)),
         replace(five, name="halved, 10 seeds", levels=10, sd=(0.02, 0.01)),
         replace(five, name="halved from 4 points", sd=(0.04, 0.02)),
@@ -54,7 +56,7 @@ def studies() -> list[Study]:
     loose = [
         replace(five, luck=luck, name=luck, held=False, counts=c) for luck in ("long tails", "collapse") for c in (1, 4)
     ]
-    return [*found, *loose, replace(five, name="counts the same", nested=1.0, held=False)]
+    return [*found, replace(five, name="counts the same", nested=1.0), *loose]
 
 
 def key(study: Study) -> str:
