@@ -5,7 +5,9 @@ No module of this package has the name of one of them, so that importing a modul
 
 from __future__ import annotations
 
+from orchestrator.analysis.convergence import convergence
 from orchestrator.analysis.thresholds import thresholds
+from orchestrator.analysis.transfer import transfer
 from orchestrator.driver.run import run
 from orchestrator.planning.plan import plan
 from orchestrator.reporting.report import report
@@ -15,4 +17,16 @@ from orchestrator.results.resubmit import resubmit
 from orchestrator.results.show import show
 from orchestrator.results.status import status
 
-__all__ = ["export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
+__all__ = [
+    "convergence",
+    "export",
+    "plan",
+    "query",
+    "report",
+    "resubmit",
+    "run",
+    "show",
+    "status",
+    "thresholds",
+    "transfer",
+]
