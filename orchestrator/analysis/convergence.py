@@ -8,6 +8,7 @@ runs of the same backbone, task, head, labels and training settings (:func:`tria
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from orchestrator.analysis.failed import by_class, with_failed
 from orchestrator.analysis.flat import to_arrow
 from orchestrator.analysis.paces import Pace, paces
 from orchestrator.analysis.pacing import SUMMARY, Summary, summaries
+from orchestrator.analysis.table import WIDTH
 from orchestrator.analysis.targets import COLUMNS, read, runs
 from orchestrator.text import number, table
 from trials.errors import ApetError
@@ -127,10 +129,10 @@ def _render(found: Convergence) -> str:
 
 
 def _rules(found: Convergence) -> list[str]:
-    return [
-        f"steps: the first evaluation at which the validation score is at least {found.share:g} of full fine-tuning's "
-        "best (the mean over its runs):",
-        "a share of the score, as the paper says it, and not of the gain over chance. A run that never does, in as "
-        "many steps as within says, is slower than any.",
+    said = (
+        f"steps: the first evaluation at which the validation score is at least {found.share:g} of full fine-tuning's best "
+        "(the mean over its runs): a share of the score, as the paper says it, and not of the gain over chance. A run "
+        "that never does, in as many steps as within says, is slower than any.",
         "spread: over position seeds, the standard deviation of ln steps (0.2: they differ by some 20 %).",
-    ]
+    )
+    return [textwrap.fill(one, WIDTH) for one in said]

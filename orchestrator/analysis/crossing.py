@@ -104,9 +104,10 @@ def isotonic_fit(heights: Array) -> Array:
     >>> isotonic_fit(np.array([1.0, 3.0, 2.0, 4.0])).tolist()
     [1.0, 2.5, 2.5, 4.0]
     """
-    n = len(heights)
+    at = np.arange(len(heights))
     sums = np.concatenate([[0.0], np.cumsum(heights)])
-    means = np.array(
-        [[(sums[j + 1] - sums[i]) / (j + 1 - i) if j >= i else np.inf for j in range(n)] for i in range(n)]
-    )
-    return np.array([max(means[a, i:].min() for a in range(i + 1)) for i in range(n)])
+    ordered = at[:, None] <= at  # from, to
+    sizes = np.where(ordered, at + 1 - at[:, None], 1)
+    means = np.where(ordered, (sums[1:] - sums[:-1, None]) / sizes, np.inf)
+    least = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]  # of what begins there, and ends here or later
+    return np.asarray(np.where(ordered, least, -np.inf).max(axis=0, initial=-np.inf))
