@@ -9,8 +9,8 @@ test rows, and a learning curve of ten evaluations. The store is compacted: one 
 `answers/` are left out: nothing here reads them.)
 
 Each command is timed as a process of its own, and its function in one process: on a store just opened, and once more on
-the same one, as a notebook has it. Seconds, the fastest of `--repeats`. `digest` is that of `thresholds --json`, by which
-two versions of the code are compared. Prints the machine, a table, and one line of JSON at the end.
+the same one, as a notebook has it. Seconds, the fastest of `--repeats`. `digest` is that of `thresholds --json`, by
+which two versions of the code are compared. Prints the machine, a table, and one line of JSON at the end.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ def _written(
     )
     steps = [STEPS // EVALUATIONS * (i + 1) for i in range(EVALUATIONS)]
     values = [0.5 + (best - 0.5) * (1 - math.exp(-4 * step / STEPS)) for step in steps]
-    points = [{"step": s, "split": "validation", "metric": "accuracy", "value": v} for s, v in zip(steps, values)]
+    points = [
+        {"step": s, "split": "validation", "metric": "accuracy", "value": v} for s, v in zip(steps, values, strict=True)
+    ]
     return row, points
 
 
@@ -193,7 +195,8 @@ def timed(store: Path, out: Path, repeats: int, before: Callable[[Path], None] |
             if before is not None:
                 before(store)
             times.append((process, *function(name, store, out)))
-        found[name] = dict(zip(("process_s", "function_s", "again_s"), (round(min(t), 3) for t in zip(*times))))
+        fastest = (round(min(of), 3) for of in zip(*times, strict=True))
+        found[name] = dict(zip(("process_s", "function_s", "again_s"), fastest, strict=True))
         print(f"{name:12}" + "".join(f"{key} {value:8.2f}  " for key, value in found[name].items()), flush=True)
     return found
 

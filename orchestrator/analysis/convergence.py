@@ -130,9 +130,9 @@ def _render(found: Convergence) -> str:
 
 def _rules(found: Convergence) -> list[str]:
     said = (
-        f"steps: the first evaluation at which the validation score is at least {found.share:g} of full fine-tuning's best "
-        "(the mean over its runs): a share of the score, as the paper says it, and not of the gain over chance. A run "
-        "that never does, in as many steps as within says, is slower than any.",
+        f"steps: the first evaluation at which the validation score is at least {found.share:g} of full fine-tuning's "
+        "best (the mean over its runs): a share of the score, as the paper says it, and not of the gain over chance. A "
+        "run that never does, in as many steps as within says, is slower than any.",
         "spread: over position seeds, the standard deviation of ln steps (0.2: they differ by some 20 %).",
     )
     return [textwrap.fill(one, WIDTH) for one in said]
