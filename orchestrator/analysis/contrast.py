@@ -197,18 +197,20 @@ def p_values(contrasts: Sequence[Contrast], shift: float = 0.0, below: bool = Fa
         shift: as there.
         below: of the mean difference not being below ``-shift``.
     """
-    if below:
-        return p_values([replace(c, mean=-c.mean) for c in contrasts], -shift)
+    sign = -1 if below else 1
     if len({(c.freedom, *(s.freedom for s in c.seeds)) for c in contrasts}) != 1:
-        return np.stack([p_value(c, shift) for c in contrasts], -1)
+        return np.stack([p_value(replace(c, mean=sign * c.mean), sign * shift) for c in contrasts], -1)
     parts = [
-        Spread(
-            *(np.stack([getattr(s, name) for s in there], -1) for name in ("variance", "total")), 0, there[0].freedom
-        )
+        Spread(_last([s.variance for s in there]), _last([s.total for s in there]), 0, there[0].freedom)
         for there in zip(*(c.seeds for c in contrasts), strict=True)
     ]
-    mean, rows = (np.stack([getattr(c, name) for c in contrasts], -1) for name in ("mean", "rows"))
-    return p_value(Contrast(mean, rows, contrasts[0].freedom, tuple(parts)), shift)
+    mean, rows = _last([sign * c.mean for c in contrasts]), _last([c.rows for c in contrasts])
+    return p_value(Contrast(mean, rows, contrasts[0].freedom, tuple(parts)), sign * shift)
+
+
+def _last(values: Sequence[Array]) -> Array:
+    """Arrays along a last axis of their own."""
+    return np.moveaxis(np.array(values), 0, -1)
 
 
 def unstacked(found: Contrast) -> list[Contrast]:
