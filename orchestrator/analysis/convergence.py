@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.failed import by_class, with_failed
-from orchestrator.analysis.flat import to_arrow
+from orchestrator.analysis.flat import read, to_arrow
 from orchestrator.analysis.paces import Pace, paces
 from orchestrator.analysis.pacing import SUMMARY, Summary, summaries
 from orchestrator.analysis.table import WIDTH
-from orchestrator.analysis.targets import COLUMNS, read, runs
+from orchestrator.analysis.targets import COLUMNS, READ, runs
 from orchestrator.text import number, table
 from trials.errors import ApetError
 
@@ -99,8 +99,8 @@ def convergence(
 
         chosen = keep(given, where)
         notes = [nothing(where, len(given))] if len(given) and not len(chosen) else []
-    rows = read(chosen)
-    found = runs(rows, read(given), points, share)
+    rows = read(chosen, READ)
+    found = runs(rows, read(given, READ), points, share)
     if lost := [row for row in rows if row["state"] == "failed"]:
         notes.append(f"{number(len(lost), 'failed trial')} left out: {by_class(lost)}")
     if not found and not notes:
