@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trials.errors import ApetError
-from trials.store import liveness, sweeps, untrained, views
+from trials.store import liveness, sweeps, transfers, untrained, views
 from trials.store.answers import ANSWERS, UNTRAINED, Answered, answer_table
 from trials.store.calibration import Calibrations
 from trials.store.files import Files
@@ -146,9 +146,9 @@ class Store:
         return views.selected(self.trials())
 
     def transfers(self) -> pa.Table:
-        """One line per visible row and target task, with ``target``, ``target_score`` and ``relative``."""
+        """One line per visible row and target task, see ``trials.store.transfers``."""
         trials = self.trials()
-        return views.transfers(trials, views.selected(trials))
+        return transfers.transfers(trials, views.selected(trials))
 
     def visible(self) -> dict[str, tuple[str, int]]:
         """Every trial's id → the state of its visible row, and how many attempts there were."""
@@ -285,8 +285,8 @@ class Store:
 
     def _of_attempts(self, table: pa.Table) -> pa.Table:
         """Of a table the rows whose attempt has a row: a worker that died before that leaves the rest."""
-        known = np.isin(views.column(table, "attempt_id"), views.column(self.attempts(), "attempt_id"))
-        return table.filter(pa.array(known, pa.bool_()))
+        known = self.attempts()["attempt_id"].combine_chunks()
+        return table.filter(pc.is_in(table["attempt_id"], value_set=known))
 
     def _save(self, path: str, data: bytes) -> str:
         self._files.write(path, data)
