@@ -48,12 +48,13 @@ class Feed:
         self._lost: set[str] = set()  # ended without a row
         self._given: set[str] = set()
         self._stale, self._said = True, list[Verdicts]()
+        self._has_none = False  # as long as nothing ends
         self._tried: set[str] = set()
 
     @property
-    def given(self) -> int:
-        """How many trials."""
-        return len(self._given)
+    def given(self) -> frozenset[str]:
+        """Ids of the trials."""
+        return frozenset(self._given)
 
     @property
     def possible(self) -> list[Todo]:
@@ -66,10 +67,13 @@ class Feed:
 
     def take(self) -> list[Proposal]:
         """The same, with the reasons."""
-        found = [] if self._spent else proposals(self.said(), self._tried | self._given)
+        if self._has_none or self._spent:
+            return []
+        found = proposals(self.said(), self._tried | self._given)
+        self._has_none = not found
         taken = []
         for one in [one for one in found if one.chance == 1] or found[:1]:
-            left = None if self.budget.trials is None else self.budget.trials - self.given
+            left = None if self.budget.trials is None else self.budget.trials - len(self._given)
             if trials := one.trials[:left]:
                 taken.append(replace(one, trials=trials))
                 self._given |= {trial.trial_id for trial in trials}
@@ -79,7 +83,7 @@ class Feed:
         """A trial that was given ended; its row is in the store, or there will be none in this run."""
         if not has_row:
             self._lost.add(trial_id)
-        self._stale = True
+        self._stale, self._has_none = True, False
 
     def said(self) -> list[Verdicts]:
         """What the rows say now."""
@@ -93,7 +97,7 @@ class Feed:
     def _spent(self) -> bool:
         hours, trials = self.budget.hours, self.budget.trials
         late = hours is not None and self._now() - self._began >= 3600 * hours
-        return late or (trials is not None and self.given >= trials)
+        return late or (trials is not None and len(self._given) >= trials)
 
     def _todo(self, trial: Trial) -> Todo:
         return Todo(trial, self.sweep.sources(trial), sweep=self.sweep.name)

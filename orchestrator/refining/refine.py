@@ -114,6 +114,7 @@ def standing_of(feed: Feed) -> Standings:
     likes = [one.like for one in feed.targets]
     names = [(one.backbone.name, one.task.name, one.method.placement, str(one.method.operations)) for one in likes]
     others = sum(one.method.name not in ("apet", "full") for one in feed.sweep.trials())
-    notes = [f"{number(others, 'trial')} of other methods: `apet run` runs them, no threshold needs them"] if others else []
+    notes = (
+        [f"{number(others, 'trial')} of other methods: `apet run` runs them, no threshold needs them"] if others else []
+    )
     return standings(feed.said(), variants([one.spec for one in likes], names), feed.rules, notes)
-

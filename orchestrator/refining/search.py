@@ -1,8 +1,8 @@
 """Bisection for one threshold of one curve: which count is looked at next, from what is known of the others.
 
 A count is **looked at** with a few seeds, which decide where the search goes and nothing else. What it comes to is
-**confirmed** with seeds that the search hasn't seen: they alone decide the claim. One that isn't confirmed is not above,
-whatever the look said, and the search goes on above it. What seeds and levels there are is in
+**confirmed** with seeds that the search hasn't seen: they alone decide the claim. One that isn't confirmed is not
+above, whatever the look said, and the search goes on above it. What seeds and levels there are is in
 :mod:`orchestrator.refining.rules`; here are verdicts only, so that ``benchmarks/statistics.py`` runs the same search.
 """
 

@@ -110,7 +110,7 @@ def bracket(one: Standing) -> str:
     """``(lower, upper]``; open ends as dots."""
     if one.state == UNRESOLVED:
         return "-"
-    return f"({one.lower}, {'…' if one.upper is None else f'{one.upper}]'}"
+    return f"({one.lower}, {'…' if one.upper is None else one.upper}]"
 
 
 def sentences(rules: Rules) -> list[str]:
@@ -118,9 +118,9 @@ def sentences(rules: Rules) -> list[str]:
     low, high = (rules.alpha * level for level in LOOK_LEVEL.values())
     return [
         f"By bisection: position seeds {', '.join(map(str, LOOKS))} (and {THIRD} where their spread decides) look, low "
-        f"at {low:g}, high at {high:g}, and say where to look next. The claim is the confirmation's alone, by seeds that "
-        f"no look has seen, at alpha {rules.alpha:g}; margin {rules.margin:g}, floor {rules.floor}. `apet thresholds` "
-        "tests all counts and seeds in a fixed sequence instead, which is meant for grids."
+        f"at {low:g}, high at {high:g}, and say where to look next. The claim is the confirmation's alone, by seeds "
+        f"that no look has seen, at alpha {rules.alpha:g}; margin {rules.margin:g}, floor {rules.floor}. "
+        "`apet thresholds` tests all counts and seeds in a fixed sequence instead, which is meant for grids."
     ]
 
 
@@ -169,8 +169,7 @@ def _state(one: Verdicts) -> tuple[str, int | None, int | None, str]:
         return UNRESOLVED, None, None, one.blocked
     now = one.step
     if one.waits:
-        what = "full fine-tuning" if one.looked.keys() or one.target.full else ""
-        return OPEN, now.lower, now.upper, f"waits for {what} and for low at {one.target.counts[-1]}"
+        return OPEN, now.lower, now.upper, f"waits for full fine-tuning, and for low at {one.target.counts[-1]}"
     if now.kind == NONE:
         largest = one.counts[-1] if one.counts else one.target.counts[-1]
         by = "by fresh seeds" if largest in one.confirmed else "by a look"
@@ -185,6 +184,6 @@ def _rule(one: Verdicts, upper: int) -> str:
     missed = [str(count) for count, above in sorted(one.confirmed.items()) if not above]
     after = f"; not confirmed: {', '.join(missed)}" if missed else ""
     return (
-        f"{len(one.looked)} counts looked at; {upper} confirmed by position seeds {seeds[0]} to {seeds[-1]}, which no look "
-        f"has seen (p = {one.p[upper]:.2g}){after}"
+        f"{len(one.looked)} counts looked at; {upper} confirmed by position seeds {seeds[0]} to {seeds[-1]}, "
+        f"which no look has seen (p = {one.p[upper]:.2g}){after}"
     )

@@ -134,5 +134,3 @@ def check(written: str, trials: Sequence[Trial], sweep: Sweep) -> None:
             f"sweep {sweep.name}: the file for its next {len(wanted)} trials would hold {len(made ^ wanted)} others or "
             "lack them; `apet run SWEEP --until-resolved` runs them all the same"
         )
-
-
