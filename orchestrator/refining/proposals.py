@@ -61,8 +61,10 @@ def _of(low: Verdicts, high: Verdicts, begun: Collection[str]) -> Iterator[Propo
     target = low.target
     chance = 1.0 if low.looked.get(target.counts[-1]) or low.blocked else UNSURE
     if high.waits and (lacking := _lacking(target.full, begun)):
-        why = f"{target.name}: {number(len(lacking), 'run')} of full fine-tuning, which high is measured against"
-        yield Proposal(lacking, why, chance, _width(target))
+        apart = [lacking] if chance == 1 else [(one,) for one in lacking]  # what may be in vain goes one by one
+        for some in apart:
+            why = f"{target.name}: {number(len(some), 'run')} of full fine-tuning, which high is measured against"
+            yield Proposal(some, why, chance, _width(target) * len(some) / len(lacking))
     for side, sure in ((low, 1.0), (high, chance)):
         if not side.blocked:
             yield from _steps(side, begun, sure)
