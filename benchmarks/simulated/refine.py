@@ -1,8 +1,8 @@
 """Refinement on simulated curves: the product's search, looks and confirmation, beside the whole grid.
 
 A grid of 32 counts and 5 seeds, three full runs. Wrong is a claim at a count below the true one; the grid's is by `apet
-thresholds`. A trial is counted once, whichever threshold asked for it. ``needed`` is what one worker runs; with several
-at a time, some run what turns out not to be needed.
+thresholds`. A trial is counted once, whichever threshold asked for it, and full fine-tuning with them. So many one worker
+runs: of several, some run what turns out not to be needed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from orchestrator.refining.rules import FIRST_FRESH, LOOK_LEVEL, LOOKS, SIDES, l
 from orchestrator.refining.search import CONFIRM, FOUND, LOOK, Step, step
 from simulated.curves import Array, Batch, Cell, draw
 from simulated.outcomes import GOAL, Outcome
+from trials.sweep.axes import geometric
 
 COUNTS, SEEDS, ALPHA = 32, 5, 0.05
+LADDER = geometric(16, 2**19, COUNTS)
 FLOOR, FULL, MARGIN = 0.5, 0.76, 0.02
 AT_ONCE = 50  # curves in memory
 SHARE = 0.25  # of the grid's trials, the goal
@@ -120,18 +122,17 @@ def refined(low: Judged, high: Judged, curve: int) -> tuple[int, int, int]:
 def _search(side: Judged, curve: int, seeds: dict[int, int], fresh: set[int]) -> int:
     looked: dict[int, bool] = {}
     confirmed: dict[int, bool] = {}
-    counts = [2 ** (i + 1) for i in range(COUNTS)]  # geometric
-    now: Step = step(counts, looked, confirmed)
+    now: Step = step(LADDER, looked, confirmed)
     while not now.is_last:
-        index = counts.index(now.count)
+        index = LADDER.index(now.count)
         if now.kind == LOOK:
             looked[now.count] = bool(side.looks[curve, index])
             seeds[index] = max(seeds.get(index, 0), int(side.seeds[curve, index]))
         elif now.kind == CONFIRM:
             confirmed[now.count] = bool(side.fresh[curve, index])
             fresh.add(index)
-        now = step(counts, looked, confirmed)
-    return counts.index(now.upper) if now.kind == FOUND and now.upper else COUNTS
+        now = step(LADDER, looked, confirmed)
+    return LADDER.index(now.upper) if now.kind == FOUND and now.upper else COUNTS
 
 
 def judged(kind: str, place: str, cell: Cell, curves: int) -> dict[str, Any]:
@@ -209,7 +210,9 @@ def table(results: list[dict[str, Any]], curves: int) -> str:
 
 def goals(results: list[dict[str, Any]]) -> list[str]:
     """Each goal, and whether it is met."""
-    said = [f"refine: trials at most {share(results):.1%} of the grid's, goal {SHARE:.0%}: {_met(share(results) <= SHARE)}"]
+    said = [
+        f"refine: trials at most {share(results):.1%} of the grid's, goal {SHARE:.0%}: {_met(share(results) <= SHARE)}"
+    ]
     for side in SIDES:
         ours, grid = early(results, side), early(results, side, "grid")
         what = f"refine: {side} early at most {ours:.2%}, the grid {grid:.2%}, goal {GOAL:.1%}"

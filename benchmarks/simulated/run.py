@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from machine import describe
 
+from simulated import refine
 from simulated.cells import NAMED, cells
 from simulated.curves import Cell, draw
 from simulated.outcomes import EXACT, GOAL, Outcome, worst
@@ -23,7 +24,8 @@ AT_ONCE = 100  # curves in memory
 SIDES = ("low", "high")
 PAGE = Path(__file__).parents[2] / "docs" / "statistics.md"
 MARKS = ("<!-- table -->", "<!-- end -->")
-PENDING = "not built yet"  # dispersion and refinement
+REFINED = PAGE.with_name("refine.md")
+PENDING = "not built yet"  # dispersion
 
 
 def judged(kind: str, place: str, cell: Cell, curves: int) -> dict[str, Any]:
@@ -80,14 +82,19 @@ def written(page: str, text: str) -> str:
     return f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
-def last_line(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Worst ``early`` of each threshold, and the rest of the named cell's 5 seeds."""
+def last_line(results: list[dict[str, Any]], refined: list[dict[str, Any]]) -> dict[str, Any]:
+    """Worst ``early`` of each threshold, the rest of the named cell's 5 seeds, and what refinement takes of a grid."""
     named = next(r for r in results if (r["kind"], r["place"], r["seeds"]) == (NAMED, "inside", [5, 1]))
     sides = {
         side: {"early": worst(results, side), **{w: named[side]["ours"][w] for w in ("exact", "unresolved")}}
         for side in SIDES
     }
-    return {**sides, "dispersion": {"size": None, "power": None}, "refine_share": None, "why_null": PENDING}
+    return {
+        **sides,
+        "dispersion": {"size": None, "power": None},
+        "refine_share": refine.share(refined),
+        "why_null": PENDING,
+    }
 
 
 def goals(results: list[dict[str, Any]]) -> list[str]:
@@ -112,14 +119,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--curves", type=int, default=20_000, help="of every cell")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="keep all numbers as JSON; a run that was ended goes on from it")
-    parser.add_argument("--page", action="store_true", help="write the tables into docs/statistics.md")
+    parser.add_argument("--refine-curves", type=int, default=2_000, help="of every cell of refinement")
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/statistics.md and refine.md")
     chosen = parser.parse_args(arguments)
     results = run(chosen.curves, chosen.jobs, chosen.out)
-    print(tables(results, chosen.curves))
-    if chosen.page:
-        PAGE.write_text(written(PAGE.read_text(), tables(results, chosen.curves)))
-    print("", *goals(results), sep="\n")
-    print(json.dumps(last_line(results)))
+    refined = refine.run(chosen.refine_curves, chosen.jobs)
+    pages = {PAGE: tables(results, chosen.curves), REFINED: refine.table(refined, chosen.refine_curves)}
+    print(*pages.values(), sep="\n\n")
+    for page, text in pages.items() if chosen.page else ():
+        page.write_text(written(page.read_text(), text))
+    print("", *goals(results), *refine.goals(refined), sep="\n")
+    print(json.dumps(last_line(results, refined)))
 
 
 def run(curves: int, jobs: int, out: Path | None) -> list[dict[str, Any]]:

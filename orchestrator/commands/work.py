@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -114,7 +114,8 @@ def run(
         say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")
         return
     places = [("--sweep", at_hand(loaded, sweep))]
-    how = {"where": where, "address": address, "max_concurrent": max_concurrent, "quiet": context.obj.quiet}
+    how: dict[str, Any] = {"where": where, "address": address, "max_concurrent": max_concurrent}
+    how["quiet"] = context.obj.quiet
     if resolve:
         run_refined(loaded, known, budget, places, how)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.driver.run import check, execute, make
+from orchestrator.driver.run import WORKER, check, execute, make
 from orchestrator.driver.summary import Summary
 from orchestrator.planning import reachable
 from orchestrator.refining.budget import Budget
@@ -43,6 +43,7 @@ def run_until_resolved(
     address: str | None = None,
     max_concurrent: int | None = None,
     quiet: bool = False,
+    worker: str = WORKER,
 ) -> Refined:
     """Run trials of a sweep until its thresholds are found, or can't be, or the budget is spent.
 
@@ -53,7 +54,7 @@ def run_until_resolved(
         sweep, where, rules: see :func:`orchestrator.refining.refine.refine`.
         store: where rows are and go; made if it isn't there.
         budget: of this call; None: no limit.
-        address, max_concurrent, quiet: see :func:`orchestrator.driver.run.run`.
+        address, max_concurrent, quiet, worker: see :func:`orchestrator.driver.run.execute`.
 
     Raises:
         ApetError: as these two functions do.
@@ -68,6 +69,13 @@ def run_until_resolved(
     make(store)
     store.save_sweep(sweep.name, sweep.standalone())
     summary = execute(
-        first, store, sweep.resources, address=address, max_concurrent=max_concurrent, quiet=quiet, feed=feed
+        first,
+        store,
+        sweep.resources,
+        address=address,
+        max_concurrent=max_concurrent,
+        quiet=quiet,
+        worker=worker,
+        feed=feed,
     )
     return Refined(summary, standing_of(feed), feed.given)

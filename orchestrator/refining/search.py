@@ -66,7 +66,9 @@ def step(counts: Sequence[int], looked: Said, confirmed: Said) -> Step:
     upper = counts[highest]
     if between := counts[lowest + 1 : highest]:
         middle = (math.log(lower or between[0]) + math.log(upper)) / 2
-        return Step(LOOK, min(between, key=lambda count: abs(math.log(count) - middle)), lower, upper)
+        return Step(
+            LOOK, min(between, key=lambda count: (round(abs(math.log(count) - middle), 9), count)), lower, upper
+        )
     return Step(FOUND if confirmed.get(upper) else CONFIRM, 0 if confirmed.get(upper) else upper, lower, upper)
 
 

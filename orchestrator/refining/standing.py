@@ -56,6 +56,13 @@ class Standing:
     rule: str | None
     reason: str | None
 
+    @property
+    def claim(self) -> tuple[int, int] | None:
+        """The bracket, lower and upper, where it is confirmed."""
+        if self.state not in (BRACKET, BELOW) or self.upper is None:
+            return None
+        return self.lower or 0, self.upper
+
 
 @dataclass(frozen=True)
 class Standings:

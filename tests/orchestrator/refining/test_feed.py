@@ -38,7 +38,7 @@ def test_both_thresholds_are_found_with_a_part_of_the_grid() -> None:
     assert len(world.order) < 0.9 * (3 * len(COUNTS) + 3), "8 counts alone are few"
     assert seeds_at(world, 64) == [*LOOKS, FIRST_FRESH, FIRST_FRESH + 1, FIRST_FRESH + 2]
     assert seeds_at(world, 2048) == [*LOOKS], "looked at, never claimed"
-    low, high = found.found
+    low = found.found[0]
     assert low.rule is not None
     assert "confirmed by position seeds 3 to 5" in low.rule
     assert low.p is not None

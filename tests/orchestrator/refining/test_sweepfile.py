@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refined_world import World, outcome, sweep
 
-from orchestrator.refining.refine import refine
 from orchestrator.refining.budget import Budget
+from orchestrator.refining.refine import refine
 from orchestrator.refining.sweepfile import check, text
 from orchestrator.refining.targets import targets
 from trials.errors import ApetError
