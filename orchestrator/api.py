@@ -8,6 +8,7 @@ from __future__ import annotations
 from orchestrator.analysis.thresholds import thresholds
 from orchestrator.driver.run import run
 from orchestrator.planning.plan import plan
+from orchestrator.refining.refine import refine
 from orchestrator.reporting.report import report
 from orchestrator.results.export import export
 from orchestrator.results.query import query
@@ -15,4 +16,4 @@ from orchestrator.results.resubmit import resubmit
 from orchestrator.results.show import show
 from orchestrator.results.status import status
 
-__all__ = ["export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
+__all__ = ["export", "plan", "query", "refine", "report", "resubmit", "run", "show", "status", "thresholds"]

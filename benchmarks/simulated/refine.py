@@ -1,8 +1,8 @@
 """Refinement on simulated curves: the product's search, looks and confirmation, beside the whole grid.
 
 A grid of 32 counts and 5 seeds, three full runs. Wrong is a claim at a count below the true one; the grid's is by `apet
-thresholds`. A trial is counted once, whichever threshold asked for it, and full fine-tuning with them. So many one worker
-runs: of several, some run what turns out not to be needed.
+thresholds`. A trial is counted once, whichever threshold asked for it, and full fine-tuning with them. So many one
+worker runs: of several, some run what turns out not to be needed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def cells() -> list[tuple[str, str, Cell]]:
 
 @dataclass(frozen=True)
 class Judged:
-    """One threshold of curves: [curves, counts] whether a look says above, after how many seeds; what fresh ones say."""
+    """One threshold of curves: [curves, counts] what looks say, after how many seeds, and what fresh ones do."""
 
     looks: Array
     seeds: Array

@@ -17,6 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.analysis.contrast import Array, Contrast, p_value
 from orchestrator.analysis.curves import Curve
@@ -55,9 +56,9 @@ def look_p(contrasts: list[Contrast], shift: float) -> tuple[Array, Array]:
     return next(both), next(both)
 
 
-def needs_third(p: Array, by_rows: Array, level: float) -> Array:
+def needs_third(p: Array, by_rows: Array, level: float) -> NDArray[np.bool_]:
     """[...] whether a third seed is worth having: it is the seeds' spread alone that keeps a count from being shown."""
-    return (p >= level) & (by_rows < level)
+    return np.asarray((p >= level) & (by_rows < level))
 
 
 def contrasts(curve: Curve, count: int, seeds: Collection[int], side: str, rules: Rules) -> list[Contrast]:

@@ -63,8 +63,9 @@ class Target:
         key = count, position_seed, train_seed, rate
         if key not in self._made:
             method = replace(self.like.method, count=count)
-            seeds = {"position_seed": position_seed, "train_seed": train_seed}
-            self._made[key] = replace(self.like, method=method, learning_rate=rate, **seeds)
+            self._made[key] = replace(
+                self.like, method=method, position_seed=position_seed, train_seed=train_seed, learning_rate=rate
+            )
         return self._made[key]
 
 
