@@ -88,6 +88,32 @@ def test_a_third_seed_where_the_first_two_differ() -> None:
     assert THIRD not in seeds_at(calm, 64)
 
 
+def test_a_third_seed_where_one_of_two_has_no_score_and_a_count_without_any_is_passed_over() -> None:
+    ran = outcome(low=64, high=512)
+
+    def failing(of: Trial) -> Record:
+        gone = {64: [0], 1024: [0, 1, 2], 2048: [1]}.get(of.method.count or 0, [])
+        failed = record(of, state="failed", failure_class="bad_trial", error_class="X", error_message="")
+        return failed if of.position_seed in gone else ran(of)
+
+    world = World(SWEEP, failing)
+    assert said(world.run()) == {"low": ("bracket", 32, 64), "high": ("bracket", 256, 512)}
+    assert seeds_at(world, 2048) == [0, 1, 2]
+    assert seeds_at(world, 64)[:3] == [0, 1, 2]
+    assert seeds_at(world, 128)[:3] != [0, 1, 2]
+
+
+def test_runs_that_all_fail_end_it_soon() -> None:
+    def failing(of: Trial) -> Record:
+        return record(of, state="failed", failure_class="bad_trial", error_class="X", error_message="")
+
+    world = World(SWEEP, failing)
+    found = world.run()
+    assert {one.state for one in found.found} == {"unresolved"}
+    assert "apet status" in (found.found[0].reason or "")
+    assert len(world.order) < 15
+
+
 def test_fresh_seeds_take_the_rate_that_the_looks_chose() -> None:
     def better(of: Trial) -> Record:
         made = outcome(low=64, high=512)(of)
