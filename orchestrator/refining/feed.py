@@ -23,7 +23,7 @@ class Feed:
     """Trials of a sweep, as its thresholds need them.
 
     All that is surely needed is given at once; with nothing of that kind left, what the outcome of those that run may
-    ask for: one purpose at a time, as each worker that is idle gets its next pack.
+    ask for: one trial at a time, since by the time that the next worker is idle more is known.
 
     Args:
         sweep: where weights and data are.
@@ -63,16 +63,20 @@ class Feed:
 
     def more(self) -> list[Todo]:
         """What to run now; [] where nothing is to be run as long as nothing else ends."""
-        return [self._todo(trial) for one in self.take() for trial in one.trials]
+        return [self._todo(trial) for one in self.take(apart=True) for trial in one.trials]
 
-    def take(self) -> list[Proposal]:
-        """The same, with the reasons."""
+    def take(self, apart: bool = False) -> list[Proposal]:
+        """The same, with the reasons.
+
+        Args:
+            apart: of what may be in vain the first trial alone.
+        """
         if self._has_none or self._spent:
             return []
         found = proposals(self.said(), self._tried | self._given)
         self._has_none = not found
         taken = []
-        for one in [one for one in found if one.chance == 1] or found[:1]:
+        for one in [one for one in found if one.chance == 1] or [one.first() if apart else one for one in found[:1]]:
             left = None if self.budget.trials is None else self.budget.trials - len(self._given)
             if trials := one.trials[:left]:
                 taken.append(replace(one, trials=trials))

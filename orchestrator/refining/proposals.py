@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.planning.todo import cost
 from orchestrator.refining.search import LOOK, Step, ahead
@@ -31,6 +31,10 @@ class Proposal:
     why: str
     chance: float
     worth: float
+
+    def first(self) -> Proposal:
+        """Its first trial alone."""
+        return replace(self, trials=self.trials[:1])
 
     @property
     def rate(self) -> float:
@@ -61,10 +65,8 @@ def _of(low: Verdicts, high: Verdicts, begun: Collection[str]) -> Iterator[Propo
     target = low.target
     chance = 1.0 if low.looked.get(target.counts[-1]) or low.blocked else UNSURE
     if high.waits and (lacking := _lacking(target.full, begun)):
-        apart = [lacking] if chance == 1 else [(one,) for one in lacking]  # what may be in vain goes one by one
-        for some in apart:
-            why = f"{target.name}: {number(len(some), 'run')} of full fine-tuning, which high is measured against"
-            yield Proposal(some, why, chance, _width(target) * len(some) / len(lacking))
+        why = f"{target.name}: {number(len(lacking), 'run')} of full fine-tuning, which high is measured against"
+        yield Proposal(lacking, why, chance, _width(target))
     for side, sure in ((low, 1.0), (high, chance)):
         if not side.blocked:
             yield from _steps(side, begun, sure)
