@@ -1,6 +1,6 @@
 """Decides which, where and when, and reads the results.
 
-``from orchestrator import plan, run, thresholds, report``: the functions behind the commands of the same names, those of
+``from orchestrator import plan, run, thresholds, report``: the functions behind the commands of the same names, from
 :mod:`orchestrator.api`. That is imported when the first of them is asked for, so that a command line answers at once.
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         export,
         plan,
         query,
+        refine,
         report,
         resubmit,
         run,
@@ -31,6 +32,7 @@ __all__ = [
     "export",
     "plan",
     "query",
+    "refine",
     "report",
     "resubmit",
     "run",

@@ -11,6 +11,7 @@ from orchestrator.analysis.thresholds import thresholds
 from orchestrator.analysis.transfer import transfer
 from orchestrator.driver.run import run
 from orchestrator.planning.plan import plan
+from orchestrator.refining.refine import refine
 from orchestrator.reporting.report import report
 from orchestrator.results.export import export
 from orchestrator.results.query import query
@@ -24,6 +25,7 @@ __all__ = [
     "export",
     "plan",
     "query",
+    "refine",
     "report",
     "resubmit",
     "run",

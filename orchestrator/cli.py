@@ -16,7 +16,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestrator.commands import analyses, builtin, clusters, resubmit, results, standing, submit, weights, work
+from orchestrator.commands import (
+    analyses,
+    builtin,
+    clusters,
+    refining,
+    resubmit,
+    results,
+    standing,
+    submit,
+    weights,
+    work,
+)
 from trials.errors import ApetError
 
 EVERYWHERE = ("-v", "-vv", "--verbose", "-q", "--quiet")
@@ -83,7 +94,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (work, submit, standing, resubmit, results, analyses, builtin, weights, clusters):
+for module in (work, submit, standing, resubmit, results, analyses, refining, builtin, weights, clusters):
     module.register(app)
 
 

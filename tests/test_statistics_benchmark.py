@@ -99,9 +99,9 @@ def test_cells_are_of_8_to_12_counts_and_repeatable() -> None:
     named = [one for one in found if (one[0], one[1]) == (NAMED, "inside")]
     results = [judged(*one, 60) for one in named]
     assert results == [judged(*one, 60) for one in named]
-    line = last_line(results, [])
+    line = last_line(results, [], [{"share": 0.1}, {"share": 0.2}])
     assert line["low"]["exact"] > 0.7
-    assert line["refine_share"] is None
+    assert line["refine_share"] == 0.2, "of the kind that takes the most"
 
 
 def test_the_script_is_not_taken_for_pythons_own_module() -> None:

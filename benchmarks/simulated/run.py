@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from machine import describe
 
+from simulated import refine
 from simulated.cells import NAMED, cells
 from simulated.curves import Cell, draw
 from simulated.outcomes import EXACT, GOAL, Outcome, worst
@@ -25,8 +26,8 @@ AT_ONCE = 100  # curves in memory
 SIDES = ("low", "high")
 PAGE = Path(__file__).parents[2] / "docs" / "statistics.md"
 MARKS = ("<!-- {} -->", "<!-- end {} -->")
-SECTIONS = {"curves": "cells", "studies": "spreads"}  # of the file, by what is drawn
-PENDING = "not built yet"  # refinement
+SECTIONS = {"curves": "cells", "studies": "spreads", "searches": "refined"}  # of the file, by what is drawn
+REFINED = PAGE.with_name("refine.md")
 
 
 def judged(kind: str, place: str, cell: Cell, curves: int) -> dict[str, Any]:
@@ -80,15 +81,17 @@ def written(page: str, name: str, text: str) -> str:
     return f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}"
 
 
-def last_line(results: list[dict[str, Any]], spread: list[dict[str, Any]]) -> dict[str, Any]:
-    """Worst ``early`` of each threshold, and the rest of the named cell's 5 seeds; worst size and power of spreads."""
+def last_line(
+    results: list[dict[str, Any]], spread: list[dict[str, Any]], refined: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Worst ``early``, the rest of the named cell's 5 seeds; size and power of spreads; what refinement takes."""
     named = next(r for r in results if (r["kind"], r["place"], r["seeds"]) == (NAMED, "inside", [5, 1]))
     sides = {
         side: {"early": worst(results, side), **{w: named[side]["ours"][w] for w in ("exact", "unresolved")}}
         for side in SIDES
     }
     dispersion = {"size": spreads.size(spread), "power": spreads.power(spread)}
-    return {**sides, "dispersion": dispersion, "refine_share": None, "why_null": PENDING}
+    return {**sides, "dispersion": dispersion, "refine_share": refine.share(refined)}
 
 
 def goals(results: list[dict[str, Any]], spread: list[dict[str, Any]]) -> list[str]:
@@ -116,20 +119,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--studies", type=int, default=10_000, help="of every kind of two scales")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="keep all numbers as JSON; a run that was ended goes on from it")
-    parser.add_argument("--page", action="store_true", help="write the tables into docs/statistics.md")
+    parser.add_argument("--searches", type=int, default=2_000, help="of every kind of refinement")
+    parser.add_argument("--page", action="store_true", help="write the tables into docs/statistics.md and refine.md")
     chosen = parser.parse_args(arguments)
     kept = Kept(chosen.out)
     every = [((kind, place, cell.seeds), (kind, place, cell, chosen.curves)) for kind, place, cell in cells()]
     results = kept.run("curves", chosen.curves, every, judged, chosen.jobs)
     kinds = [(spreads.key(study), (study, chosen.studies)) for study in spreads.studies()]
     spread = kept.run("studies", chosen.studies, kinds, spreads.judged, chosen.jobs)
-    of_spreads = f"In % of {chosen.studies} studies a line; sd and seen in points\n\n{spreads.table(spread)}"
-    print(tables(results, chosen.curves), of_spreads, sep="\n\n")
-    if chosen.page:
-        page = written(PAGE.read_text(), "table", tables(results, chosen.curves))
-        PAGE.write_text(written(page, "spreads", of_spreads))
-    print("", *goals(results, spread), sep="\n")
-    print(json.dumps(last_line(results, spread)))
+    searches = [(refine.key(*one), (*one, chosen.searches)) for one in refine.cells()]
+    refined = kept.run("searches", chosen.searches, searches, refine.judged, chosen.jobs)
+    found = {
+        (PAGE, "table"): tables(results, chosen.curves),
+        (PAGE, "spreads"): f"In % of {chosen.studies} studies a line; sd and seen in points\n\n{spreads.table(spread)}",
+        (REFINED, "table"): refine.table(refined, chosen.searches),
+    }
+    print(*found.values(), sep="\n\n")
+    for (page, name_of), text in found.items() if chosen.page else ():
+        page.write_text(written(page.read_text(), name_of, text))
+    print("", *goals(results, spread), *refine.goals(refined), sep="\n")
+    print(json.dumps(last_line(results, spread, refined)))
 
 
 class Kept:

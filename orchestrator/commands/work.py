@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ from orchestrator.commands.common import (
     say_skipped,
 )
 from orchestrator.commands.outcome import at_hand, finish
+from orchestrator.commands.refining import BudgetText, UntilResolved, check_options, run_refined
 
 
 def register(app: typer.Typer) -> None:
@@ -84,11 +85,14 @@ def run(
     max_concurrent: MaxConcurrent = None,
     dry_run: DryRun = False,
     as_json: Json = False,
+    resolve: UntilResolved = False,
+    budget: BudgetText = None,
 ) -> None:
     """Run what the store lacks of a sweep.
 
     Failed and diverged trials are left alone. Ctrl-C, and a SIGTERM or SIGHUP too, stops at the next batch, with
-    checkpoints; run the same command again to go on.
+    checkpoints; run the same command again to go on. With --until-resolved only what the thresholds need is run, with
+    further seeds where they need those; they are printed at the end.
     """
     from orchestrator.driver.run import check, missing
     from orchestrator.driver.run import run as drive
@@ -96,6 +100,7 @@ def run(
     from trials.store.store import Store
 
     only_with_dry_run(dry_run, as_json)
+    check_options(resolve, budget, limit, dry_run)
     loaded, known = load_sweep(sweep, settings), Store(store)
     say_skipped(loaded)
     if loaded.skipped and not loaded.trials():
@@ -108,13 +113,10 @@ def run(
         print_trials([todo.trial for todo in to_do], {}, as_json)
         say(f"{len(to_do)} of {number(asked, 'trial')} would run; nothing was run")
         return
-    summary = drive(
-        loaded,
-        known,
-        where=where,
-        limit=limit,
-        address=address,
-        max_concurrent=max_concurrent,
-        quiet=context.obj.quiet,
-    )
-    finish(summary, known, {trial.trial_id for trial in loaded.trials()}, [("--sweep", at_hand(loaded, sweep))])
+    places = [("--sweep", at_hand(loaded, sweep))]
+    how: dict[str, Any] = {"where": where, "address": address, "max_concurrent": max_concurrent}
+    how["quiet"] = context.obj.quiet
+    if resolve:
+        run_refined(loaded, known, budget, places, how)
+        return
+    finish(drive(loaded, known, limit=limit, **how), known, {trial.trial_id for trial in loaded.trials()}, places)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
+from orchestrator.driver.feed import Feed
 from orchestrator.driver.ray.deaths import Death
 from orchestrator.driver.retries import IN_A_ROW, Nodes, Retries
 from orchestrator.driver.running import Running, no_row, stopped
@@ -40,9 +41,11 @@ class Dispatch:
         workers: packs that run at a time, about; what is left in the end is shared out among them.
         on_start, on_report, on_end, on_over: told of every pack handed out, of every report, of every trial
             that ends and of every pack that no longer runs (by its id), for the display.
+        on_more: told of attempts that came from the feed.
         on_note: told what a person should read, one line.
         others: whether packs may go elsewhere than to the nodes that get nothing more.
         now: clock, in seconds.
+        feed: asked for more when there is nothing to hand out; None: what is in stock is all.
 
     Attributes:
         stopping: nothing is handed out any more, and nothing comes back.
@@ -60,9 +63,11 @@ class Dispatch:
     on_report: Callable[[Progress], None] = lambda progress: None
     on_end: Callable[[Todo, Ended], None] = lambda todo, ended: None
     on_over: Callable[[str], None] = lambda pack_id: None
+    on_more: Callable[[Sequence[Todo]], None] = lambda todo: None
     on_note: Callable[[str], None] = lambda text: None
     others: Callable[[Set[str]], bool] = lambda excluded: False
     now: Callable[[], float] = time.monotonic
+    feed: Feed | None = None
     stopping: bool = False
     hopeless: str = ""
     counts: Counts = field(default_factory=Counts)
@@ -73,21 +78,24 @@ class Dispatch:
         self._later: list[tuple[float, int, PlannedPack]] = []  # a heap: not before, a number, what came back
         self._retries = Retries(self.retries)
         self._numbers = itertools.count()
+        self._fed = self.feed is not None  # whether there may be more to come
 
     @property
     def waiting(self) -> bool:
         """Whether packs are to be handed out, now or later."""
-        return not self.stopping and not self.hopeless and bool(self.stock or self._later)
+        return not self.stopping and not self.hopeless and bool(self.stock or self._later or self._fed)
 
     @property
     def over(self) -> bool:
         """Whether no pack will be handed out any more, whatever becomes of those that run."""
-        return self.stopping or bool(self.hopeless) or not (self.stock or self._later or self.running)
+        return self.stopping or bool(self.hopeless) or not (self.stock or self._later or self.running or self._fed)
 
     def setups(self) -> Iterator[tuple[str, Setup]]:
         """Warmth and set-up of each trial that is to be handed out, now in about this order, and later."""
         yield from self.stock.setups()
         yield from ((planned.warmth, planned.setup) for _, _, planned in self._later)
+        if self.feed is not None:
+            yield from ((one.warmth, self.stock.setup_of(one)) for one in self.feed.possible)
 
     def next(self, fits: Callable[[Setup], bool] = lambda setup: True, warm: Mapping[str, str] = {}) -> Pack | None:
         """The next pack; None when there is none to hand out now, or when it doesn't fit.
@@ -97,6 +105,7 @@ class Dispatch:
             warm: the warmth of what the worker that will get it has loaded, where it is known, by the type of its node.
         """
         self._due()
+        self._ask()
         if not self.waiting:
             return None
         planned = self.stock.take(warm, [one.busy for one in self.running.values()], self.workers, fits)
@@ -120,10 +129,7 @@ class Dispatch:
     def leaves(self, node: str, host: str) -> None:
         """A machine is about to be taken away, which is said once."""
         if self.nodes.lost(node):
-            self.on_note(
-                f"the machine {host} is about to be taken away; what trains there ends at its next batch, and goes on "
-                "elsewhere from there"
-            )
+            self.on_note(f"the machine {host} is about to be taken away; what trains there goes on elsewhere")
 
     def report(self, progress: Progress) -> None:
         """A worker's news of its pack: trials that ended have their rows by now, which is made sure of."""
@@ -204,9 +210,8 @@ class Dispatch:
                 self.hopeless = note
 
     def _take(self, pack_id: str) -> Running | None:
-        running = self.running.pop(pack_id, None)
         self.on_over(pack_id)
-        return running
+        return self.running.pop(pack_id, None)
 
     def _blame(self, why: Death) -> None:
         """Count a failure of a node; one that fails whatever it gets, gets nothing more."""
@@ -234,6 +239,8 @@ class Dispatch:
     def _ended(self, todo: Todo, ended: Ended) -> None:
         self._retries.forget(todo.trial.trial_id)
         self.counts.add(ended.state)
+        if self.feed is not None:
+            self.feed.ended(todo.trial.trial_id, has_row=ended.state != INTERRUPTED)
         self.on_end(todo, ended)
 
     def _back(self, todos: Sequence[Todo], setup: Setup, why: Death) -> None:
@@ -265,6 +272,18 @@ class Dispatch:
         """What came back and has waited long enough is as good as any."""
         while self._later and self._later[0][0] <= self.now():
             self.stock.put_back(heapq.heappop(self._later)[2])
+
+    def _ask(self) -> None:
+        """Let the feed fill an empty stock, not with more packs than run at a time; it is done when nothing runs then.
+
+        On a cluster packs are made before workers are free: what isn't needed for sure would all be handed out.
+        """
+        if self.feed is None or self.stopping or self.stock or len(self.running) >= self.workers:
+            return
+        more = self.feed.more()
+        self.stock.add(more)
+        self.on_more(more)
+        self._fed = bool(more or self.running or self._later)
 
     def _seen(self, attempt_id: str) -> bool:
         """Whether a row is there; where the store can't be asked, the worker's word is enough, who wrote it."""

@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.dispatch import Dispatch
+from orchestrator.driver.display.connected import connect
 from orchestrator.driver.display.display import Display, display
 from orchestrator.driver.display.tally import Tally
+from orchestrator.driver.feed import Feed
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.ledger import Ledger
 from orchestrator.driver.ray.deaths import explain
@@ -27,7 +29,6 @@ from trials.errors import ApetError
 from trials.failures import PREEMPTED
 from trials.store.store import Store
 from trials.sweep.resources import Resources
-from workers.pack.progress import Ended, Progress
 from workers.signals import Stop
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def execute(
     max_concurrent: int | None = None,
     quiet: bool = False,
     worker: str = WORKER,
+    feed: Feed | None = None,
 ) -> Summary:
     """Make every attempt of ``todo``, on Ray.
 
@@ -171,6 +173,7 @@ def execute(
         resources: of every pack, and new attempts at a trial whose worker was lost; None: the defaults.
         before: trials that were asked for and are done, for the display.
         worker: ``module:name`` of what makes a worker, see :class:`orchestrator.driver.launch.Launch`.
+        feed: gives more when these are handed out.
 
     Raises:
         ApetError: what is to run is more than there is, no worker starts, no cluster, a store that not every node sees,
@@ -182,6 +185,7 @@ def execute(
     from orchestrator.driver.ray.probe import probe
 
     began, asked = time.monotonic(), before + len(todo)
+    tally = Tally((), before)
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     ledger, show, stop = Ledger(store), display(quiet), Stop()
     resources = resources or Resources()
@@ -193,12 +197,17 @@ def execute(
                 store.clear_runs()
             todo = ledger.lacking(todo)
             before = asked - len(todo)
-            found = _setups(todo, place.machines, resources, store)
-            stock = Stocks(todo, found.setup, list(node_types(place.machines)), found.elsewhere)
+            every = [*todo, *feed.possible] if feed is not None else todo
+            found = _setups(every, place.machines, resources, store)
+            stock = Stocks(every, found.setup, list(node_types(place.machines)), found.elsewhere)
             workers, retries = place.share_out(stock), resources.retries
-            dispatch = Dispatch(stock, run_id, retries, ledger.state, ledger.stored, ledger.give_up, workers)
+            if feed is not None:  # what else there may be was only to know how many workers there is room for
+                stock.empty()
+                stock.add(todo)
+            tally = Tally(todo, before, workers)
+            dispatch = Dispatch(stock, run_id, retries, ledger.state, ledger.stored, ledger.give_up, workers, feed=feed)
             counts = dispatch.counts
-            _show(dispatch, Tally(todo, before, workers), show)
+            connect(dispatch, tally, show)
             dispatch.others = place.others
             for node, note in strange.items():
                 dispatch.shun(node, note)
@@ -209,7 +218,7 @@ def execute(
         with suppress(ApetError):  # a store that hiccups now takes nothing back of what was done
             store.end_run(run_id)  # after the workers' last heartbeats
     return Summary(
-        asked=asked,
+        asked=max(asked, before + tally.total),
         before=before,
         completed=counts.completed,
         diverged=counts.diverged,
@@ -228,29 +237,6 @@ def _summed_up(stop: Stop) -> Iterator[None]:
     except KeyboardInterrupt:
         if not stop.asked:
             raise
-
-
-def _show(dispatch: Dispatch, tally: Tally, show: Display) -> None:
-    """Connect what happens to what is seen."""
-    told: set[tuple[str, str]] = set()  # task and backbone: their cut rows are said once
-
-    def on_report(progress: Progress) -> None:
-        tally.reported(progress)
-        row = tally.rows.get(progress.pack_id)
-        if row is None or not progress.cut_rows:
-            return
-        trial = row.pack.members[0].trial
-        if (trial.task.name, trial.backbone.name) not in told:
-            told.add((trial.task.name, trial.backbone.name))
-            show.cut(trial, progress)
-
-    def on_end(todo: Todo, ended: Ended) -> None:
-        tally.trial_ended(todo, ended)
-        show.ended(todo.trial, ended)
-
-    dispatch.on_start, dispatch.on_report, dispatch.on_over = tally.started, on_report, tally.over
-    dispatch.on_end, dispatch.on_note = on_end, show.note
-    show.start(tally)
 
 
 def _tune(dispatch: Dispatch, launch: Launch, place: Cluster, stop: Stop, ledger: Ledger, show: Display) -> int:

@@ -40,7 +40,7 @@ class Stocks:
         self._room: tuple[Sequence[Machine], int] = (), 1
         self.workers: dict[str, int] = {}  # packs that run at a time, about, by type
         some: dict[str, list[Todo]] = defaultdict(list)
-        how = (lambda trial: setup or Setup()) if not callable(setup) else setup
+        how = self._how = (lambda trial: setup or Setup()) if not callable(setup) else setup
         for one in todo:
             some[how(one.trial).node_type].append(one)
         names = sorted(some, key=lambda name: types.index(name) if name in types else len(types))
@@ -49,10 +49,23 @@ class Stocks:
     def __bool__(self) -> bool:
         return any(self._stocks.values())
 
+    def add(self, todo: Iterable[Todo]) -> None:
+        """Attempts that nobody has made yet, each to where it runs now."""
+        self._add((one, self._how(one.trial)) for one in todo)
+
+    def empty(self) -> None:
+        """Take all of it out; the workers that it was shared out among stay known."""
+        for stock in self._stocks.values():
+            stock.drain()
+
     def setups(self) -> Iterator[tuple[str, Setup]]:
         """See :class:`Stock`."""
         for stock in self._stocks.values():
             yield from stock.setups()
+
+    def setup_of(self, one: Todo) -> Setup:
+        """How an attempt runs now."""
+        return self._moved(one, self._how(one.trial))
 
     @property
     def types(self) -> set[str]:
@@ -109,19 +122,22 @@ class Stocks:
     def leave(self, name: str) -> int:
         """Give up waiting for a type, as far as there is another: how many trials go there."""
         self._left.add(name)
-        moved = 0
         todos, packs = self._of(Setup(node_type=name)).drain()
-        by_setup: dict[Setup, list[Todo]] = defaultdict(list)
-        for one, setup in todos:
-            by_setup[self._moved(one, setup)].append(one)
-        for setup, some in by_setup.items():
-            self._of(setup).add(some, setup)
-            moved += len(some) if setup.node_type != name else 0
+        moved = sum(setup.node_type != name for setup in self._add(todos))
         for planned in packs:
             self.put_back(planned)
             moved += sum(self._moved(one, planned.setup).node_type != name for one in planned.members)
         self.share_out(*self._room)
         return moved
+
+    def _add(self, todo: Iterable[tuple[Todo, Setup]]) -> list[Setup]:
+        """Attempts and how they would run; how each of them does."""
+        by_setup: dict[Setup, list[Todo]] = defaultdict(list)
+        for one, setup in todo:
+            by_setup[self._moved(one, setup)].append(one)
+        for setup, some in by_setup.items():
+            self._of(setup).add(some, setup)
+        return [setup for setup, some in by_setup.items() for _ in some]
 
     def _of(self, setup: Setup) -> Stock:
         return self._stocks.setdefault(setup.node_type, Stock(()))

@@ -13,7 +13,7 @@ import orchestrator
 import orchestrator.api
 
 COMMANDS = (
-    *("convergence", "dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status"),
+    *("convergence", "dispersion", "export", "plan", "query", "refine", "report", "resubmit", "run", "show", "status"),
     *("thresholds", "transfer"),
 )
 

@@ -76,11 +76,15 @@ class Tally:
     def __post_init__(self) -> None:
         self._speeds: dict[str, Speed] = {}
         self.total = 0
-        for one in self.todo:
-            self.total += 1
-            self._speed(one.trial).left += cost(one.trial)
+        self.add(self.todo)
         self.todo = ()
         self.began = self.now()
+
+    def add(self, todo: Iterable[Todo]) -> None:
+        """More that the run is to do."""
+        for one in todo:
+            self.total += 1
+            self._speed(one.trial).left += cost(one.trial)
 
     @property
     def done(self) -> int:
