@@ -26,7 +26,7 @@ from orchestrator.driver.run import execute
 from trials.store.store import Store
 from trials.sweep.resources import Resources
 
-LEAVES = "is about to be taken away; what trains there ends at its next batch"
+LEAVES = "is about to be taken away; what trains there goes on elsewhere"
 STEPS = 60  # of a gang
 
 
