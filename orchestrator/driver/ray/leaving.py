@@ -32,6 +32,11 @@ def watch(nodes: Sequence[str], then: Callable[[Node], None] = lambda node: None
     threading.Thread(target=_watch, args=(nodes, then, look_s), name="leaving", daemon=True).start()
 
 
+def leaving() -> set[str]:
+    """Ray's ids of nodes that are about to be taken away."""
+    return set(_gcs().get_draining_nodes(timeout=ANSWER_S))
+
+
 def _watch(nodes: Sequence[str], then: Callable[[Node], None], look_s: float) -> None:
     told, gone = False, None
     while gone is None:
@@ -39,16 +44,16 @@ def _watch(nodes: Sequence[str], then: Callable[[Node], None], look_s: float) ->
             if not told and (left_s := notice()):
                 _drain(left_s)
                 told = True
-            gone = _leaving(nodes)
+            gone = _first_of(nodes)
         if gone is None:
             time.sleep(look_s)
     then(gone)
 
 
-def _leaving(nodes: Sequence[str]) -> Node | None:
+def _first_of(nodes: Sequence[str]) -> Node | None:
     """The first of these nodes that is about to be taken away."""
-    draining = set(_gcs().get_draining_nodes(timeout=ANSWER_S))
-    return next((node for node in alive() if node.node_id in draining.intersection(nodes)), None) if draining else None
+    found = leaving().intersection(nodes)
+    return next((node for node in alive() if node.node_id in found), None) if found else None
 
 
 def _drain(left_s: int) -> None:

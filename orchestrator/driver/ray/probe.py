@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.driver.ledger import Ledger
+from orchestrator.driver.ray.leaving import leaving
 from orchestrator.driver.ray.nodes import alive
 from trials.code import differs, digest
 from trials.errors import ApetError
@@ -17,6 +18,7 @@ PROBE_S = 120.0  # a node may have to start a process first
 def probe(store: Store, run_id: str) -> dict[str, str]:
     """Make sure that every node sees the store: a file that we write, looked for by a task on each.
 
+    Nodes that are about to be taken away get no packs, and take no task of ours either.
     Nodes that join later are covered by the look at every row that a worker reports, and by every worker's at its code.
 
     Returns:
@@ -38,7 +40,8 @@ def probe(store: Store, run_id: str) -> dict[str, str]:
         except ImportError:  # older code than this
             return Store(uri).stop_requested(name), ""
 
-    nodes = {node.node_id: node for node in alive()}
+    gone = leaving()
+    nodes = {node.node_id: node for node in alive() if node.node_id not in gone}
     store.request_stop(name)
     try:
         seen = _asked(sees, nodes)

@@ -126,13 +126,13 @@ def test_a_notice_reaches_the_cluster_once_it_answers(monkeypatch: pytest.Monkey
         if len(drained) == 1:
             raise TimeoutError("the head is busy")
 
-    def leaving(nodes: object) -> Node | None:
+    def first_of(nodes: object) -> Node | None:
         looks.append(nodes)
         return mine if len(looks) == 3 else None
 
     monkeypatch.setattr(module, "notice", lambda: 120)
     monkeypatch.setattr(module, "_drain", drain)
-    monkeypatch.setattr(module, "_leaving", leaving)
+    monkeypatch.setattr(module, "_first_of", first_of)
     module.watch(["id"], told.append, look_s=0.01)
     end = time.monotonic() + 10
     while not told and time.monotonic() < end:
@@ -173,6 +173,27 @@ def ends(node: Any) -> bool:
     """Whether a node's raylet ends by itself, soon."""
     (info,) = node.all_processes["raylet"]
     return isinstance(info.process.wait(timeout=30), int)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_run_that_begins_while_a_machine_is_about_to_leave(cluster: Any, store: Store) -> None:
+    """It is kept by somebody else's work, sees no store of ours, and isn't asked for it."""
+    import ray
+
+    @ray.remote(num_cpus=1)
+    class Busy:
+        def where(self) -> str:
+            return str(ray.get_runtime_context().get_node_id())
+
+    leaves = cluster.add_node(num_cpus=1)
+    busy = Busy.remote()
+    assert ray.get(busy.where.remote()) == leaves.node_id
+    cluster.add_node(num_cpus=1)
+    drain(cluster, leaves.node_id)
+    summary = execute([todo(0)], store, Resources(retries=0), address=cluster.address, quiet=True, worker=WORKER)
+    assert (summary.completed, summary.failed) == (1, 0)
+    assert leaves.node_id not in {row["node_type"] for row in store.attempts().to_pylist()}
 
 
 def beside(call: Callable[[], None]) -> threading.Thread:
