@@ -71,6 +71,17 @@ def test_one_task_is_the_sample_deviation_less_the_rows() -> None:
     assert (found["own_variance"], found["train_variance"], found["notes"]) == (None, None, None)
 
 
+def test_the_text_has_points_and_what_they_are_of() -> None:
+    found = made(seeds(SCORES))
+    values = one(found)
+    line = next(line for line in found.render().splitlines() if line.startswith(SMALL))
+    for name in ("sd", "sd_naive"):
+        ends = (values[f"{name}_lower"], values[f"{name}_upper"])
+        assert f"  {100 * values[name]:.2f} [{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]" in line
+    assert f"  {100 * values['mean']:.2f}  " in line
+    assert f"  {100 * values['rows_variance'] ** 0.5:.2f}  position and initial values" in line
+
+
 def test_the_mean_over_tasks_is_what_spreads() -> None:
     low = [0.8 - score + 0.65 for score in SCORES]  # what one task gains the other loses
     found = one(made(seeds(SCORES, task="rte") + seeds(low, task="mrpc")))
@@ -112,7 +123,7 @@ def test_a_seed_without_all_scores_is_left_out_and_named_never_zero() -> None:
 def test_methods_are_compared_over_tasks_and_train_seeds() -> None:
     scores = [[0.70, 0.71, 0.72], [0.74, 0.76, 0.75], [0.77, 0.78, 0.8]]
     rows = of_methods(scores, task="rte") + of_methods(scores, task="mrpc")
-    rows += [row(trial(Method("full"), seed=s), 0.9) for s in range(3)]  # is no method to choose between
+    rows += [row(trial(Method("full"), seed=s, task=t), 0.9) for s in range(3) for t in ("rte", "mrpc")]
     found = one(made(rows), "methods")
     assert found["sd_naive"] == pytest.approx(np.std([0.71, 0.75, 2.35 / 3], ddof=1))
     assert (found["component"], found["seeds"], found["count"]) == ("methods", 3, None)
