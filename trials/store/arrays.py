@@ -1,6 +1,5 @@
-"""Arrow arrays from numpy's and Python's, and back.
-
-Not by ``pyarrow.array`` and ``to_numpy``, whose first call imports pandas: a quarter of a second that no command needs.
+"""Arrow arrays from numpy's and Python's, and back, without pandas, which no command needs and which takes a quarter of
+a second: ``pyarrow.array`` imports it, so does ``to_numpy``, and a text that a column is compared with (use `among`).
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -23,6 +23,11 @@ def codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
 def positions(indices: pa.Array) -> NDArray[np.uint64]:
     """Row numbers, as Arrow sorts them."""
     return _numpy(indices, np.uint64)
+
+
+def among(column: pa.ChunkedArray, values: Iterable[str]) -> pa.ChunkedArray:
+    """Where a column of texts has one of some values; a null has none."""
+    return pc.is_in(column, value_set=texts(values))
 
 
 def booleans(values: Iterable[bool] | NDArray[np.bool_]) -> pa.Array:
