@@ -63,5 +63,7 @@ def _numpy(array: pa.Array, dtype: Any) -> NDArray[Any]:
 
 
 def _numbers(kind: pa.DataType, values: Iterable[Any] | NDArray[Any], dtype: type) -> pa.Array:
-    numbers = np.ascontiguousarray(values if isinstance(values, np.ndarray) else np.fromiter(values, dtype), dtype)
+    numbers: NDArray[Any] = np.ascontiguousarray(
+        values if isinstance(values, np.ndarray) else np.fromiter(values, dtype), dtype
+    )
     return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
