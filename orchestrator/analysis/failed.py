@@ -20,14 +20,14 @@ def with_failed(trials: pa.Table) -> pa.Table:
         trials: visible rows with ``cell_id``, as ``Store.trials`` gives them.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from orchestrator.analysis.selection import with_rates
+    from trials.store import arrays
     from trials.store.views import selected
 
     chosen = selected(trials)
     rates = dict(zip(chosen["cell_id"].to_pylist(), chosen["learning_rate"].to_pylist(), strict=True))
-    failed = trials.filter(pc.equal(trials["state"], "failed"))
+    failed = trials.filter(arrays.among(trials["state"], ["failed"]))
     names = ("cell_id", "learning_rate", "position_seed", "train_seed")
     seen: set[tuple[Any, ...]] = set()
     keep = []
@@ -35,7 +35,7 @@ def with_failed(trials: pa.Table) -> pa.Table:
         keep.append(rates.get(cell, rate) == rate and (cell, *seeds) not in seen)
         if keep[-1]:
             seen.add((cell, *seeds))
-    both = pa.concat_tables([chosen, failed.filter(pa.array(keep, pa.bool_()))])
+    both = pa.concat_tables([chosen, failed.filter(arrays.booleans(keep))])
     return with_rates(both, trials)
 
 
