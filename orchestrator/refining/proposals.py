@@ -63,7 +63,7 @@ def proposals(said: Sequence[Verdicts], begun: Collection[str]) -> list[Proposal
 
 def _of(low: Verdicts, high: Verdicts, begun: Collection[str]) -> Iterator[Proposal]:
     target = low.target
-    chance = 1.0 if low.looked.get(target.counts[-1]) or low.blocked else UNSURE
+    chance = 1.0 if low.looked.get(low.counts[-1]) or low.blocked else UNSURE
     if high.waits and (lacking := _lacking(target.full, begun)):
         why = f"{target.name}: {number(len(lacking), 'run')} of full fine-tuning, which high is measured against"
         yield Proposal(lacking, why, chance, _width(target))

@@ -92,23 +92,27 @@ def _of_target(target: Target, curve: Curve | None, tried: Collection[str], rule
     """Low, then high."""
     reader = _Reader(target, curve, tried, rules)
     low, high = (reader.read(side) for side in SIDES)
-    largest = target.counts[-1]
-    if isinstance(reader.answers, str):
-        low.blocked = high.blocked = reader.answers
-    elif len(low.void) >= min(MOST_VOID, len(target.counts)):
-        low.blocked = high.blocked = (
-            f"no or too few runs have a result at {number(len(low.void), 'count')} "
-            f"({', '.join(map(str, sorted(low.void)))}): `apet status --failed` says why"
-        )
+    low.blocked = reader.answers or _fails(low)
+    if reader.answers:
+        high.blocked = reader.answers
     elif not target.full:
         high.blocked = "the sweep has no method full to compare with: add it, with three train seeds"
-    elif low.looked.get(low.counts[-1]) is False or low.blocked:
-        high.blocked = f"at {largest} the score isn't shown to be above learning nothing"
+    elif low.blocked or low.looked.get(low.counts[-1]) is False:
+        high.blocked = low.blocked or f"at {low.counts[-1]} the score isn't shown to be above learning nothing"
     else:
         high.waits = not reader.has_full or low.counts[-1] not in low.looked
-        high.blocked = reader.no_reference if reader.has_full else ""
+        high.blocked = (reader.no_reference if reader.has_full else "") or _fails(high)
     yield low
     yield high
+
+
+def _fails(side: Verdicts) -> str:
+    """Why a search is given up in which count after count has no result; '' where that isn't so."""
+    void = sorted(side.void)
+    if side.counts and (len(void) < MOST_VOID or side.step.is_last):
+        return ""
+    where = f"{number(len(void), 'count')} ({', '.join(map(str, void))})"
+    return f"no or too few runs have a result at {where}: `apet status --failed` says why"
 
 
 class _Reader:
@@ -120,11 +124,11 @@ class _Reader:
         self.found = material(curve, rules.floor) if curve is not None else None
 
     @property
-    def answers(self) -> str | None:
-        """Why rows can't be judged, whatever more there were of them; None where they can."""
+    def answers(self) -> str:
+        """Why rows can't be judged, whatever more there were of them; '' where they can."""
         found = self.found
         scored = found is not None and any(point.scores for point in found.points)
-        return found.why if found is not None and scored and not found.gains and found.why else None
+        return found.why if found is not None and scored and not found.gains else ""
 
     @property
     def no_reference(self) -> str:
@@ -134,6 +138,8 @@ class _Reader:
             return ""
         if len(curve.full) < LEAST_FULL or isinstance(found.full, str):
             return f"{len(curve.full)} of {LEAST_FULL} runs of full fine-tuning have a score to compare with"
+        if found.why:
+            return found.why
         if (p := float(learnt_p(found.full, self.rules.margin))) >= self.rules.alpha:
             return (
                 f"full fine-tuning isn't shown to be more than {self.rules.margin:g} above learning nothing "

@@ -11,9 +11,9 @@ import pytest
 from shell import apet
 
 from orchestrator.driver.dispatch import Dispatch
+from orchestrator.driver.display.connected import connect
 from orchestrator.driver.display.display import display
 from orchestrator.driver.display.tally import Tally
-from orchestrator.driver.run import _show
 from orchestrator.planning.packing import Todo
 from orchestrator.planning.stocks import Stocks
 from trials.store.store import Store
@@ -49,7 +49,7 @@ def run(sweep: Sweep, store: Store, quiet: bool = False) -> str:
     said = io.StringIO()
     todo = [Todo(trial, sweep.sources(trial)) for trial in sweep.trials()]
     dispatch = Dispatch(Stocks(todo), "run", 0, lambda _: None, lambda _: True, lambda *_: None)
-    _show(dispatch, Tally(todo), display(quiet, said))
+    connect(dispatch, Tally(todo), display(quiet, said))
     worker = Worker(store)
     while pack := dispatch.next():
         for progress in worker.run(pack):

@@ -59,6 +59,15 @@ def test_time_left_goes_by_work_and_not_by_number() -> None:
     assert made.seconds_left == 0
 
 
+def test_what_comes_later_is_counted_too() -> None:
+    first, later = todo(0, steps=100), todo(1, steps=100)
+    made, _ = tally(first)
+    end(made, first, 10.0)
+    assert (made.done, made.total, made.seconds_left) == (1, 1, 0)
+    made.add([later])
+    assert (made.done, made.total, made.seconds_left) == (1, 2, 10.0)
+
+
 def test_loading_a_backbone_says_nothing_of_the_next_trial() -> None:
     made, _ = tally(*(todo(i) for i in range(3)))
     end(made, todo(0), wall_s=70.0, load_s=60.0)

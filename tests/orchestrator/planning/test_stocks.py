@@ -96,6 +96,21 @@ def test_what_comes_back_of_a_type_that_was_left_goes_elsewhere_too() -> None:
     assert again.members == planned.members
 
 
+def test_what_is_added_later_goes_where_it_runs_and_workers_stay_known() -> None:
+    stock = stocks(todos(4, 4))
+    assert stock.share_out(NODES, 100) == 5
+    stock.empty()
+    assert not stock
+    assert stock.workers == {"large": 2, "small": 3}
+    stock.leave("small")
+    stock.add(todos(2, 1))
+    assert {stock.setup_of(one).node_type for one in todos(2, 1)} == {"large"}
+    found = []
+    while (planned := stock.take({})) is not None:
+        found += [(one.trial.backbone.name, planned.setup.node_type) for one in planned.members]
+    assert sorted(found) == [("tiny-bert", "large"), ("tiny-bert", "large"), ("tiny-t5", "large")]
+
+
 def test_a_size_that_was_learnt_holds_for_what_comes_from_another_type() -> None:
     stock = Stock(())
     stock.learnt(todo(0).warmth, LARGE, 3)

@@ -114,6 +114,20 @@ def test_runs_that_all_fail_end_it_soon() -> None:
     assert len(world.order) < 15
 
 
+def test_a_threshold_that_was_found_stays_found_when_other_counts_fail() -> None:
+    """High's search meets them, above low's bracket."""
+    ran = outcome(low=64, high=512)
+
+    def failing(of: Trial) -> Record:
+        failed = record(of, state="failed", failure_class="bad_trial", error_class="X", error_message="")
+        return failed if 64 < (of.method.count or 0) < 2048 else ran(of)
+
+    found = World(SWEEP, failing).run()
+    assert said(found)["low"] == ("bracket", 32, 64)
+    assert said(found)["high"][0] == "unresolved"
+    assert "no or too few runs have a result" in (found.found[1].reason or "")
+
+
 def test_fresh_seeds_take_the_rate_that_the_looks_chose() -> None:
     def better(of: Trial) -> Record:
         made = outcome(low=64, high=512)(of)
