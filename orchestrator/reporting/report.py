@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.reporting.folder import write
 from orchestrator.text import number
 
 if TYPE_CHECKING:
+    from orchestrator.reporting.exhibit import Exhibit
+    from orchestrator.reporting.page import Page
     from orchestrator.analysis.sequence import Threshold
     from orchestrator.reporting.study import Study
     from trials.store.store import Store
@@ -38,35 +42,20 @@ def report(
     Raises:
         ApetError: there is no store, a wrong condition, a rule out of range, or ``out`` can't be written.
     """
-    from orchestrator.reporting.page import page
+    written, page = _made(store, where, alpha, margin, floor)
+    write(Path(out), written, page)
+    return Path(out) / "index.html"
+
+
+def _made(store: Store, where: str | None, alpha: float, margin: float, floor: str) -> tuple[list[Exhibit], Page]:
+    from orchestrator.reporting.page import Page
     from orchestrator.reporting.sections import sections
     from orchestrator.reporting.study import read
-    from trials.errors import ApetError
 
     study = read(store, where, alpha, margin, floor)
     made = [module.section(study) for module in sections()]
-    files = {name: text for s in made for e in s.exhibits for name, text in e.files().items()}
-    files["index.html"] = page(f"Report on {study.name}", _subtitle(study, where), _points(study), made)
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in _earlier(out):
-            (out / name).unlink(missing_ok=True)
-        for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ApetError(
-            f"can't write the report to {out} ({error.strerror}); give --out a folder that can be made"
-        ) from None
-    return out / "index.html"
-
-
-def _earlier(out: Path) -> list[str]:
-    """The files that an earlier report wrote into a folder, those that its page names."""
-    from orchestrator.reporting.page import beside
-
-    page = out / "index.html"
-    return beside(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else []
+    page = Page(f"Report on {study.name}", _subtitle(study, where), shlex.quote(store.uri), _points(study), made)
+    return [one for section in made for one in section.exhibits], page
 
 
 def _subtitle(study: Study, where: str | None) -> str:
@@ -101,7 +90,7 @@ def _points(study: Study) -> list[str]:
 
 
 def _where(side: Threshold) -> str:
-    from orchestrator.reporting.draw import spaced
+    from orchestrator.reporting.names import spaced
 
     if side.lower:
         return f"between {spaced(side.lower)} and {spaced(side.upper)} tunable parameters"

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -26,7 +27,20 @@ METHODS = ("full", "apet", "lora", "adapter", "bitfit", "prompt")  # in the orde
 _COLUMNS = [
     *("trial_id", "attempt_id", "spec", "backbone", "backbone_parameters", "task", "method", "placement", "head"),
     *("count_actual", "learning_rate", "state", "test_score", "train_s", "cell_id", "labels"),
+    *("curve_id", "position_seed", "train_seed"),
 ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One visible row: a trial with its test score, None where it diverged before it had one."""
+
+    trial_id: str
+    attempt_id: str
+    position_seed: int | None
+    train_seed: int | None
+    state: str
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -36,8 +50,8 @@ class Cell:
     Args:
         name: the method with its size or placement, without its count: ``lora, rank 8``.
         variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
-        scores: test scores, those of diverged runs included.
-        unscored: runs without a test score.
+        runs: in the order of their seeds, those that diverged included.
+        curve_id: shared by cells that differ in nothing but their count.
         setting: shared with everything trained alike, see ``trials.keys.setting``.
     """
 
@@ -48,14 +62,23 @@ class Cell:
     name: str
     count: int | None
     learning_rate: float
-    scores: tuple[float, ...]
-    unscored: int
+    runs: tuple[Run, ...]
     train_s: float | None  # mean, seconds
     trained_head: bool
     setting: str
+    curve_id: str
     spec: str
-    attempt_ids: tuple[str, ...]
     variant: str = ""
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """Test scores of the runs that have one."""
+        return tuple(run.score for run in self.runs if run.score is not None)
+
+    @property
+    def unscored(self) -> int:
+        """How many runs have none."""
+        return len(self.runs) - len(self.scores)
 
     @property
     def label(self) -> str:
@@ -105,6 +128,17 @@ class Study:
     def tasks(self) -> tuple[str, ...]:
         """Tasks with a result, by name."""
         return tuple(sorted({c.task for c in self.cells}))
+
+    def of_curve(self, curve_id: str) -> list[Cell]:
+        """The cells of a count curve, small counts first."""
+        return self._by_curve[curve_id]
+
+    @cached_property
+    def _by_curve(self) -> dict[str, list[Cell]]:
+        found: dict[str, list[Cell]] = defaultdict(list)
+        for cell in sorted(self.cells, key=lambda c: c.count or 0):
+            found[cell.curve_id].append(cell)
+        return found
 
     def panels(self, task: str) -> tuple[Panel, ...]:
         """The panels of a task that have a count curve, small backbones first."""
@@ -186,19 +220,22 @@ def order(cell: Cell) -> tuple[int, bool, str, int]:
 
 def _cell(rows: list[dict[str, Any]]) -> Cell:
     first = rows[0]
-    scores = tuple(r["test_score"] for r in rows if r["test_score"] is not None)
     return Cell(
         **{k: first[k] for k in ("backbone", "task", "method", "learning_rate", "spec")},
         parameters=first["backbone_parameters"] or 0,
         name=_name(first),
         count=first["count_actual"],
-        scores=scores,
-        unscored=len(rows) - len(scores),
+        runs=tuple(sorted(map(_run, rows), key=lambda run: (str(run.position_seed), str(run.train_seed), run.trial_id))),
         train_s=average(r["train_s"] for r in rows),
         trained_head=first["head"] == "trained",
         setting=setting(first["spec"]),
-        attempt_ids=tuple(r["attempt_id"] for r in rows),
+        curve_id=first["curve_id"],
     )
+
+
+def _run(row: dict[str, Any]) -> Run:
+    names = ("trial_id", "attempt_id", "position_seed", "train_seed", "state")
+    return Run(**{name: row[name] for name in names}, score=row["test_score"])
 
 
 def average(values: Iterable[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from orchestrator.reporting.page import Exhibit, Section, markup, table
+from orchestrator.reporting.exhibit import Exhibit, Section, markup, table
 from orchestrator.reporting.study import METHODS, Study
 from orchestrator.text import as_text, duration
 from trials.failures import BAD_INPUT, BAD_TRIAL, INFRASTRUCTURE, OUT_OF_MEMORY, PREEMPTED
