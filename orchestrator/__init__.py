@@ -1,6 +1,6 @@
 """Decides which, where and when, and reads the results.
 
-``from orchestrator import plan, run, status, resubmit, show, query, thresholds, report, export``: the functions behind
+``from orchestrator import plan, run, status, resubmit, show, query, thresholds, dispersion, report, export``: the functions behind
 the commands of the same names, from :mod:`orchestrator.api`. That is imported when the first of them is asked for, so
 that a command line answers at once.
 """
@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import export, plan, query, report, resubmit, run, show, status, thresholds
+    from orchestrator.api import dispersion, export, plan, query, report, resubmit, run, show, status, thresholds
 
-__all__ = ["export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
+__all__ = ["dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
 
 
 def __getattr__(name: str) -> Any:

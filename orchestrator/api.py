@@ -5,6 +5,7 @@ No module of this package has the name of one of them, so that importing a modul
 
 from __future__ import annotations
 
+from orchestrator.analysis.dispersion.dispersion import dispersion
 from orchestrator.analysis.thresholds import thresholds
 from orchestrator.driver.run import run
 from orchestrator.planning.plan import plan
@@ -15,4 +16,4 @@ from orchestrator.results.resubmit import resubmit
 from orchestrator.results.show import show
 from orchestrator.results.status import status
 
-__all__ = ["export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
+__all__ = ["dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]

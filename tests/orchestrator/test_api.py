@@ -12,7 +12,7 @@ from shell import stored
 import orchestrator
 import orchestrator.api
 
-COMMANDS = ("export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds")
+COMMANDS = ("dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

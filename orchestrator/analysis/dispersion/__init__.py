@@ -1,0 +1,1 @@
+"""How far scores spread over places, methods and counts, with the luck of rows and seeds taken out."""

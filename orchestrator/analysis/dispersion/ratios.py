@@ -1,0 +1,154 @@
+"""Do scores spread less on the larger scale? The ratio of two standard deviations of a family, the larger scale's first.
+
+For positions a ratio a count (one that both scales have, or that is as large as the same method's on each), and one over
+all of these counts. **Over counts** the variances are averaged. The same seeds stand at every count, and their places are
+nested, so a seed's luck at one count is in part its luck at the next: counts bring degrees of freedom as far as their
+scores move apart. That is Box's correction (Ann. Math. Statist. 25, 1954) with the estimate of Huynh and Feldt (1976),
+from a seed's whole vector over counts.
+
+A permutation of whole seeds between scales was tried, and isn't given: it tests what is seen, and where the rows' luck
+differs between scales, as it does, it rejects too often; with three seeds it can't reach 5 %.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from orchestrator.analysis.contrast import Array
+from orchestrator.analysis.dispersion.components import Component, mean_of
+from orchestrator.analysis.dispersion.groups import POSITION, Group
+from orchestrator.analysis.dispersion.limits import p_smaller, ratio
+from orchestrator.analysis.dispersion.parts import Part, part, root
+
+ALL = "all"  # instead of a count: the mean over those that both scales have
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How much less scores spread on the larger of two scales.
+
+    Args:
+        what: what they spread over.
+        family: of both backbones.
+        smaller: backbone.
+        larger: backbone.
+        placement: of both; '' for methods.
+        operations: likewise.
+        variant: what tells it apart from others that agree in all of these.
+        count: a method with as many parameters, a number of them, or :data:`ALL`; '' for methods and counts.
+        tasks: those that both have.
+        ratio: of the standard deviations, cut at 0; None where the smaller scale's is 0.
+        lower: of the interval at 1 - α.
+        upper: of it; infinite where the smaller scale's spread isn't shown to be above 0.
+        p: of the larger one's not being smaller: one-sided; None where nothing can be said.
+        note: why not, and what was compared.
+    """
+
+    what: str
+    family: str
+    smaller: str
+    larger: str
+    placement: str
+    operations: str
+    variant: str
+    count: str
+    tasks: tuple[str, ...]
+    ratio: float | None
+    lower: float
+    upper: float
+    p: float | None
+    note: str
+
+
+def ratios(groups: Iterable[Group], alpha: float) -> tuple[Ratio, ...]:
+    """Of neighbouring scales of each family, and of its smallest and largest.
+
+    Args:
+        groups: of all backbones.
+        alpha: one less the confidence of the intervals.
+    """
+    alike: dict[tuple[str, str, str], dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
+    for group in groups:
+        alike[group.what, group.family, group.setting][group.backbone].append(group)
+    found = []
+    for by_backbone in alike.values():
+        names = sorted(by_backbone, key=lambda name: (by_backbone[name][0].parameters, name))
+        for smaller, larger in [*pairwise(names), *([(names[0], names[-1])] if len(names) > 2 else [])]:
+            found += _between(by_backbone[smaller], by_backbone[larger], alpha)
+    return tuple(found)
+
+
+def _between(smaller: Sequence[Group], larger: Sequence[Group], alpha: float) -> Iterable[Ratio]:
+    compared: dict[str, tuple[Part, Part]] = {}
+    for mine in smaller:
+        for theirs in larger:
+            if _same_count(mine, theirs):
+                compared[_count(mine, theirs)] = _parts(mine, theirs, alpha)
+    for count, parts in compared.items():
+        yield _ratio(*parts, count, alpha)
+    usable = {count: parts for count, parts in compared.items() if all(p.found for p in parts)}
+    if len(usable) > 1 and smaller[0].what == POSITION:
+        pooled = [over_counts([parts[side] for parts in usable.values()]) for side in (0, 1)]
+        first = next(iter(usable.values()))
+        yield _compared(*first, *pooled, ALL, alpha, f"mean over the counts {', '.join(usable)}")
+
+
+def _parts(mine: Group, theirs: Group, alpha: float) -> tuple[Part, Part]:
+    """Both spreads over the tasks, and the methods or counts, that both scales have."""
+    tasks = sorted({place[0] for place in mine.runs} & {place[0] for place in theirs.runs})
+    levels = None if mine.what == POSITION else {p[1] for p in mine.runs} & {p[1] for p in theirs.runs}
+    return part(mine, alpha, tasks, levels), part(theirs, alpha, tasks, levels)
+
+
+def _same_count(mine: Group, theirs: Group) -> bool:
+    return mine.like == theirs.like if mine.like and theirs.like else mine.count == theirs.count
+
+
+def _count(mine: Group, theirs: Group) -> str:
+    if mine.count is None:
+        return ""
+    return mine.like if mine.like and mine.like == theirs.like else str(mine.count)
+
+
+def _ratio(mine: Part, theirs: Part, count: str, alpha: float) -> Ratio:
+    if mine.found and theirs.found:
+        return _compared(mine, theirs, mine.found, theirs.found, count, alpha, "")
+    why = "; ".join(f"{p.group.backbone}: {p.why}" for p in (mine, theirs) if p.why)
+    return Ratio(*_names(mine, theirs, count), None, 0.0, float("inf"), None, why)
+
+
+def _names(mine: Part, theirs: Part, count: str) -> tuple[str, str, str, str, str, str, str, str, tuple[str, ...]]:
+    one, other = mine.group, theirs.group
+    shared = (one.placement, one.operations, other.variant)
+    return (one.what, one.family, one.backbone, other.backbone, *shared, count, mine.layout.tasks)
+
+
+def _compared(
+    mine: Part, theirs: Part, small: Component, large: Component, count: str, alpha: float, note: str
+) -> Ratio:
+    ends, p = ratio(large, small, alpha), float(p_smaller(large, small))
+    value = root(float(large.variance / small.variance)) if small.variance > 0 else None
+    unseen = [name for name, c in ((mine.group.backbone, small), (theirs.group.backbone, large)) if c.variance <= 0]
+    notes = [note] if note else []
+    notes += [f"over {', '.join(map(str, mine.layout.levels))}"] if mine.group.what != POSITION else []
+    notes += [f"no spread is seen on {' and '.join(unseen)} beyond luck"] if unseen else []
+    if len({p.component for p in (mine, theirs)}) > 1:
+        notes.append(f"{mine.component} on {mine.group.backbone}, {theirs.component} on {theirs.group.backbone}")
+    lower, upper = root(float(ends.lower)) or 0.0, root(float(ends.upper)) or 0.0
+    return Ratio(*_names(mine, theirs, count), value, lower, upper, p, "; ".join(notes))
+
+
+def over_counts(parts: Sequence[Part]) -> Component:
+    """The mean of the components of several counts of one backbone.
+
+    Args:
+        parts: each with a component; two or more.
+    """
+    seeds = sorted(set.intersection(*(set(p.layout.levels) for p in parts)), key=str)
+    means: Array = np.array([[p.layout.scores[p.layout.levels.index(s)].mean() for s in seeds] for p in parts])
+    return mean_of([p.found for p in parts if p.found], means)
