@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
+from orchestrator.analysis.dispersion.dispersion import dispersion
+from orchestrator.analysis.dispersion.result import Dispersion
 from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.specs import differences, operations_label, variants
 from orchestrator.analysis.table import CurveThresholds, Thresholds
@@ -115,14 +118,39 @@ class Panel:
 
 @dataclass(frozen=True)
 class Study:
-    """A store as the sections read it."""
+    """A store as the sections read it.
+
+    Args:
+        name: of the store.
+        attempts, trials, curves: its tables, those of the chosen trials alone.
+        shown: the rows that analyses take, of the whole store.
+        where: the condition that chose the trials.
+        thresholds: of the chosen trials.
+        cells: of them.
+        sweeps: the sweeps that were run into the store, as they were: name, where it lies, text.
+    """
 
     name: str
     attempts: pa.Table
     trials: pa.Table
     curves: pa.Table
+    shown: pa.Table
+    where: str | None
     thresholds: Thresholds
     cells: tuple[Cell, ...]
+    sweeps: tuple[tuple[str, str, str], ...] = ()
+
+    @cached_property
+    def dispersion(self) -> Dispersion:
+        """How far scores spread over positions, methods and counts."""
+        return dispersion(self.shown, where=self.where, alpha=self.thresholds.alpha)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Those of its trials, small ones first."""
+        found = self.trials.select(["backbone_parameters", "backbone"]).to_pylist()
+        sizes = {row["backbone"]: row["backbone_parameters"] or 0 for row in found}
+        return tuple(sorted(sizes, key=lambda name: (sizes[name], name)))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -197,7 +225,14 @@ def read(
         tables = [table.filter(pc.is_in(table["trial_id"], value_set=ids)) for table in tables]
     attempts, trials, curves, selected = tables
     name = str(store.uri).rstrip("/").rpartition("/")[2]
-    return Study(name, attempts, trials, curves, found, cells(selected))
+    return Study(name, attempts, trials, curves, shown, where, found, cells(selected), tuple(_sweeps(store, attempts)))
+
+
+def _sweeps(store: Store, attempts: pa.Table) -> Iterable[tuple[str, str, str]]:
+    for name in sorted({name for name in attempts["sweep"].to_pylist() if name}):
+        with suppress(ApetError):  # a damaged copy says nothing
+            for where, text in store.sweeps(name):
+                yield name, where, text
 
 
 def cells(selected: pa.Table) -> tuple[Cell, ...]:

@@ -63,13 +63,16 @@ def _levels() -> list[alt.Chart]:
     told = [alt.Tooltip("label:N", title="level"), alt.Tooltip("score:Q", format=".3f"), alt.Tooltip("n:Q", title="runs")]
     full = _of("full").encode(tooltip=told)
     text = {"align": "left", "baseline": "bottom", "dx": 3, "dy": -3, "fontSize": 10.5}
+    right, under = text | {"align": "right", "dx": -2}, {"baseline": "top", "dy": 3}
+    at_right = alt.value("width")
     level = _of("level").encode(y=_score(), tooltip=told)
     return [
         full.mark_rect(opacity=0.2, style="back").encode(y=_score("lower"), y2="upper:Q"),
         full.mark_rule(style="ink", strokeWidth=1.1).encode(y=_score()),
         full.mark_text(style="ink", **text).encode(y=_score("upper"), x=alt.value(0), text="label:N"),
         level.mark_rule(style="back", strokeDash=[5, 4]),
-        level.mark_text(style="soft", **text).encode(x=alt.value(0), text="label:N"),
+        level.transform_filter(~alt.datum.below).mark_text(style="soft", **right).encode(text="label:N", x=at_right),
+        level.transform_filter(alt.datum.below).mark_text(style="soft", **right | under).encode(text="label:N", x=at_right),
     ]
 
 
@@ -85,9 +88,7 @@ def _curves(x: alt.X, colour: alt.Color, shown: alt.Parameter) -> list[alt.Chart
     ]
     run = _of("run").mark_circle(size=34, cursor="copy").encode(x=x, y=_score(), color=colour, tooltip=run_tooltip())
     return [
-        fit.mark_area(interpolate="linear").encode(
-            y=_score("fit_lower"), y2="fit_upper:Q", opacity=alt.when(shown).then(alt.value(0.16)).otherwise(alt.value(0))
-        ),
+        fit.transform_filter(shown).mark_area(opacity=0.16).encode(y=_score("fit_lower"), y2="fit_upper:Q"),
         fit.mark_line(strokeWidth=2.6).encode(y=_score("fit"), opacity=_opacity(shown, 1)),
         mean.mark_tick(width=13, thickness=1.6, orient="horizontal").encode(tooltip=means, opacity=_opacity(shown, 1)),
         run.encode(opacity=_opacity(shown, 0.7)).add_params(shown),
@@ -111,7 +112,7 @@ def _brackets(x: alt.X, colour: alt.Color, shown: alt.Parameter) -> list[alt.Cha
         along.mark_line(strokeWidth=12, strokeCap="butt").encode(opacity=_opacity(shown, 0.34)),
         ends.mark_tick(orient="vertical", height=22, thickness=2.4),
         _of("side")
-        .mark_text(dy=20, fontWeight=600, fontSize=11)
+        .mark_text(dx=11, dy=3, align="left", fontWeight=600, fontSize=11.5)
         .encode(x=x, y=_score(), text="side:N", color=colour, opacity=_opacity(shown, 1)),
     ]
 

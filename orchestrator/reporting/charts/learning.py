@@ -15,7 +15,7 @@ def learning(rows: Sequence[Row], panels: Sequence[str], series: Sequence[str], 
     names = list(series)
     dashes = [[1, 0] if "adjacent" not in name else [5, 3] for name in names]
     colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names), legend=alt.Legend(columns=5))
-    dash = alt.StrokeDash("series:N", sort=names, scale=alt.Scale(domain=names, range=dashes), legend=None)
+    dash = alt.StrokeDash("series:N", sort=names, scale=alt.Scale(domain=names, range=dashes), legend=alt.Legend(columns=5))
     shown = alt.selection_point(name="shown", fields=["series"], bind="legend", toggle="true")
     x = alt.X("step:Q", axis=alt.Axis(tickMinStep=1, format="~s", tickCount=6))
     y = alt.Y("mean:Q", title="validation score", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
@@ -26,9 +26,7 @@ def learning(rows: Sequence[Row], panels: Sequence[str], series: Sequence[str], 
     faded = alt.when(shown).then(alt.value(1)).otherwise(alt.value(0.06))
     base = alt.Chart().encode(x=x, color=colour, detail="line:N")
     chart = alt.layer(
-        base.mark_area().encode(
-            y=alt.Y("min:Q"), y2="max:Q", opacity=alt.when(shown).then(alt.value(0.08)).otherwise(alt.value(0))
-        ),
+        base.transform_filter(shown).mark_area(opacity=0.1).encode(y=alt.Y("min:Q"), y2="max:Q"),
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=faded),
         base.mark_circle(size=26).encode(y=y, tooltip=told, opacity=faded).add_params(shown),
         data=alt.NamedData(theme.DATA),

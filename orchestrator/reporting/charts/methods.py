@@ -31,7 +31,7 @@ def methods(rows: Sequence[Row], panels: Sequence[str], kinds: Sequence[str], de
     chart = alt.layer(
         means.mark_tick(orient="vertical", thickness=2.6, height=20),
         runs.add_params(shown),
-        of["mean"].mark_text(style="soft", align="left", dx=12, dy=-10, fontSize=10).encode(x=x, y=y, text="size:N"),
+        of["mean"].transform_filter("isValid(datum.size)").mark_text(style="soft", align="left", dx=12, dy=-10, fontSize=10).encode(x=x, y=y, text="size:N"),
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)) - (90 if len(panels) > 1 else 0), height=alt.Step(32))
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))

@@ -43,4 +43,4 @@ def thresholds(rows: Sequence[Row], labels: Sequence[str], description: str) -> 
         .encode(x=alt.value(700), y=y, yOffset=side, text="said:N", tooltip=told),
         data=alt.NamedData(theme.DATA),
     )
-    return theme.finished(chart.properties(width=700, height=alt.Step(19)), rows, description)
+    return theme.finished(chart.properties(width=700, height=44 * len(labels)), rows, description)

@@ -152,7 +152,8 @@ def _levels(panel: Panel) -> Iterable[dict[str, Any]]:
     if len(known) == 2 and abs(known["chance"] - known["majority"]) < 0.004:
         known = {"chance, majority": known["majority"]}
     for name, level in known.items():
-        yield {"layer": "level", "score": level, "label": f"{name} {level:.2f}"}
+        below = name == "chance" and len(known) == 2  # away from the other one's label
+        yield {"layer": "level", "score": level, "label": f"{name} {level:.2f}", "below": below}
 
 
 def _method(cell: Cell, differs: str) -> dict[str, Any] | None:
