@@ -104,7 +104,7 @@ def styles() -> str:
 def _section(section: Section) -> str:
     """The exhibits; those that are one of several behind a choice."""
     title = html.escape(section.title)
-    parts, asked = [f'<h2 id="{section.anchor}">{title}</h2>\n<p class="lead">{html.escape(section.lead)}</p>'], ""
+    parts, asked = [f'<h2 id="{section.anchor}">{title}</h2>\n<p class="lead">{_text(section.lead)}</p>'], ""
     choices: dict[str, list[str]] = {}
     for one in section.exhibits:
         if one.choice[0]:
@@ -117,6 +117,11 @@ def _section(section: Section) -> str:
             asked = what
         parts.append(_exhibit(one, len(values) > 1 and one.choice[1] != values[0]))
     return "<section>\n" + "\n".join(parts) + "\n</section>"
+
+
+def _text(words: str) -> str:
+    """Escaped, with what stands in backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(words))
 
 
 def _chooser(what: str, values: Sequence[str]) -> str:
@@ -137,7 +142,7 @@ def _exhibit(one: Exhibit, away: bool) -> str:
     )
     packed = base64.b64encode(gzip.compress(one.csv.encode(), mtime=0)).decode()
     kept = f'<script type="text/plain" class="csv">{packed}</script>'
-    caption = f'<figcaption>{html.escape(one.caption)} <span class="files">{links}</span></figcaption>'
+    caption = f'<figcaption>{_text(one.caption)} <span class="files">{links}</span></figcaption>'
     title = f"<h3>{html.escape(one.title)}</h3>"
     return (
         f'<figure id="{one.name}"{choice}{hidden}>\n{title}\n{_drawing(one)}{one.body}\n{caption}{kept}\n</figure>'

@@ -27,9 +27,10 @@ def dispersion(rows: Sequence[Row], axis: str, description: str) -> Spec:
     colour = alt.Color("series:N", scale=alt.Scale(domain=order("series")), legend=alt.Legend())
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=[SHAPES[k] for k in kinds]), legend=alt.Legend())
     x = alt.X("x:N", sort=order("x"), title=axis, axis=alt.Axis(labelAngle=0, labelLimit=110, grid=False))
-    slot = alt.XOffset("slot:N", sort=order("slot"), scale=alt.Scale(paddingOuter=0.9))
+    slot = alt.XOffset("slot:N", sort=order("slot"))
     title = "standard deviation, points of 100"
-    y = alt.Y("sd:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6))
+    scale = alt.Scale(domain=[0, _top(rows)])
+    y = alt.Y("sd:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6))
     told = [
         *(alt.Tooltip("series:N", title=" "), alt.Tooltip("kind:N", title="which"), alt.Tooltip("x:N", title=axis)),
         *(alt.Tooltip(f"{n}:Q", title=t, format=".2f") for n, t in (("sd", "SD"), ("lower", "from"), ("upper", "to"))),
@@ -37,9 +38,15 @@ def dispersion(rows: Sequence[Row], axis: str, description: str) -> Spec:
     ]
     base = alt.Chart().encode(x=x, xOffset=slot, color=colour, opacity=faded, tooltip=told)
     chart = alt.layer(
-        base.mark_rule(strokeWidth=1.6).encode(y=alt.Y("lower:Q", title=title), y2="upper:Q"),
+        base.mark_rule(strokeWidth=1.6, clip=True).encode(y=alt.Y("lower:Q", title=title, scale=scale), y2="upper:Q"),
         base.mark_point(filled=True, size=64).encode(y=y, shape=shape).add_params(shown),
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)), height=theme.HEIGHT)
     facets = chart.facet(facet=alt.Facet("panel:N", sort=panels, title=None), columns=theme.across(len(panels)))
-    return theme.finished(facets.resolve_scale(x="independent").resolve_axis(x="independent"), rows, description)
+    return theme.finished(facets.resolve_scale(x="independent", xOffset="independent").resolve_axis(x="independent"), rows, description)
+
+
+def _top(rows: Sequence[Row]) -> float:
+    """The end of the axis: of three seeds an interval may reach ten times as far as all that was seen."""
+    seen = max(row["sd"] for row in rows)
+    return 1.05 * min(max([seen, *(row["upper"] for row in rows if row.get("upper") is not None)]), 3 * seen or 1.0)

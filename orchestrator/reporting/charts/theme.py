@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Spec = dict[str, Any]
 Row = Mapping[str, Any]
-WIDTHS = {1: 660, 2: 425, 3: 268}  # of a panel, by how many stand side by side, in pixels
+WIDTHS = {1: 760, 2: 462, 3: 292}  # of a panel, by how many stand side by side, in pixels
 HEIGHT = 250
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 DATA = "rows"

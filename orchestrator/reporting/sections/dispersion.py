@@ -48,7 +48,7 @@ def _figures(found: Dispersion) -> Iterable[Exhibit]:
         if marks:
             caption = (
                 f"{_CAPTIONS[what]} Circle: as it is seen, the paper's way. Diamond: without the luck of the test rows "
-                f"and, where there are several, of the train seeds; cut at 0. Lines: intervals at {1 - found.alpha:g}."
+                f"and, where there are several, of the train seeds; cut at 0. Lines: intervals at {1 - found.alpha:g}; those that leave the figure reach farther."
                 f"{' Cross: as the paper prints it.' if any(m['kind'] == 'paper' for m in marks) else ''}"
             )
             yield Exhibit(f"dispersion-{what}", title, caption, tuple(COLUMNS), rows, dispersion(marks, axis, title))
@@ -81,10 +81,10 @@ def _series(row: Row, kind: str) -> dict[str, str]:
 
 
 def _table(found: Dispersion) -> Exhibit:
-    head = ("Over", "Backbone", "Setting", "Count", "Tasks", "Seeds", "Mean", "Seen", "Rows' luck", "Without luck")
+    head = ("Backbone", "Over", "Setting", "Count", "Tasks", "Seeds", "Mean", "Seen", "Rows' luck", "Without luck")
     shown = [
         (
-            *(row["what"], row["backbone"], " ".join(row[k] for k in ("placement", "operations", "variant") if row[k])),
+            *(row["backbone"], row["what"], " ".join(row[k] for k in ("placement", "operations", "variant") if row[k])),
             spaced(row["count"]) + (f" ({row['like']})" if row["like"] else ""),
             *(row["tasks"] or "–", f"{row['seeds']}", _said(row["mean"])),
             _between(row, "sd_naive"),
@@ -112,12 +112,12 @@ def _ratios(found: Dispersion) -> Iterable[Exhibit]:
         setting = " ".join(row[k] for k in ("placement", "operations", "variant") if row[k])
         shown.append(
             (
-                *(row["what"], f"{row['smaller']} → {row['larger']}", setting, row["count"] or "–", row["tasks"] or "–"),
+                *(f"{row['smaller']} → {row['larger']}", row["what"], setting, row["count"] or "–", row["tasks"] or "–"),
                 *(f"{value} [{lower:.2f}, {upper}]" if known else "–", f"{row['p']:.2g}" if known else "–"),
                 markup("<small>{}</small>", row["note"] or ""),
             )
         )
-    head = ("Over", "Scales", "Setting", "Count", "Tasks", "Ratio", "p", "Note")
+    head = ("Scales", "Over", "Setting", "Count", "Tasks", "Ratio", "p", "Note")
     caption = (
         f"The larger scale's standard deviation over the smaller's, without luck, with its interval at "
         f"{1 - found.alpha:g}; p: one-sided, that it is smaller. Below 1 throughout: it matters less with scale."

@@ -107,13 +107,17 @@ def _table(found: Thresholds) -> str:
                 *(c.curve.backbone, c.curve.task, module),
                 *(str(values["counts"]), "–".join(map(str, sorted(seeds)))),
                 *("–" if c.floor is None else f"{c.floor:.3f}", full, _side(c.low), _side(c.high)),
-                f"{c.collapsed} of {c.collapsed_of}"
-                + ("" if c.collapsed_at_most is None else f", at most {c.collapsed_at_most:.0%}"),
+                _collapsed(c),
             )
         )
     said = columns.reasons(found)
     items = (markup("<dt>{}</dt><dd>{}</dd>", "; ".join(labels), why) for why, labels in said.items())
     return table(head, rows, numeric=(3, 4, 5, 6, 9)) + (f"<dl>{''.join(items)}</dl>" if said else "")
+
+
+def _collapsed(found: CurveThresholds) -> str:
+    most = "" if found.collapsed_at_most is None else f"at most {found.collapsed_at_most:.0%}"
+    return markup("{}<small>{}</small>", f"{found.collapsed} of {found.collapsed_of}", most)
 
 
 def _side(side: Threshold) -> str:
@@ -151,11 +155,11 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
     if found.trends:
         rows = [{key: getattr(t, key) for key in _TRENDS} | {"tasks": ", ".join(t.tasks)} for t in found.trends]
         shown = [
-            (t.side, f"{t.smaller} → {t.larger}", t.module, ", ".join(t.tasks), _ratio(t.ratio, t.lower, t.upper))
+            (f"{t.smaller} → {t.larger}", t.side, t.module, ", ".join(t.tasks), _ratio(t.ratio, t.lower, t.upper))
             + (f"{t.p:.2g}", markup("{}<small>{}</small>", t.verdict, t.why))
             for t in found.trends
         ]
-        head = ("Threshold", "Scales", "Module", "Tasks", "Ratio", "p", "Verdict")
+        head = ("Scales", "Threshold", "Module", "Tasks", "Ratio", "p", "Verdict")
         caption = (
             f"The larger scale's threshold over the smaller's, geometric mean over tasks, with its interval at "
             f"{1 - found.alpha:g}; p: one-sided, that high falls, that low rises."
