@@ -71,6 +71,7 @@ def config(palette: Palette) -> Spec:
     return {
         "font": FONT,
         "background": None,
+        "aria": False,  # a label a mark would be most of a file; the page says in words what a figure shows
         "padding": 4,
         "view": {"stroke": None},
         "axis": {**small, **quiet, "titleFontWeight": 500, "titlePadding": 9, "labelPadding": 4},
