@@ -1,8 +1,7 @@
 """Decides which, where and when, and reads the results.
 
-``from orchestrator import plan, run, status, resubmit, show, query, thresholds, dispersion, report, export``: the functions behind
-the commands of the same names, from :mod:`orchestrator.api`. That is imported when the first of them is asked for, so
-that a command line answers at once.
+``from orchestrator import plan, run, thresholds, report``: the functions behind the commands of the same names, those of
+:mod:`orchestrator.api`. That is imported when the first of them is asked for, so that a command line answers at once.
 """
 
 from __future__ import annotations
@@ -11,9 +10,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import dispersion, export, plan, query, report, resubmit, run, show, status, thresholds
+    from orchestrator.api import (
+        convergence,
+        dispersion,
+        export,
+        plan,
+        query,
+        report,
+        resubmit,
+        run,
+        show,
+        status,
+        thresholds,
+        transfer,
+    )
 
-__all__ = ["dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
+__all__ = [
+    "convergence",
+    "dispersion",
+    "export",
+    "plan",
+    "query",
+    "report",
+    "resubmit",
+    "run",
+    "show",
+    "status",
+    "thresholds",
+    "transfer",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,10 @@ No module of this package has the name of one of them, so that importing a modul
 
 from __future__ import annotations
 
+from orchestrator.analysis.convergence import convergence
 from orchestrator.analysis.dispersion.dispersion import dispersion
 from orchestrator.analysis.thresholds import thresholds
+from orchestrator.analysis.transfer import transfer
 from orchestrator.driver.run import run
 from orchestrator.planning.plan import plan
 from orchestrator.reporting.report import report
@@ -16,4 +18,17 @@ from orchestrator.results.resubmit import resubmit
 from orchestrator.results.show import show
 from orchestrator.results.status import status
 
-__all__ = ["dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds"]
+__all__ = [
+    "convergence",
+    "dispersion",
+    "export",
+    "plan",
+    "query",
+    "report",
+    "resubmit",
+    "run",
+    "show",
+    "status",
+    "thresholds",
+    "transfer",
+]

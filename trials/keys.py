@@ -6,7 +6,8 @@
 | curve | those and the count: one count curve |
 | setting | those, the method and the zero-shot targets: a curve and the full fine-tuning beside it |
 | pack | method, position seed and learning rate: they may train together |
-| transfer | the task, the learning rate and the zero-shot targets |
+| transfer | the task, its rows of train and validation, the learning rate and the zero-shot targets |
+| matrix | those and the seeds: one matrix of tasks trained on by tasks scored |
 | untrained | all that trains, and what trains it: the backbone alone answers the same test rows alike |
 | warmth | all but the content of the backbone and the precision: a worker that has one loaded has the other's |
 """
@@ -71,16 +72,29 @@ def transfer(spec: str) -> str:
 
 
 def transfers(spec: str) -> dict[str, str]:
-    """By target: the :func:`transfer` key of the trial that differs in nothing but being trained on the target."""
+    """By target: the :func:`transfer` key of the trial that differs in nothing but being trained on the target.
+
+    Limits of train and validation rows aren't in it: a target has none, and a limit that doesn't act is left out of a
+    spec, so that only who knows the rows can tell whether two agree (``trials.store.transfers``).
+    """
     data = json.loads(spec)
     return {target["name"]: _transfer(data, target) for target in data["evaluate_on"]}
 
 
+def matrix(spec: str) -> str:
+    """Key of a matrix of transfer: of all that trials on different tasks share there, less their seeds."""
+    return canonical(_less(_of_any_task(json.loads(spec)), AXES))
+
+
 def _transfer(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
-    """Row limits of the task don't matter: a target has none of the trained task's."""
-    shared = _less(data, ("learning_rate", "evaluate_on", "task", "training"))
-    training = _less(data["training"], _OF_THE_TASK)
-    return canonical({**shared, "training": training, "task": [task["name"], task["data"]]})
+    """On equal test rows: the score is of these."""
+    return canonical({**_of_any_task(data), "task": [task[name] for name in ("name", "data", "test_rows")]})
+
+
+def _of_any_task(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec less its task, what the task decides, and the learning rate that is chosen for it."""
+    shared = _less(data, ("learning_rate", "evaluate_on", "task"))
+    return shared | {"training": _less(data["training"], _OF_THE_TASK)}
 
 
 @lru_cache(maxsize=1_000)

@@ -182,13 +182,33 @@ def p_value(found: Contrast, shift: float = 0.0) -> Array:
     from scipy.special import stdtr
 
     above, variance = np.asarray(found.mean + shift), np.asarray(found.variance)
-    if any(not s.freedom for s in found.seeds) or found.freedom < 1:
+    if _untold(found):
         return np.ones(above.shape)
-    squares = found.rows**2 / found.freedom + sum((s.total**2 / s.freedom for s in found.seeds), np.zeros(()))
     safe = np.where(variance > 0, variance, 1.0)
-    freedom = safe**2 / np.where(squares > 0, squares, 1.0)
-    tail = stdtr(freedom, -above / np.sqrt(safe))
+    tail = stdtr(_freedom(found, safe), -above / np.sqrt(safe))
     return np.where(variance > 0, tail, np.where(above > TINY, 0.0, 1.0))
+
+
+def interval(found: Contrast, alpha: float) -> tuple[Array, Array] | None:
+    """The interval of a mean difference at 1 - α, [...] each end; None where a factor has no degree of freedom."""
+    from scipy.special import stdtrit
+
+    variance = np.asarray(found.variance)
+    if _untold(found):
+        return None
+    reach = stdtrit(_freedom(found, np.where(variance > 0, variance, 1.0)), 1 - alpha / 2) * np.sqrt(variance)
+    return found.mean - reach, found.mean + reach
+
+
+def _untold(found: Contrast) -> bool:
+    """Whether nothing is known of some of the luck."""
+    return any(not s.freedom for s in found.seeds) or found.freedom < 1
+
+
+def _freedom(found: Contrast, variance: Array) -> Array:
+    """[...] degrees of freedom of a variance above 0, by Satterthwaite."""
+    squares = found.rows**2 / found.freedom + sum((s.total**2 / s.freedom for s in found.seeds), np.zeros(()))
+    return np.asarray(variance**2 / np.where(squares > 0, squares, 1.0))
 
 
 def down(p: Array, alpha: float) -> NDArray[np.int64]:

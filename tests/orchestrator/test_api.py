@@ -12,7 +12,10 @@ from shell import stored
 import orchestrator
 import orchestrator.api
 
-COMMANDS = ("dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status", "thresholds")
+COMMANDS = (
+    *("convergence", "dispersion", "export", "plan", "query", "report", "resubmit", "run", "show", "status"),
+    *("thresholds", "transfer"),
+)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trials.errors import ApetError
-from trials.store import liveness, sweeps, untrained, views
+from trials.store import liveness, sweeps, transfers, untrained, views
 from trials.store.answers import ANSWERS, UNTRAINED, Answered, answer_table
 from trials.store.calibration import Calibrations
 from trials.store.files import Files
@@ -146,9 +146,9 @@ class Store:
         return views.selected(self.trials())
 
     def transfers(self) -> pa.Table:
-        """One line per visible row and target task, with ``target``, ``target_score`` and ``relative``."""
+        """One line per visible row and target task, see ``trials.store.transfers``."""
         trials = self.trials()
-        return views.transfers(trials, views.selected(trials))
+        return transfers.transfers(trials, views.selected(trials))
 
     def visible(self) -> dict[str, tuple[str, int]]:
         """Every trial's id → the state of its visible row, and how many attempts there were."""

@@ -1,4 +1,4 @@
-"""What readers see of a store's attempts: visible rows, the selected learning rate, transfers.
+"""What readers see of a store's attempts: visible rows, the selected learning rate.
 
 Tables in, tables out; no file is read here.
 """
@@ -15,8 +15,6 @@ import pyarrow.compute as pc
 
 from trials import keys
 from trials.store.record import STATES
-
-Number = float | None
 
 
 def once(table: pa.Table, part: np.ndarray[Any, Any]) -> pa.Table:
@@ -87,37 +85,6 @@ def selected(trials: pa.Table) -> pa.Table:
     return results.filter(pa.array([best[cell] == rate for cell, rate in zip(cells, rates, strict=True)], pa.bool_()))
 
 
-def transfers(trials: pa.Table, chosen: pa.Table) -> pa.Table:
-    """One line per visible row and target task: ``target``, ``target_score``, ``relative``.
-
-    ``relative`` is the score on the target, never trained on, over the test score of the selected row
-    of the same spec (seeds included) trained on the target; null where that is missing.
-
-    Args:
-        trials: visible rows :func:`with_groups`.
-        chosen: :func:`selected` of them.
-    """
-    maps = [dict(scores or ()) for scores in trials["transfer"].to_pylist()]
-    targets = {target for scores in maps for target in scores}
-    trained = _trained_scores(chosen.filter(pc.is_in(chosen["task"], value_set=pa.array(sorted(targets), pa.string()))))
-    specs = trials["spec"]
-    rows: list[int] = []
-    lines: list[tuple[str, Number, Number]] = []
-    for row, scores in enumerate(maps):
-        shared = keys.transfers(specs[row].as_py()) if scores else {}
-        for target, score in sorted(scores.items()):
-            tuned = trained.get(shared.get(target, ""))
-            relative = score / tuned if tuned and score is not None else None
-            rows.append(row)
-            lines.append((target, score, relative))
-    table = trials.take(pa.array(rows, pa.int64()))
-    for index, (name, kind) in enumerate(
-        (("target", pa.string()), ("target_score", pa.float64()), ("relative", pa.float64()))
-    ):
-        table = table.append_column(name, pa.array([line[index] for line in lines], kind))
-    return table
-
-
 def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
     """A column as a numpy array (text: of Python strings)."""
     array: np.ndarray[Any, Any] = table[name].to_numpy()
@@ -126,12 +93,3 @@ def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
 
 def _merit(rate: float, scores: list[float]) -> tuple[int, float, float]:
     return len(scores), math.fsum(scores) / len(scores) if scores else -math.inf, -rate
-
-
-def _trained_scores(rows: pa.Table) -> dict[str, float]:
-    """Test scores of rows, by what they share with a row that transfers to their task."""
-    found: dict[str, float] = {}
-    for spec, score in zip(rows["spec"].to_pylist(), rows["test_score"].to_pylist(), strict=True):
-        if score is not None:
-            found.setdefault(keys.transfer(spec), score)
-    return found
