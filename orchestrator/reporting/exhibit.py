@@ -80,9 +80,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[
         return f"<tr>{''.join(cell(tag, i, v) for i, v in enumerate(values))}</tr>"
 
     body = "\n".join(line("td", row) for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead>{line("th", head)}</thead>\n<tbody>{body}</tbody></table></div>'
-    )
+    return f'<div class="scroll" tabindex="0"><table><thead>{line("th", head)}</thead>\n<tbody>{body}</tbody></table></div>'
 
 
 class Markup(str):
@@ -96,4 +94,8 @@ def markup(template: str, *values: str) -> Markup:
 
 def trial_button(trial_id: str) -> Markup:
     """A trial's short id that copies the command that shows it."""
-    return markup('<button class="copy" data-trial="{}" title="copy the command that shows it">{}</button>', trial_id, trial_id[:10])
+    return markup(
+        '<button class="copy" data-trial="{}" title="copy the command that shows it">{}</button>',
+        trial_id,
+        trial_id[:10],
+    )

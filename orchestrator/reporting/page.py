@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from orchestrator.reporting.charts.theme import DARK, LIGHT, PAGE, config, to_json, variables
+from orchestrator.reporting.charts.theme import DARK, LIGHT, PAGE, config, packed, to_json, variables
 from orchestrator.reporting.drawing import SCALE, javascript
 from orchestrator.reporting.exhibit import Exhibit, Section
 from orchestrator.reporting.names import anchor, safe
@@ -50,10 +50,14 @@ class Page:
         """The file."""
         scripts = [_asset("early.js"), javascript(), _asset("page.js")]
         allowed = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
-        policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+        policy = (
+            f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+        )
         early, vega, ours = (f"<script>{text}</script>" for text in scripts)
         links = "".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in self.sections)
-        settings = to_json({"store": self.store, "page": config(PAGE), "file": config(LIGHT), "ground": LIGHT.ground, "scale": SCALE})
+        settings = to_json(
+            {"store": self.store, "page": config(PAGE), "file": config(LIGHT), "ground": LIGHT.ground, "scale": SCALE}
+        )
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -62,7 +66,7 @@ class Page:
             f"<style>\n{styles()}</style>\n{early}\n</head>\n<body>\n"
             f'<a class="skip" href="#content">To the content</a>\n<header><div class="top"><h1>{html.escape(self.title)}</h1>'
             '<button id="theme" type="button" hidden>Dark</button></div>'
-            f"<p>{html.escape(self.subtitle)}</p>{self._written()}<nav aria-label=\"Sections\">{links}</nav></header>\n"
+            f'<p>{html.escape(self.subtitle)}</p>{self._written()}<nav aria-label="Sections">{links}</nav></header>\n'
             '<noscript><p class="note">The figures on this page are drawn by JavaScript, which is off; each lies beside '
             "the page as SVG and PNG.</p></noscript>\n"
             f'<main id="content">\n{self._summary()}\n' + "\n".join(map(_section, self.sections)) + "\n</main>\n"
@@ -137,16 +141,12 @@ def _exhibit(one: Exhibit, away: bool) -> str:
     """``away``: another one is chosen at first."""
     choice = f' data-choice="{_key(*one.choice)}"' if one.choice[0] else ""
     hidden = ' class="away"' if away else ""
-    links = " ".join(
-        f'<a href="{name}" download="{name}">{name.rpartition(".")[2].upper()}</a>' for name in one.files
-    )
+    links = " ".join(f'<a href="{name}" download="{name}">{name.rpartition(".")[2].upper()}</a>' for name in one.files)
     packed = base64.b64encode(gzip.compress(one.csv.encode(), mtime=0)).decode()
     kept = f'<script type="text/plain" class="csv">{packed}</script>'
     caption = f'<figcaption>{_text(one.caption)} <span class="files">{links}</span></figcaption>'
     title = f"<h3>{html.escape(one.title)}</h3>"
-    return (
-        f'<figure id="{one.name}"{choice}{hidden}>\n{title}\n{_drawing(one)}{one.body}\n{caption}{kept}\n</figure>'
-    )
+    return f'<figure id="{one.name}"{choice}{hidden}>\n{title}\n{_drawing(one)}{one.body}\n{caption}{kept}\n</figure>'
 
 
 def _drawing(one: Exhibit) -> str:
@@ -156,7 +156,7 @@ def _drawing(one: Exhibit) -> str:
     return (
         f'<div class="chart" role="group" tabindex="0" aria-label="{label}: arrow keys go from run to run, Enter copies"></div>'
         f'<p class="readout" aria-live="polite"></p>'
-        f'<script type="application/json" class="spec">{to_json(one.spec)}</script>'
+        f'<script type="application/json" class="spec">{to_json(packed(one.spec))}</script>'
     )
 
 

@@ -87,7 +87,13 @@ def _frames() -> list[dict[str, Any]]:
     """A box a layer."""
     left = _columns()
     return [
-        {"layer": "frame", "x": left[s.kind] - 2, "x2": left[s.kind] + s.d_out + 2, "y": s.block + 0.06, "y2": s.block + 0.94}
+        {
+            "layer": "frame",
+            "x": left[s.kind] - 2,
+            "x2": left[s.kind] + s.d_out + 2,
+            "y": s.block + 0.06,
+            "y2": s.block + 0.94,
+        }
         for s in sites(backbone())
         if s.kind in left
     ]
@@ -126,7 +132,9 @@ def _chart() -> Any:
     y = alt.Y(
         "y:Q",
         scale=alt.Scale(domain=[0, BLOCKS], reverse=True, nice=False),
-        axis=alt.Axis(values=[i + 0.5 for i in range(BLOCKS)], labelExpr="floor(datum.value)", title="block", grid=False),
+        axis=alt.Axis(
+            values=[i + 0.5 for i in range(BLOCKS)], labelExpr="floor(datum.value)", title="block", grid=False
+        ),
     )
     colour = alt.Color("op:N", scale=alt.Scale(domain=list(SAID.values())), legend=alt.Legend())
     of = {name: alt.Chart().transform_filter(alt.datum.layer == name) for name in ("frame", "unit")}

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
+from orchestrator.analysis.convergence import Convergence, convergence
 from orchestrator.analysis.dispersion.dispersion import dispersion
 from orchestrator.analysis.dispersion.result import Dispersion
 from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.specs import differences, operations_label, variants
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
+from orchestrator.analysis.transfer import Transfer, transfer
 from trials.errors import ApetError
 from trials.keys import setting
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from trials.store.store import Store
 
 METHODS = ("full", "apet", "lora", "adapter", "bitfit", "prompt")  # in the order of a table
+SHORT = 12  # hex digits of a trial id on the page: commands take any beginning that is unique
 _COLUMNS = [
     *("trial_id", "attempt_id", "spec", "backbone", "backbone_parameters", "task", "method", "placement", "head"),
     *("count_actual", "learning_rate", "state", "test_score", "train_s", "cell_id", "labels"),
@@ -123,7 +126,7 @@ class Study:
     Args:
         name: of the store.
         attempts, trials, curves: its tables, those of the chosen trials alone.
-        shown: the rows that analyses take, of the whole store.
+        shown, every_curve: the rows and learning curves that analyses take, of the whole store.
         where: the condition that chose the trials.
         thresholds: of the chosen trials.
         cells: of them.
@@ -135,6 +138,7 @@ class Study:
     trials: pa.Table
     curves: pa.Table
     shown: pa.Table
+    every_curve: pa.Table
     where: str | None
     thresholds: Thresholds
     cells: tuple[Cell, ...]
@@ -144,6 +148,16 @@ class Study:
     def dispersion(self) -> Dispersion:
         """How far scores spread over positions, methods and counts."""
         return dispersion(self.shown, where=self.where, alpha=self.thresholds.alpha)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """How well modules do on other tasks than theirs."""
+        return transfer(self.shown, where=self.where, alpha=self.thresholds.alpha)
+
+    @cached_property
+    def convergence(self) -> Convergence:
+        """How many steps runs take to a share of full fine-tuning's score."""
+        return convergence(self.shown, self.every_curve, where=self.where, alpha=self.thresholds.alpha)
 
     @property
     def backbones(self) -> tuple[str, ...]:
@@ -214,7 +228,8 @@ def read(
     shown = with_failed(trials)
     found = thresholds(shown, where=where, alpha=alpha, margin=margin, floor=floor)
     selected = shown.filter(pc.not_equal(shown["state"], "failed"))
-    tables = [store.attempts(), trials, store.curves(), selected]
+    every_curve = store.curves()
+    tables = [store.attempts(), trials, every_curve, selected]
     if where is not None:
         from orchestrator.results.query import nothing
         from orchestrator.results.query import where as keep
@@ -225,7 +240,8 @@ def read(
         tables = [table.filter(pc.is_in(table["trial_id"], value_set=ids)) for table in tables]
     attempts, trials, curves, selected = tables
     name = str(store.uri).rstrip("/").rpartition("/")[2]
-    return Study(name, attempts, trials, curves, shown, where, found, cells(selected), tuple(_sweeps(store, attempts)))
+    sweeps = tuple(_sweeps(store, attempts))
+    return Study(name, attempts, trials, curves, shown, every_curve, where, found, cells(selected), sweeps)
 
 
 def _sweeps(store: Store, attempts: pa.Table) -> Iterable[tuple[str, str, str]]:
@@ -260,7 +276,9 @@ def _cell(rows: list[dict[str, Any]]) -> Cell:
         parameters=first["backbone_parameters"] or 0,
         name=_name(first),
         count=first["count_actual"],
-        runs=tuple(sorted(map(_run, rows), key=lambda run: (str(run.position_seed), str(run.train_seed), run.trial_id))),
+        runs=tuple(
+            sorted(map(_run, rows), key=lambda run: (str(run.position_seed), str(run.train_seed), run.trial_id))
+        ),
         train_s=average(r["train_s"] for r in rows),
         trained_head=first["head"] == "trained",
         setting=setting(first["spec"]),

@@ -13,6 +13,7 @@
     const place = figure.querySelector(".chart");
     const spec = JSON.parse(figure.querySelector(".spec").textContent, (key, value) =>
       linear && key === "type" && value === "log" ? "linear" : value);
+    for (const [name, data] of Object.entries(spec.datasets)) spec.datasets[name] = unpacked(data);
     specs.set(figure, spec);
     const tooltip = { disableDefaultStyle: true, theme: "apet" };
     const { view } = await vegaEmbed(place, spec, options(settings.page, { tooltip }));
@@ -25,6 +26,15 @@
       entry.setAttribute("aria-label", `show only ${entry.textContent}`);
     }
     if (entries(place).length) picture.removeAttribute("aria-hidden");
+  }
+
+  function unpacked({ rows, columns }) {
+    const data = Array.from({ length: rows }, () => ({}));
+    for (const [name, column] of Object.entries(columns)) {
+      const values = Array.isArray(column) ? column : column.at.map((i) => column.of[i]);
+      values.forEach((value, i) => { if (value !== null) data[i][name] = value; });
+    }
+    return data;
   }
 
   const entries = (place) => place.querySelectorAll(".role-legend-label text");

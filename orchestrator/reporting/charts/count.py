@@ -33,9 +33,7 @@ def count(rows: Sequence[Row], panels: Sequence[str], description: str) -> Spec:
     counts = [r["count"] for r in rows if r.get("count") and r["layer"] in ("run", "fit", "method")]
     shown = alt.selection_point(name="shown", fields=["kind"], bind="legend", toggle="true")
     x = alt.X("count:Q", scale=theme.counts_scale(counts), axis=theme.counts_axis())
-    colour = alt.Color(
-        "kind:N", scale=alt.Scale(domain=kinds), legend=alt.Legend() if len(kinds) > 1 else None
-    )
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=kinds), legend=alt.Legend() if len(kinds) > 1 else None)
     layers = [*_levels(), *_curves(x, colour, shown), *_brackets(x, colour, shown), *_methods(x)]
     chart = alt.layer(*layers, data=alt.NamedData(theme.DATA)).properties(
         width=theme.width(len(panels)), height=theme.HEIGHT
@@ -60,7 +58,11 @@ def _levels() -> list[alt.Chart]:
     """Full fine-tuning as a band across the panel, what learning nothing scores as dashed lines."""
     import altair as alt
 
-    told = [alt.Tooltip("label:N", title="level"), alt.Tooltip("score:Q", format=".3f"), alt.Tooltip("n:Q", title="runs")]
+    told = [
+        alt.Tooltip("label:N", title="level"),
+        alt.Tooltip("score:Q", format=".3f"),
+        alt.Tooltip("n:Q", title="runs"),
+    ]
     full = _of("full").encode(tooltip=told)
     text = {"align": "left", "baseline": "bottom", "dx": 3, "dy": -3, "fontSize": 10.5}
     right, under = text | {"align": "right", "dx": -2}, {"baseline": "top", "dy": 3}
@@ -72,7 +74,9 @@ def _levels() -> list[alt.Chart]:
         full.mark_text(style="ink", **text).encode(y=_score("upper"), x=alt.value(0), text="label:N"),
         level.mark_rule(style="back", strokeDash=[5, 4]),
         level.transform_filter(~alt.datum.below).mark_text(style="soft", **right).encode(text="label:N", x=at_right),
-        level.transform_filter(alt.datum.below).mark_text(style="soft", **right | under).encode(text="label:N", x=at_right),
+        level.transform_filter(alt.datum.below)
+        .mark_text(style="soft", **right | under)
+        .encode(text="label:N", x=at_right),
     ]
 
 
@@ -83,7 +87,11 @@ def _curves(x: alt.X, colour: alt.Color, shown: alt.Parameter) -> list[alt.Chart
     fit = _of("fit").encode(x=x, color=colour)
     mean = _of("mean").encode(x=x, color=colour, y=_score())
     means = [
-        *(alt.Tooltip("kind:N", title="module"), alt.Tooltip("count:Q", format=",d"), alt.Tooltip("n:Q", title="seeds")),
+        *(
+            alt.Tooltip("kind:N", title="module"),
+            alt.Tooltip("count:Q", format=",d"),
+            alt.Tooltip("n:Q", title="seeds"),
+        ),
         *(alt.Tooltip("score:Q", title="mean", format=".4f"), alt.Tooltip("sd:Q", title="SD over seeds", format=".4f")),
     ]
     run = _of("run").mark_circle(size=34, cursor="copy").encode(x=x, y=_score(), color=colour, tooltip=run_tooltip())
@@ -122,7 +130,11 @@ def _methods(x: alt.X) -> list[alt.Chart]:
     import altair as alt
 
     told = [
-        *(alt.Tooltip("label:N", title="method"), alt.Tooltip("count:Q", format=",d"), alt.Tooltip("n:Q", title="seeds")),
+        *(
+            alt.Tooltip("label:N", title="method"),
+            alt.Tooltip("count:Q", format=",d"),
+            alt.Tooltip("n:Q", title="seeds"),
+        ),
         *(alt.Tooltip("score:Q", title="mean", format=".4f"), alt.Tooltip("sd:Q", title="SD over seeds", format=".4f")),
     ]
     method = _of("method").encode(x=x, tooltip=told)

@@ -15,7 +15,9 @@ def learning(rows: Sequence[Row], panels: Sequence[str], series: Sequence[str], 
     names = list(series)
     dashes = [[1, 0] if "adjacent" not in name else [5, 3] for name in names]
     colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names), legend=alt.Legend(columns=5))
-    dash = alt.StrokeDash("series:N", sort=names, scale=alt.Scale(domain=names, range=dashes), legend=alt.Legend(columns=5))
+    dash = alt.StrokeDash(
+        "series:N", sort=names, scale=alt.Scale(domain=names, range=dashes), legend=alt.Legend(columns=5)
+    )
     shown = alt.selection_point(name="shown", fields=["series"], bind="legend", toggle="true")
     x = alt.X("step:Q", axis=alt.Axis(tickMinStep=1, format="~s", tickCount=6))
     y = alt.Y("mean:Q", title="validation score", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))

@@ -15,23 +15,34 @@ def methods(rows: Sequence[Row], panels: Sequence[str], kinds: Sequence[str], de
 
     axis = alt.Axis(title=None, labelLimit=260, labelFontSize=12, grid=False)
     y = alt.Y("kind:N", sort=list(kinds), axis=axis)
-    x = alt.X("score:Q", title="test score", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(grid=True, tickCount=5))
+    x = alt.X(
+        "score:Q", title="test score", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(grid=True, tickCount=5)
+    )
     colour = alt.Color("method:N", sort=None, legend=alt.Legend(), scale=alt.Scale(domain=_methods(rows)))
     shown = alt.selection_point(name="shown", fields=["method"], bind="legend", toggle="true")
     faded = alt.when(shown).then(alt.value(0.7)).otherwise(alt.value(0.06))
     of = {name: alt.Chart().transform_filter(alt.datum.layer == name) for name in ("run", "mean")}
     said = [
-        *(alt.Tooltip("kind:N", title="method"), alt.Tooltip("count:Q", format=",d"), alt.Tooltip("n:Q", title="seeds")),
+        *(
+            alt.Tooltip("kind:N", title="method"),
+            alt.Tooltip("count:Q", format=",d"),
+            alt.Tooltip("n:Q", title="seeds"),
+        ),
         *(alt.Tooltip("score:Q", title="mean", format=".4f"), alt.Tooltip("sd:Q", title="SD over seeds", format=".4f")),
     ]
-    runs = of["run"].mark_circle(size=46, cursor="copy").encode(
-        x=x, y=y, color=colour, opacity=faded, tooltip=run_tooltip()
+    runs = (
+        of["run"]
+        .mark_circle(size=46, cursor="copy")
+        .encode(x=x, y=y, color=colour, opacity=faded, tooltip=run_tooltip())
     )
     means = of["mean"].encode(x=x, y=y, color=colour, tooltip=said, opacity=faded)
     chart = alt.layer(
         means.mark_tick(orient="vertical", thickness=2.6, height=20),
         runs.add_params(shown),
-        of["mean"].transform_filter("isValid(datum.size)").mark_text(style="soft", align="left", dx=12, dy=-10, fontSize=10).encode(x=x, y=y, text="size:N"),
+        of["mean"]
+        .transform_filter("isValid(datum.size)")
+        .mark_text(style="soft", align="left", dx=12, dy=-10, fontSize=10)
+        .encode(x=x, y=y, text="size:N"),
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)) - (90 if len(panels) > 1 else 0), height=alt.Step(32))
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))

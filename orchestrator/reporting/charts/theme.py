@@ -77,7 +77,13 @@ def config(palette: Palette) -> Spec:
         "axis": {**small, **quiet, "titleFontWeight": 500, "titlePadding": 9, "labelPadding": 4},
         "axisX": {"grid": False, "labelFlush": False},
         "axisY": {"domain": False, "ticks": False},
-        "legend": {**small, "labelColor": palette.ink, "orient": "top", "direction": "horizontal", "titleOrient": "left"}
+        "legend": {
+            **small,
+            "labelColor": palette.ink,
+            "orient": "top",
+            "direction": "horizontal",
+            "titleOrient": "left",
+        }
         | {"symbolSize": 90, "columnPadding": 18, "labelLimit": 320, "offset": 12, "title": None},
         "header": {"labelColor": palette.ink, "labelFontSize": 13, "labelFontWeight": 600, "labelAnchor": "start"}
         | {"labelPadding": 8, "title": None, "labelLimit": 420},
@@ -108,8 +114,26 @@ def finished(chart: alt.TopLevelMixin, rows: Iterable[Row], description: str) ->
 
 
 def _finite(row: Row) -> Spec:
-    """A row without what JSON has no number for, and without what isn't there."""
-    return {k: v for k, v in row.items() if v is not None and not (isinstance(v, float) and not math.isfinite(v))}
+    """A row as a figure needs it: no field that isn't there, six digits (the CSV has all)."""
+    kept = ((k, float(f"{v:.6g}") if isinstance(v, float) else v) for k, v in row.items() if v is not None)
+    return {k: v for k, v in kept if not (isinstance(v, float) and not math.isfinite(v))}
+
+
+def packed(spec: Spec) -> Spec:
+    """A specification with its data by column, each text once: a quarter of the size. The page's script unpacks it."""
+    rows: list[Row] = spec["datasets"][DATA]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    return {**spec, "datasets": {DATA: {"rows": len(rows), "columns": columns}}}
+
+
+def _column(values: list[Any]) -> Any:
+    """Values, or the different ones and where each stands."""
+    if not any(isinstance(value, str) for value in values):
+        return values
+    different = list(dict.fromkeys(values))
+    at = {value: i for i, value in enumerate(different)}
+    return {"of": different, "at": [at[value] for value in values]} if 2 * len(different) < len(values) else values
 
 
 def to_json(spec: Any) -> str:

@@ -31,8 +31,10 @@ def thresholds(rows: Sequence[Row], labels: Sequence[str], description: str) -> 
     ]
     tested = [alt.Tooltip("curve:N"), alt.Tooltip("count:Q", format=",d"), alt.Tooltip("n:Q", title="seeds")]
     faded = alt.when(shown).then(alt.value(1)).otherwise(alt.value(0.08))
-    bars = of["bar"].mark_bar(cornerRadius=1).encode(
-        x=x, x2="upper:Q", y=y, yOffset=side, color=colour, opacity=faded, tooltip=told
+    bars = (
+        of["bar"]
+        .mark_bar(cornerRadius=1)
+        .encode(x=x, x2="upper:Q", y=y, yOffset=side, color=colour, opacity=faded, tooltip=told)
     )
     chart = alt.layer(
         of["count"].mark_line(style="back", strokeWidth=1).encode(x=x, y=y, detail="curve:N"),

@@ -52,7 +52,11 @@ def _methods(study: Study, backbones: Iterable[str]) -> Iterable[dict[str, Any]]
             if r is None or r["sd_naive"] is None:
                 yield row | {"note": "too few methods in the store"}
             else:
-                yield row | {"ours": 100 * r["sd_naive"], "setting": r["variant"], "note": f"{r['levels']} on {r['tasks']}"}
+                yield row | {
+                    "ours": 100 * r["sd_naive"],
+                    "setting": r["variant"],
+                    "note": f"{r['levels']} on {r['tasks']}",
+                }
 
 
 def _low(study: Study, backbones: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -14,7 +14,7 @@ from orchestrator.analysis.table import CurveThresholds
 from orchestrator.reporting.charts.count import count
 from orchestrator.reporting.exhibit import Exhibit, Section
 from orchestrator.reporting.names import safe, spaced
-from orchestrator.reporting.study import Cell, Panel, Study
+from orchestrator.reporting.study import SHORT, Cell, Panel, Study
 
 ORDER = 10
 COLUMNS = (
@@ -183,7 +183,11 @@ def _runs(cells: Iterable[Cell]) -> Iterable[dict[str, Any]]:
     for cell in cells:
         for run in cell.runs:
             if run.score is not None:
-                names = {"trial": run.trial_id, "position_seed": run.position_seed, "train_seed": run.train_seed}
+                names = {
+                    "trial": run.trial_id[:SHORT],
+                    "position_seed": run.position_seed,
+                    "train_seed": run.train_seed,
+                }
                 shared = {"layer": "run", "count": cell.count, "score": run.score, "rate": f"{cell.learning_rate:g}"}
                 yield {**shared, **names, "state": None if run.state == "completed" else run.state}
 

@@ -20,7 +20,9 @@ def section(study: Study) -> Section:
     rows = list(_rows(study))
     if not rows:
         return Section("Counts", "No module was counted yet.")
-    lead = "Tunable parameters, counted on the built modules; where the study's authors print a count, it stands beside."
+    lead = (
+        "Tunable parameters, counted on the built modules; where the study's authors print a count, it stands beside."
+    )
     whys = list(dict.fromkeys(f"{row['why']}." for row in rows if row["why"]))
     caption = (
         f"Share: of the backbone's own parameters. Authors: Table 2 of the study. {' '.join(whys)}".strip()

@@ -140,5 +140,3 @@ def _failures(study: Study) -> Exhibit:
     body = table(("Class", "Error", "Backbone", "Task", "Trials", "What may help"), shown, numeric=(4,))
     caption = "Trials whose every attempt failed, by the class of the last failure; `apet show TRIAL` has the error."
     return Exhibit("failures", "What failed", caption, (*_FAILURES, "trials"), rows, body=body)
-
-

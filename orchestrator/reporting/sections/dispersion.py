@@ -112,7 +112,13 @@ def _ratios(found: Dispersion) -> Iterable[Exhibit]:
         setting = " ".join(row[k] for k in ("placement", "operations", "variant") if row[k])
         shown.append(
             (
-                *(f"{row['smaller']} → {row['larger']}", row["what"], setting, row["count"] or "–", row["tasks"] or "–"),
+                *(
+                    f"{row['smaller']} → {row['larger']}",
+                    row["what"],
+                    setting,
+                    row["count"] or "–",
+                    row["tasks"] or "–",
+                ),
                 *(f"{value} [{lower:.2f}, {upper}]" if known else "–", f"{row['p']:.2g}" if known else "–"),
                 markup("<small>{}</small>", row["note"] or ""),
             )

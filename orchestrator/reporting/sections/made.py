@@ -36,7 +36,17 @@ def section(study: Study) -> Section:
     return Section(title, lead, (_seeds(study), _data(study), facts))
 
 
-_SEEDS = ("backbone", "task", "method", "placement", "position_seeds", "train_seeds", "learning_rates", "steps", "trials")
+_SEEDS = (
+    "backbone",
+    "task",
+    "method",
+    "placement",
+    "position_seeds",
+    "train_seeds",
+    "learning_rates",
+    "steps",
+    "trials",
+)
 
 
 def _seeds(study: Study) -> Exhibit:
@@ -50,9 +60,21 @@ def _seeds(study: Study) -> Exhibit:
     for key, of in sorted(groups.items()):
         tried = [_values(row[axis] for row in of) for axis in axes]
         rows.append(dict(zip(_SEEDS, (*key, *tried, len(of)), strict=True)))
-    head = ("Backbone", "Task", "Method", "Placement", "Position seeds", "Train seeds", "Learning rates", "Steps", "Trials")
+    head = (
+        "Backbone",
+        "Task",
+        "Method",
+        "Placement",
+        "Position seeds",
+        "Train seeds",
+        "Learning rates",
+        "Steps",
+        "Trials",
+    )
     body = table(head, [tuple(map(as_text, row.values())) for row in rows], numeric=(8,))
-    return Exhibit("seeds", "Seeds and learning rates", "All that were tried, failed trials too.", _SEEDS, rows, body=body)
+    return Exhibit(
+        "seeds", "Seeds and learning rates", "All that were tried, failed trials too.", _SEEDS, rows, body=body
+    )
 
 
 def _values(of: Iterable[Any]) -> str:

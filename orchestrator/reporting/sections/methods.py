@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.reporting.charts.methods import methods
 from orchestrator.reporting.exhibit import Exhibit, Section, table
 from orchestrator.reporting.names import safe, short, spaced
-from orchestrator.reporting.study import Cell, Study, order
+from orchestrator.reporting.study import SHORT, Cell, Study, order
 
 ORDER = 30
 COLUMNS = (
@@ -104,7 +104,7 @@ def _marks(shown: Sequence[Cell]) -> Iterable[dict[str, Any]]:
         size = None if cell.method == "full" or not cell.count else short(cell.count)
         yield {**shared, "layer": "mean", "score": cell.mean, "sd": cell.sd, "n": len(cell.scores), "size": size}
         for run in cell.runs:
-            seeds = {"trial": run.trial_id, "position_seed": run.position_seed, "train_seed": run.train_seed}
+            seeds = {"trial": run.trial_id[:SHORT], "position_seed": run.position_seed, "train_seed": run.train_seed}
             state = None if run.state == "completed" else run.state
             if run.score is not None:
                 rate = f"{cell.learning_rate:g}"

@@ -50,7 +50,9 @@ def _figures(found: Thresholds) -> Iterable[Exhibit]:
 
 def _distinct(labels: Sequence[str]) -> list[str]:
     """Labels of which no two are one line of the figure."""
-    return [f"{label} ({labels[:i].count(label) + 1})" if label in labels[:i] else label for i, label in enumerate(labels)]
+    return [
+        f"{label} ({labels[:i].count(label) + 1})" if label in labels[:i] else label for i, label in enumerate(labels)
+    ]
 
 
 def _marks(found: CurveThresholds, label: str) -> Iterable[dict[str, Any]]:
@@ -150,7 +152,9 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
             for r in ranges
         ]
         body = table(("Backbone", "Module", "Threshold", "Range", "Tasks resolved"), shown, numeric=(4,))
-        caption = "From the lowest bracket's lower end to the highest one's upper end, over the tasks that are resolved."
+        caption = (
+            "From the lowest bracket's lower end to the highest one's upper end, over the tasks that are resolved."
+        )
         yield Exhibit("ranges", "Thresholds over tasks", caption, _RANGES, rows, body=body)
     if found.trends:
         rows = [{key: getattr(t, key) for key in _TRENDS} | {"tasks": ", ".join(t.tasks)} for t in found.trends]
@@ -164,7 +168,9 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
             f"The larger scale's threshold over the smaller's, geometric mean over tasks, with its interval at "
             f"{1 - found.alpha:g}; p: one-sided, that high falls, that low rises."
         )
-        yield Exhibit("trends", "Thresholds across scales", caption, _TRENDS, rows, body=table(head, shown, numeric=(5,)))
+        yield Exhibit(
+            "trends", "Thresholds across scales", caption, _TRENDS, rows, body=table(head, shown, numeric=(5,))
+        )
 
 
 def _ratio(ratio: float | None, lower: float, upper: float) -> str:
