@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.reporting.exhibit import Exhibit
-from orchestrator.reporting.page import Page, beside
+from orchestrator.reporting.page import beside
 from trials.errors import ApetError
 
+PAGE = "index.html"
 
-def write(out: Path, exhibits: Sequence[Exhibit], page: Page) -> None:
+
+def write(out: Path, files: Iterable[tuple[str, bytes]], page: str, kept: Iterable[str] = ()) -> None:
     """Write a report into a folder, which is made if need be. What an earlier report left there goes.
 
-    Every file is written beside its name and renamed, the page last, so that whoever reads sees one report or the other.
+    Every file is written beside its name and renamed, the page last, so that a reader sees one report or the other.
+
+    Args:
+        out: the folder.
+        files: name and content of each that lies beside the page.
+        page: the page.
+        kept: names of files that are there already.
 
     Raises:
         ApetError: the folder can't be made, or not be written to.
@@ -22,11 +29,11 @@ def write(out: Path, exhibits: Sequence[Exhibit], page: Page) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         earlier = _earlier(out)
-        names = set()
-        for name, data in _files(exhibits):
-            _put(out / name, data)
+        names = set(kept)
+        for name, data in files:
+            put(out / name, data)
             names.add(name)
-        _put(out / "index.html", page.html().encode())
+        put(out / PAGE, page.encode())
         for name in earlier - names:
             (out / name).unlink(missing_ok=True)
     except OSError as error:
@@ -35,18 +42,8 @@ def write(out: Path, exhibits: Sequence[Exhibit], page: Page) -> None:
         ) from None
 
 
-def _files(exhibits: Sequence[Exhibit]) -> Iterator[tuple[str, bytes]]:
-    from orchestrator.reporting.drawing import png, svg
-
-    for one in exhibits:
-        yield f"{one.name}.csv", one.csv.encode()
-        if one.spec is not None:
-            drawn = svg(one.spec)
-            yield f"{one.name}.svg", drawn.encode()
-            yield f"{one.name}.png", png(drawn)
-
-
-def _put(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole, or as it was."""
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(data)
     os.replace(part, path)
@@ -54,5 +51,5 @@ def _put(path: Path, data: bytes) -> None:
 
 def _earlier(out: Path) -> set[str]:
     """The files that an earlier report wrote into a folder, those that its page names."""
-    page = out / "index.html"
+    page = out / PAGE
     return set(beside(page.read_text(encoding="utf-8", errors="replace"))) if page.is_file() else set()

@@ -1,18 +1,20 @@
-"""The HTML report: one self-contained page, and each of its figures and tables as SVG and CSV beside it."""
+"""The HTML report: one self-contained page, and each of its figures and tables as SVG, PNG and CSV beside it."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.reporting.folder import write
 from orchestrator.text import number
 
 if TYPE_CHECKING:
-    from orchestrator.reporting.exhibit import Exhibit
-    from orchestrator.reporting.page import Page
     from orchestrator.analysis.sequence import Threshold
+    from orchestrator.reporting.page import Page
     from orchestrator.reporting.study import Study
     from trials.store.store import Store
 
@@ -42,20 +44,67 @@ def report(
     Raises:
         ApetError: there is no store, a wrong condition, a rule out of range, or ``out`` can't be written.
     """
-    written, page = _made(store, where, alpha, margin, floor)
-    write(Path(out), written, page)
-    return Path(out) / "index.html"
+    rules = {"where": where, "alpha": alpha, "margin": margin, "floor": floor}
+    return Writer(store, Path(out), rules).write()
 
 
-def _made(store: Store, where: str | None, alpha: float, margin: float, floor: str) -> tuple[list[Exhibit], Page]:
-    from orchestrator.reporting.page import Page
-    from orchestrator.reporting.sections import sections
-    from orchestrator.reporting.study import read
+@dataclass
+class Writer:
+    """Writes the report of a store, once or again and again: a figure that hasn't changed isn't drawn again.
 
-    study = read(store, where, alpha, margin, floor)
-    made = [module.section(study) for module in sections()]
-    page = Page(f"Report on {study.name}", _subtitle(study, where), shlex.quote(store.uri), _points(study), made)
-    return [one for section in made for one in section.exhibits], page
+    Args:
+        store: what to draw.
+        out: the folder.
+        rules: the keywords of :func:`report`.
+        page: as written last.
+    """
+
+    store: Store
+    out: Path
+    rules: Mapping[str, Any]
+    page: Page | None = None
+    _drawn: dict[str, str] = field(default_factory=dict)  # name of a figure → its specification
+
+    def write(self, written: str = "") -> Path:
+        """Write it; ``written`` is when, where it is written again while a sweep runs."""
+        from orchestrator.reporting.charts.theme import to_json, unchecked
+        from orchestrator.reporting.drawing import Drawings
+        from orchestrator.reporting.folder import PAGE, write
+        from orchestrator.reporting.page import Page
+        from orchestrator.reporting.sections import sections
+        from orchestrator.reporting.study import read
+
+        study = read(self.store, **self.rules)
+        made, tables, specs = [], [], {}
+        with Drawings() as drawings, unchecked():
+            for module in sections():
+                made.append(module.section(study))
+                for one in made[-1].exhibits:
+                    tables.append((f"{one.name}.csv", one.csv.encode()))
+                    if one.spec is not None:
+                        specs[one.name] = to_json(one.spec)
+                        if self._drawn.get(one.name) != specs[one.name]:
+                            drawings.add(one.name, one.spec)
+            where = self.rules["where"]
+            title, store = f"Report on {study.name}", shlex.quote(_public(self.store.uri))
+            self.page = Page(title, _subtitle(study, where), store, _points(study), made, written)
+            text = self.page.html()
+            kept = [f"{name}.{end}" for name in specs for end in ("svg", "png") if self._drawn.get(name) == specs[name]]
+            write(self.out, chain(tables, drawings.files()), text, kept)
+        self._drawn = specs
+        return self.out / PAGE
+
+    def close(self) -> None:
+        """The page says no more that it is being written again."""
+        from orchestrator.reporting.folder import PAGE, put
+
+        if self.page is not None and self.page.written:
+            put(self.out / PAGE, replace(self.page, written="").html().encode())
+
+
+def _public(uri: str) -> str:
+    """A store's URI without what only its owner may know."""
+    return re.sub(r"//[^/@]*@", "//", uri.partition("?")[0])
 
 
 def _subtitle(study: Study, where: str | None) -> str:

@@ -285,8 +285,8 @@ class Store:
 
     def _of_attempts(self, table: pa.Table) -> pa.Table:
         """Of a table the rows whose attempt has a row: a worker that died before that leaves the rest."""
-        known = np.isin(views.column(table, "attempt_id"), views.column(self.attempts(), "attempt_id"))
-        return table.filter(pa.array(known, pa.bool_()))
+        known = self.attempts()["attempt_id"].combine_chunks()
+        return table.filter(pc.is_in(table["attempt_id"], value_set=known))
 
     def _save(self, path: str, data: bytes) -> str:
         self._files.write(path, data)

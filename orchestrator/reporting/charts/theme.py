@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,15 @@ def config(palette: Palette) -> Spec:
     }
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Inside, Altair checks nothing against Vega-Lite's schema: a test does, and it takes longer than all the rest."""
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(False):
+        yield
+
+
 def finished(chart: alt.TopLevelMixin, rows: Iterable[Row], description: str) -> Spec:
     """A chart as a specification with its data, for the page and for files; colours come with :func:`config`.
 
@@ -108,7 +118,7 @@ def finished(chart: alt.TopLevelMixin, rows: Iterable[Row], description: str) ->
         rows: of that.
         description: what a screen reader says.
     """
-    spec: Spec = chart.to_dict()  # type: ignore[attr-defined]
+    spec: Spec = chart.to_dict(validate=False)  # type: ignore[attr-defined]
     spec.pop("config", None)  # Altair's own
     return {**spec, "description": description, "datasets": {DATA: [_finite(row) for row in rows]}}
 
