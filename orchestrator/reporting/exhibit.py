@@ -12,6 +12,8 @@ from typing import Any
 from orchestrator.reporting.charts.theme import Spec
 from orchestrator.reporting.names import anchor
 
+MOST = 150  # lines of a table on the page
+
 
 @dataclass(frozen=True)
 class Exhibit:
@@ -69,7 +71,7 @@ class Section:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
-    """An HTML table. Cells are text, or HTML that :func:`markup` made."""
+    """An HTML table, of :data:`MOST` lines at most. Cells are text, or HTML that :func:`markup` made."""
 
     def cell(tag: str, index: int, value: str) -> str:
         kind = ' class="number"' if index in numeric else ""
@@ -79,8 +81,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[
     def line(tag: str, values: Sequence[str]) -> str:
         return f"<tr>{''.join(cell(tag, i, v) for i, v in enumerate(values))}</tr>"
 
-    body = "\n".join(line("td", row) for row in rows)
-    return f'<div class="scroll" tabindex="0"><table><thead>{line("th", head)}</thead>\n<tbody>{body}</tbody></table></div>'
+    body = "\n".join(line("td", row) for row in rows[:MOST])
+    more = f'<p class="note">{len(rows) - MOST:,} more lines are in the CSV.</p>' if len(rows) > MOST else ""
+    shown = f"<table><thead>{line('th', head)}</thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{shown}</div>{more}'
 
 
 class Markup(str):

@@ -79,7 +79,9 @@ def fingerprint() -> str:
 def svg() -> str:
     """The picture: a row a block, a column a site, the two placements side by side."""
     rows = [{"panel": placement, **row} for placement in PLACEMENTS for row in (*_frames(), *_rows(marks(placement)))]
-    text = drawing.svg(theme.finished(_chart(), rows, "The same count at the same seed, discrete and adjacent"))
+    text = drawing.svg(
+        theme.finished(theme.structure(_chart()), rows, "The same count at the same seed, discrete and adjacent")
+    )
     return text.replace("<svg ", f"<!-- {fingerprint()} -->\n<svg ", 1)
 
 

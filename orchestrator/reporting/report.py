@@ -68,7 +68,7 @@ class Writer:
     def write(self, written: str = "") -> Path:
         """Write it; ``written`` is when, where it is written again while a sweep runs."""
         from orchestrator.reporting.charts.theme import to_json, unchecked
-        from orchestrator.reporting.drawing import Drawings
+        from orchestrator.reporting.drawings import Drawings
         from orchestrator.reporting.folder import PAGE, write
         from orchestrator.reporting.page import Page
         from orchestrator.reporting.sections import sections

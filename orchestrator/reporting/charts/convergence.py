@@ -22,7 +22,11 @@ def convergence(rows: Sequence[Row], panels: Sequence[str], description: str) ->
     states = [state for state in STATES if any(row["state"] == state for row in rows)]
     shown = alt.selection_point(name="shown", fields=["series"], bind="legend", toggle="true")
     faded = alt.when(shown).then(alt.value(1)).otherwise(alt.value(0.06))
-    x = alt.X("count:Q", scale=theme.counts_scale([row["count"] for row in rows]), axis=theme.counts_axis())
+    x = alt.X(
+        "count:Q",
+        scale=theme.counts_scale(theme.counts_domain([row["count"] for row in rows])),
+        axis=theme.counts_axis(),
+    )
     title = "steps"
     scale = alt.Scale(type="log", padding=12, nice=False)
     y = alt.Y("steps:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=5))
@@ -44,4 +48,4 @@ def convergence(rows: Sequence[Row], panels: Sequence[str], description: str) ->
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)), height=theme.HEIGHT)
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))
-    return theme.finished(facets.resolve_axis(x="independent"), rows, description)
+    return theme.finished(theme.structure(facets.resolve_axis(x="independent")), rows, description)

@@ -7,6 +7,7 @@ and ``method``; all of them have a ``panel``, and what belongs to a curve has it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.reporting.charts import theme
@@ -27,19 +28,35 @@ def count(rows: Sequence[Row], panels: Sequence[str], description: str) -> Spec:
         panels: their titles, in order.
         description: for screen readers.
     """
+    kinds = tuple(dict.fromkeys(str(r["kind"]) for r in rows if r["layer"] == "fit"))
+    counts = [r["count"] for r in rows if r.get("count") and r["layer"] in ("run", "fit", "method")]
+    layers = frozenset(str(r["layer"]) for r in rows)
+    return theme.finished(_structure(tuple(panels), kinds, layers, theme.counts_domain(counts)), rows, description)
+
+
+@lru_cache
+def _structure(
+    panels: tuple[str, ...], kinds: tuple[str, ...], there: frozenset[str], domain: tuple[float, float]
+) -> Spec:
+    """The figure without data; a layer of no rows would have no scale, and isn't there."""
     import altair as alt
 
-    kinds = list(dict.fromkeys(str(r["kind"]) for r in rows if r["layer"] == "fit"))
-    counts = [r["count"] for r in rows if r.get("count") and r["layer"] in ("run", "fit", "method")]
     shown = alt.selection_point(name="shown", fields=["kind"], bind="legend", toggle="true")
-    x = alt.X("count:Q", scale=theme.counts_scale(counts), axis=theme.counts_axis())
-    colour = alt.Color("kind:N", scale=alt.Scale(domain=kinds), legend=alt.Legend() if len(kinds) > 1 else None)
-    layers = [*_levels(), *_curves(x, colour, shown), *_brackets(x, colour, shown), *_methods(x)]
+    x = alt.X("count:Q", scale=theme.counts_scale(domain), axis=theme.counts_axis())
+    legend = alt.Legend() if len(kinds) > 1 else None
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=list(kinds)), legend=legend)
+    layers = [
+        *(_full() if "full" in there else ()),
+        *(_levels() if "level" in there else ()),
+        *_curves(x, colour, shown),
+        *(_brackets(x, colour, shown) if "bracket" in there else ()),
+        *(_methods(x) if "method" in there else ()),
+    ]
     chart = alt.layer(*layers, data=alt.NamedData(theme.DATA)).properties(
         width=theme.width(len(panels)), height=theme.HEIGHT
     )
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))
-    return theme.finished(facets.resolve_axis(x="independent"), rows, description)
+    return theme.structure(facets.resolve_axis(x="independent"))
 
 
 def _of(layer: str) -> alt.Chart:
@@ -54,29 +71,39 @@ def _score(field: str = "score") -> alt.Y:
     return alt.Y(f"{field}:Q", title="test score", scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=6))
 
 
-def _levels() -> list[alt.Chart]:
-    """Full fine-tuning as a band across the panel, what learning nothing scores as dashed lines."""
+_TEXT: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 3, "dy": -3, "fontSize": 10.5}
+
+
+def _told() -> list[alt.Tooltip]:
     import altair as alt
 
-    told = [
-        alt.Tooltip("label:N", title="level"),
-        alt.Tooltip("score:Q", format=".3f"),
-        alt.Tooltip("n:Q", title="runs"),
-    ]
-    full = _of("full").encode(tooltip=told)
-    text = {"align": "left", "baseline": "bottom", "dx": 3, "dy": -3, "fontSize": 10.5}
-    right, under = text | {"align": "right", "dx": -2}, {"baseline": "top", "dy": 3}
-    at_right = alt.value("width")
-    level = _of("level").encode(y=_score(), tooltip=told)
+    level = alt.Tooltip("label:N", title="level")
+    return [level, alt.Tooltip("score:Q", format=".3f"), alt.Tooltip("n:Q", title="runs")]
+
+
+def _full() -> list[alt.Chart]:
+    """Full fine-tuning as a band across the panel."""
+    import altair as alt
+
+    full = _of("full").encode(tooltip=_told())
     return [
         full.mark_rect(opacity=0.2, style="back").encode(y=_score("lower"), y2="upper:Q"),
         full.mark_rule(style="ink", strokeWidth=1.1).encode(y=_score()),
-        full.mark_text(style="ink", **text).encode(y=_score("upper"), x=alt.value(0), text="label:N"),
+        full.mark_text(style="ink", **_TEXT).encode(y=_score("upper"), x=alt.value(0), text="label:N"),
+    ]
+
+
+def _levels() -> list[alt.Chart]:
+    """What learning nothing scores, as dashed lines; their names at the right, where curves aren't low."""
+    import altair as alt
+
+    level = _of("level").encode(y=_score(), tooltip=_told())
+    name = level.encode(text="label:N", x=alt.value("width"))
+    above = {**_TEXT, "align": "right", "dx": -2}
+    return [
         level.mark_rule(style="back", strokeDash=[5, 4]),
-        level.transform_filter(~alt.datum.below).mark_text(style="soft", **right).encode(text="label:N", x=at_right),
-        level.transform_filter(alt.datum.below)
-        .mark_text(style="soft", **right | under)
-        .encode(text="label:N", x=at_right),
+        name.transform_filter(~alt.datum.below).mark_text(style="soft", **above),
+        name.transform_filter(alt.datum.below).mark_text(style="soft", **{**above, "baseline": "top", "dy": 3}),
     ]
 
 

@@ -44,7 +44,9 @@ def dispersion(rows: Sequence[Row], axis: str, description: str) -> Spec:
     ).properties(width=theme.width(len(panels)), height=theme.HEIGHT)
     facets = chart.facet(facet=alt.Facet("panel:N", sort=panels, title=None), columns=theme.across(len(panels)))
     return theme.finished(
-        facets.resolve_scale(x="independent", xOffset="independent").resolve_axis(x="independent"), rows, description
+        theme.structure(facets.resolve_scale(x="independent", xOffset="independent").resolve_axis(x="independent")),
+        rows,
+        description,
     )
 
 

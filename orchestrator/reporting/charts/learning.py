@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from orchestrator.reporting.charts import theme
 from orchestrator.reporting.charts.theme import Row, Spec
@@ -10,6 +11,12 @@ from orchestrator.reporting.charts.theme import Row, Spec
 
 def learning(rows: Sequence[Row], panels: Sequence[str], series: Sequence[str], description: str) -> Spec:
     """The figure of one task; ``series`` are the lines' names in order, at most one a colour and dash."""
+    return theme.finished(_structure(tuple(panels), tuple(series)), rows, description)
+
+
+@lru_cache
+def _structure(panels: tuple[str, ...], series: tuple[str, ...]) -> Spec:
+    """The figure without data."""
     import altair as alt
 
     names = list(series)
@@ -34,4 +41,4 @@ def learning(rows: Sequence[Row], panels: Sequence[str], series: Sequence[str], 
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)), height=theme.HEIGHT)
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))
-    return theme.finished(facets.resolve_axis(x="independent"), rows, description)
+    return theme.structure(facets.resolve_axis(x="independent"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from orchestrator.reporting.charts import theme
 from orchestrator.reporting.charts.count import run_tooltip
@@ -11,6 +12,13 @@ from orchestrator.reporting.charts.theme import Row, Spec
 
 def methods(rows: Sequence[Row], panels: Sequence[str], kinds: Sequence[str], description: str) -> Spec:
     """The figure of one task; ``kinds`` are the methods in order."""
+    names = tuple(dict.fromkeys(str(row["method"]) for row in rows))
+    return theme.finished(_structure(tuple(panels), tuple(kinds), names), rows, description)
+
+
+@lru_cache
+def _structure(panels: tuple[str, ...], kinds: tuple[str, ...], names: tuple[str, ...]) -> Spec:
+    """The figure without data."""
     import altair as alt
 
     axis = alt.Axis(title=None, labelLimit=260, labelFontSize=12, grid=False)
@@ -18,7 +26,7 @@ def methods(rows: Sequence[Row], panels: Sequence[str], kinds: Sequence[str], de
     x = alt.X(
         "score:Q", title="test score", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(grid=True, tickCount=5)
     )
-    colour = alt.Color("method:N", sort=None, legend=alt.Legend(), scale=alt.Scale(domain=_methods(rows)))
+    colour = alt.Color("method:N", sort=None, legend=alt.Legend(), scale=alt.Scale(domain=list(names)))
     shown = alt.selection_point(name="shown", fields=["method"], bind="legend", toggle="true")
     faded = alt.when(shown).then(alt.value(0.7)).otherwise(alt.value(0.06))
     of = {name: alt.Chart().transform_filter(alt.datum.layer == name) for name in ("run", "mean")}
@@ -46,8 +54,4 @@ def methods(rows: Sequence[Row], panels: Sequence[str], kinds: Sequence[str], de
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)) - (90 if len(panels) > 1 else 0), height=alt.Step(32))
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))
-    return theme.finished(facets.resolve_axis(x="independent"), rows, description)
-
-
-def _methods(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(str(r["method"]) for r in rows))
+    return theme.structure(facets.resolve_axis(x="independent"))

@@ -110,16 +110,21 @@ def unchecked() -> Iterator[None]:
         yield
 
 
-def finished(chart: alt.TopLevelMixin, rows: Iterable[Row], description: str) -> Spec:
-    """A chart as a specification with its data, for the page and for files; colours come with :func:`config`.
-
-    Args:
-        chart: over the named data :data:`DATA`.
-        rows: of that.
-        description: what a screen reader says.
-    """
+def structure(chart: alt.TopLevelMixin) -> Spec:
+    """A chart over the named data :data:`DATA` as a specification without data; colours come with :func:`config`."""
     spec: Spec = chart.to_dict(validate=False)  # type: ignore[attr-defined]
     spec.pop("config", None)  # Altair's own
+    return spec
+
+
+def finished(spec: Spec, rows: Iterable[Row], description: str) -> Spec:
+    """A specification with its data, for the page and for files.
+
+    Args:
+        spec: of :func:`structure`; figures that differ in nothing but data share one, since Altair takes its time.
+        rows: the data.
+        description: what a screen reader says.
+    """
     return {**spec, "description": description, "datasets": {DATA: [_finite(row) for row in rows]}}
 
 
@@ -171,8 +176,13 @@ def counts_axis(title: str = "tunable parameters") -> alt.Axis:
     return alt.Axis(title=title, format="~s", tickCount=5)
 
 
-def counts_scale(counts: Sequence[float]) -> alt.Scale:
-    """Logarithmic, with a little room at both ends."""
+def counts_domain(counts: Sequence[float]) -> tuple[float, float]:
+    """From the smallest to the largest, with a little room at both ends."""
+    return min(counts) / 1.4, max(counts) * 1.4
+
+
+def counts_scale(domain: tuple[float, float]) -> alt.Scale:
+    """Logarithmic."""
     import altair as alt
 
-    return alt.Scale(type="log", domain=[min(counts) / 1.4, max(counts) * 1.4], nice=False)
+    return alt.Scale(type="log", domain=list(domain), nice=False)

@@ -6,6 +6,7 @@ The rows' ``layer`` is ``count`` (a tested count), ``bar`` (a bracket) or ``open
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from orchestrator.reporting.charts import theme
 from orchestrator.reporting.charts.theme import Row, Spec
@@ -14,13 +15,19 @@ SIDES = ("low", "high")
 
 
 def thresholds(rows: Sequence[Row], labels: Sequence[str], description: str) -> Spec:
-    """The figure; ``labels`` are the curves in order."""
+    """The figure; ``labels`` are the curves, the rows in their order."""
+    counts = [r["count"] for r in rows if r["layer"] == "count"]
+    return theme.finished(_structure(len(labels), theme.counts_domain(counts)), rows, description)
+
+
+@lru_cache
+def _structure(curves: int, domain: tuple[float, float]) -> Spec:
+    """The figure without data."""
     import altair as alt
 
-    counts = [r["count"] for r in rows if r["layer"] == "count"]
-    x = alt.X("count:Q", scale=theme.counts_scale(counts), axis=theme.counts_axis())
+    x = alt.X("count:Q", scale=theme.counts_scale(domain), axis=theme.counts_axis())
     axis = alt.Axis(title=None, labelLimit=330, labelFontSize=12, grid=False)
-    y = alt.Y("curve:N", sort=list(labels), axis=axis, scale=alt.Scale(paddingInner=0.2))
+    y = alt.Y("curve:N", sort=None, axis=axis, scale=alt.Scale(paddingInner=0.2))
     side = alt.YOffset("side:N", sort=list(SIDES), scale=alt.Scale(domain=list(SIDES), paddingInner=0.15))
     colour = alt.Color("side:N", scale=alt.Scale(domain=list(SIDES)), legend=alt.Legend(), sort=list(SIDES))
     shown = alt.selection_point(name="shown", fields=["side"], bind="legend", toggle="true")
@@ -45,4 +52,4 @@ def thresholds(rows: Sequence[Row], labels: Sequence[str], description: str) -> 
         .encode(x=alt.value(700), y=y, yOffset=side, text="said:N", tooltip=told),
         data=alt.NamedData(theme.DATA),
     )
-    return theme.finished(chart.properties(width=700, height=44 * len(labels)), rows, description)
+    return theme.structure(chart.properties(width=700, height=44 * curves))

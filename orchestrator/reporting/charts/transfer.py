@@ -44,4 +44,4 @@ def transfer(rows: Sequence[Row], tasks: Sequence[str], description: str) -> Spe
     ).properties(width=CELL * len(tasks), height=CELL * len(tasks))
     columns = max(1, 900 // (CELL * len(tasks) + 110))
     facets = chart.facet(facet=alt.Facet("panel:N", sort=panels, title=None), columns=columns)
-    return theme.finished(facets.resolve_axis(x="independent", y="independent"), rows, description)
+    return theme.finished(theme.structure(facets.resolve_axis(x="independent", y="independent")), rows, description)
