@@ -122,7 +122,7 @@ def _points(study: Study) -> list[str]:
     """What the thresholds say, a sentence a curve and side; what is unresolved for all is said once."""
     from orchestrator.analysis.table import labels
 
-    found = study.thresholds.curves
+    found = study.curves_of_counts or study.thresholds.curves
     points: list[str] = []
     for above, sides in (
         ("leaves the floor", [c.low for c in found]),

@@ -171,6 +171,13 @@ class Study:
         """Tasks with a result, by name."""
         return tuple(sorted({c.task for c in self.cells}))
 
+    @cached_property
+    def curves_of_counts(self) -> tuple[CurveThresholds, ...]:
+        """Those with a score; where any has several counts, only such: runs at one count are no curve."""
+        scored = [c for c in self.thresholds.curves if any(p.scores for p in c.curve.points)]
+        several = [c for c in scored if sum(bool(p.scores) for p in c.curve.points) > 1]
+        return tuple(several or scored)
+
     def of_curve(self, curve_id: str) -> list[Cell]:
         """The cells of a count curve, small counts first."""
         return self._by_curve[curve_id]
@@ -185,8 +192,8 @@ class Study:
     def panels(self, task: str) -> tuple[Panel, ...]:
         """The panels of a task that have a count curve, small backbones first."""
         groups: dict[str, list[CurveThresholds]] = defaultdict(list)
-        for found in self.thresholds.curves:
-            if found.curve.task == task and any(p.scores for p in found.curve.points):
+        for found in self.curves_of_counts:
+            if found.curve.task == task:
                 groups[found.curve.setting].append(found)
         sizes = {g[0].curve.backbone: (g[0].curve.family, g[0].curve.parameters) for g in groups.values()}
         several = len(groups) > len(sizes)

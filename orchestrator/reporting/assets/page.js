@@ -148,7 +148,7 @@
     made.dispatchEvent(new MouseEvent("click"));
   });
 
-  // ---- choices, light and dark, reloading
+  // ---- choices, what is folded, light and dark, reloading
 
   for (const select of document.querySelectorAll(".chooser select")) {
     select.addEventListener("change", () => {
@@ -161,6 +161,10 @@
       }
     });
   }
+
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
+  });
 
   const theme = document.getElementById("theme");
   const named = () => { theme.textContent = root.dataset.theme === "dark" ? "Light" : "Dark"; };

@@ -30,7 +30,7 @@ def convergence(rows: Sequence[Row], panels: Sequence[str], description: str) ->
     title = "steps"
     scale = alt.Scale(type="log", padding=12, nice=False)
     y = alt.Y("steps:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=5))
-    colour = alt.Color("series:N", scale=alt.Scale(domain=series), legend=alt.Legend())
+    colour = alt.Color("series:N", scale=alt.Scale(domain=series), legend=alt.Legend(columns=4))
     shapes = alt.Scale(domain=states, range=[STATES[state] for state in states])
     told = [
         *(alt.Tooltip("series:N", title="module"), alt.Tooltip("count:Q", format=",d")),

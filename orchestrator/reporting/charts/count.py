@@ -30,7 +30,7 @@ def count(rows: Sequence[Row], panels: Sequence[str], description: str) -> Spec:
     """
     kinds = tuple(dict.fromkeys(str(r["kind"]) for r in rows if r["layer"] == "fit"))
     counts = [r["count"] for r in rows if r.get("count") and r["layer"] in ("run", "fit", "method")]
-    layers = frozenset(str(r["layer"]) for r in rows)
+    layers = frozenset([*(str(r["layer"]) for r in rows), *("below" for r in rows if r.get("below"))])
     return theme.finished(_structure(tuple(panels), kinds, layers, theme.counts_domain(counts)), rows, description)
 
 
@@ -47,7 +47,7 @@ def _structure(
     colour = alt.Color("kind:N", scale=alt.Scale(domain=list(kinds)), legend=legend)
     layers = [
         *(_full() if "full" in there else ()),
-        *(_levels() if "level" in there else ()),
+        *(_levels("below" in there) if "level" in there else ()),
         *_curves(x, colour, shown),
         *(_brackets(x, colour, shown) if "bracket" in there else ()),
         *(_methods(x) if "method" in there else ()),
@@ -93,17 +93,18 @@ def _full() -> list[alt.Chart]:
     ]
 
 
-def _levels() -> list[alt.Chart]:
+def _levels(two: bool) -> list[alt.Chart]:
     """What learning nothing scores, as dashed lines; their names at the right, where curves aren't low."""
     import altair as alt
 
     level = _of("level").encode(y=_score(), tooltip=_told())
     name = level.encode(text="label:N", x=alt.value("width"))
     above = {**_TEXT, "align": "right", "dx": -2}
+    under = name.transform_filter(alt.datum.below).mark_text(style="soft", **{**above, "baseline": "top", "dy": 3})
     return [
         level.mark_rule(style="back", strokeDash=[5, 4]),
         name.transform_filter(~alt.datum.below).mark_text(style="soft", **above),
-        name.transform_filter(alt.datum.below).mark_text(style="soft", **{**above, "baseline": "top", "dy": 3}),
+        *([under] if two else []),
     ]
 
 
@@ -111,7 +112,7 @@ def _curves(x: alt.X, colour: alt.Color, shown: alt.Parameter) -> list[alt.Chart
     """Band and line of the fit, the means, and every run."""
     import altair as alt
 
-    fit = _of("fit").encode(x=x, color=colour)
+    fit, band = _of("fit").encode(x=x, color=colour), _of("fit").transform_filter(shown)
     mean = _of("mean").encode(x=x, color=colour, y=_score())
     means = [
         *(
@@ -123,7 +124,7 @@ def _curves(x: alt.X, colour: alt.Color, shown: alt.Parameter) -> list[alt.Chart
     ]
     run = _of("run").mark_circle(size=34, cursor="copy").encode(x=x, y=_score(), color=colour, tooltip=run_tooltip())
     return [
-        fit.transform_filter(shown).mark_area(opacity=0.16).encode(y=_score("fit_lower"), y2="fit_upper:Q"),
+        band.mark_area(opacity=0.16).encode(x=x, y=_score("fit_lower"), y2="fit_upper:Q", color=colour),
         fit.mark_line(strokeWidth=2.6).encode(y=_score("fit"), opacity=_opacity(shown, 1)),
         mean.mark_tick(width=13, thickness=1.6, orient="horizontal").encode(tooltip=means, opacity=_opacity(shown, 1)),
         run.encode(opacity=_opacity(shown, 0.7)).add_params(shown),

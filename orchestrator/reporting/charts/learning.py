@@ -29,13 +29,15 @@ def _structure(panels: tuple[str, ...], series: tuple[str, ...]) -> Spec:
     x = alt.X("step:Q", axis=alt.Axis(tickMinStep=1, format="~s", tickCount=6))
     y = alt.Y("mean:Q", title="validation score", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     told = [
-        *(alt.Tooltip("series:N"), alt.Tooltip("step:Q"), alt.Tooltip("n:Q", title="runs")),
+        *(alt.Tooltip("series:N"), alt.Tooltip("count:Q", format=",d"), alt.Tooltip("step:Q")),
+        alt.Tooltip("n:Q", title="runs"),
         *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "min", "max")),
     ]
     faded = alt.when(shown).then(alt.value(1)).otherwise(alt.value(0.06))
     base = alt.Chart().encode(x=x, color=colour, detail="line:N")
+    range_ = alt.Chart().transform_filter(shown).encode(x=x, detail="line:N")
     chart = alt.layer(
-        base.transform_filter(shown).mark_area(opacity=0.1).encode(y=alt.Y("min:Q"), y2="max:Q"),
+        range_.mark_area(opacity=0.1).encode(y=alt.Y("min:Q"), y2="max:Q", color=colour),
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=faded),
         base.mark_circle(size=26).encode(y=y, tooltip=told, opacity=faded).add_params(shown),
         data=alt.NamedData(theme.DATA),

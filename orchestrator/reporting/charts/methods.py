@@ -13,11 +13,13 @@ from orchestrator.reporting.charts.theme import Row, Spec
 def methods(rows: Sequence[Row], panels: Sequence[str], kinds: Sequence[str], description: str) -> Spec:
     """The figure of one task; ``kinds`` are the methods in order."""
     names = tuple(dict.fromkeys(str(row["method"]) for row in rows))
-    return theme.finished(_structure(tuple(panels), tuple(kinds), names), rows, description)
+    return theme.finished(
+        _structure(tuple(panels), tuple(kinds), names, any(row.get("size") for row in rows)), rows, description
+    )
 
 
 @lru_cache
-def _structure(panels: tuple[str, ...], kinds: tuple[str, ...], names: tuple[str, ...]) -> Spec:
+def _structure(panels: tuple[str, ...], kinds: tuple[str, ...], names: tuple[str, ...], sized: bool) -> Spec:
     """The figure without data."""
     import altair as alt
 
@@ -44,13 +46,11 @@ def _structure(panels: tuple[str, ...], kinds: tuple[str, ...], names: tuple[str
         .encode(x=x, y=y, color=colour, opacity=faded, tooltip=run_tooltip())
     )
     means = of["mean"].encode(x=x, y=y, color=colour, tooltip=said, opacity=faded)
+    sizes = of["mean"].transform_filter("isValid(datum.size)").encode(x=x, y=y, text="size:N")
     chart = alt.layer(
         means.mark_tick(orient="vertical", thickness=2.6, height=20),
         runs.add_params(shown),
-        of["mean"]
-        .transform_filter("isValid(datum.size)")
-        .mark_text(style="soft", align="left", dx=12, dy=-10, fontSize=10)
-        .encode(x=x, y=y, text="size:N"),
+        *([sizes.mark_text(style="soft", align="left", dx=12, dy=-10, fontSize=10)] if sized else []),
         data=alt.NamedData(theme.DATA),
     ).properties(width=theme.width(len(panels)) - (90 if len(panels) > 1 else 0), height=alt.Step(32))
     facets = chart.facet(facet=alt.Facet("panel:N", sort=list(panels), title=None), columns=theme.across(len(panels)))

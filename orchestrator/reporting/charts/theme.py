@@ -85,7 +85,7 @@ def config(palette: Palette) -> Spec:
             "direction": "horizontal",
             "titleOrient": "left",
         }
-        | {"symbolSize": 90, "columnPadding": 18, "labelLimit": 320, "offset": 12, "title": None},
+        | {"symbolSize": 90, "columnPadding": 18, "symbolOpacity": 1, "labelLimit": 320, "offset": 12, "title": None},
         "header": {"labelColor": palette.ink, "labelFontSize": 13, "labelFontWeight": 600, "labelAnchor": "start"}
         | {"labelPadding": 8, "title": None, "labelLimit": 420},
         "facet": {"spacing": {"row": 26, "column": 34}},

@@ -17,11 +17,13 @@ SIDES = ("low", "high")
 def thresholds(rows: Sequence[Row], labels: Sequence[str], description: str) -> Spec:
     """The figure; ``labels`` are the curves, the rows in their order."""
     counts = [r["count"] for r in rows if r["layer"] == "count"]
-    return theme.finished(_structure(len(labels), theme.counts_domain(counts)), rows, description)
+    return theme.finished(
+        _structure(len(labels), theme.counts_domain(counts), any(r["layer"] == "bar" for r in rows)), rows, description
+    )
 
 
 @lru_cache
-def _structure(curves: int, domain: tuple[float, float]) -> Spec:
+def _structure(curves: int, domain: tuple[float, float], resolved: bool) -> Spec:
     """The figure without data."""
     import altair as alt
 
@@ -43,13 +45,12 @@ def _structure(curves: int, domain: tuple[float, float]) -> Spec:
         .mark_bar(cornerRadius=1)
         .encode(x=x, x2="upper:Q", y=y, yOffset=side, color=colour, opacity=faded, tooltip=told)
     )
+    unresolved = of["open"].encode(x=alt.value(700), y=y, yOffset=side, text="said:N", tooltip=told)
     chart = alt.layer(
         of["count"].mark_line(style="back", strokeWidth=1).encode(x=x, y=y, detail="curve:N"),
         of["count"].mark_tick(style="back", height=9, thickness=1.4).encode(x=x, y=y, tooltip=tested),
-        bars.add_params(shown),
-        of["open"]
-        .mark_text(style="soft", align="right", dx=-2)
-        .encode(x=alt.value(700), y=y, yOffset=side, text="said:N", tooltip=told),
+        *([bars.add_params(shown)] if resolved else []),
+        unresolved.mark_text(style="soft", align="right", dx=-2),
         data=alt.NamedData(theme.DATA),
     )
     return theme.structure(chart.properties(width=700, height=44 * curves))

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.analysis.dispersion.groups import METHODS
 from orchestrator.reporting import paper
-from orchestrator.reporting.exhibit import Exhibit, Section, table
+from orchestrator.reporting.exhibit import Exhibit, Section, markup, table
 from orchestrator.reporting.names import spaced
 from orchestrator.reporting.study import Study
 
@@ -23,7 +23,14 @@ def section(study: Study) -> Section:
         return Section(TITLE, f"{paper.SOURCE} gives no number for the backbones of this store.")
     rows = [*_methods(study, known), *_low(study, known)]
     lines = [
-        (row["what"], row["backbone"], row["setting"] or "–", _said(row, "paper"), _said(row, "ours"), row["note"])
+        (
+            row["what"],
+            row["backbone"],
+            row["setting"] or "–",
+            _said(row, "paper"),
+            _said(row, "ours"),
+            _note(row["note"]),
+        )
         for row in rows
     ]
     body = table(("What", "Backbone", "Setting", "Paper", "Ours", "Note"), lines, numeric=(3, 4))
@@ -70,6 +77,10 @@ def _low(study: Study, backbones: Iterable[str]) -> Iterable[dict[str, Any]]:
             yield row | {"ours": r.lower, "ours_upper": r.upper, "setting": r.module, "note": over}
         if not ours:
             yield row | {"note": "no count curve in the store"}
+
+
+def _note(text: str) -> str:
+    return markup("<small>{}</small>", text)
 
 
 def _said(row: dict[str, Any], name: str) -> str:

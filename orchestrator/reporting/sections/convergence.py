@@ -34,6 +34,9 @@ def section(study: Study) -> Section:
 
 def _figure(rows: list[dict[str, Any]], share: float) -> Iterable[Exhibit]:
     ours = [row for row in rows if row["method"] == "apet" and row["count"] and row["target"] is not None]
+    names = [tuple(row[key] for key in ("backbone", "task", "placement", "operations", "variant")) for row in ours]
+    several = [row for row, name in zip(ours, names, strict=True) if names.count(name) > 1]
+    ours = several or ours  # runs at one count are no curve
     telling = [key for key in ("placement", "operations", "variant") if len({row[key] for row in ours}) > 1]
     marks = [mark for row in ours if (mark := _mark(row, telling)) is not None]
     if marks:

@@ -15,6 +15,7 @@ from orchestrator.reporting.study import Study
 
 ORDER = 25
 TITLE = "Dispersion"
+MOST = 6  # counts of a backbone in the figure
 _FIGURES = {
     METHODS: ("Spread over methods", "backbone"),
     POSITION: ("Spread over positions", "tunable parameters"),
@@ -44,14 +45,28 @@ def section(study: Study) -> Section:
 def _figures(found: Dispersion) -> Iterable[Exhibit]:
     for what, (title, axis) in _FIGURES.items():
         rows = [row for row in found.rows() if row["what"] == what]
-        marks = [mark for row in rows for mark in _marks(row, _panels(rows))]
+        drawn = _drawn(rows)
+        marks = [mark for row in drawn for mark in _marks(row, _panels(drawn))]
         if marks:
             caption = (
-                f"{_CAPTIONS[what]} Circle: as it is seen, the paper's way. Diamond: without the luck of the test rows "
+                f"{_CAPTIONS[what]}{'' if drawn == rows else ' Not all counts are drawn; the CSV has them.'} Circle: as it is seen, the paper's way. Diamond: without the luck of the test rows "
                 f"and, where there are several, of the train seeds; cut at 0. Lines: intervals at {1 - found.alpha:g}; those that leave the figure reach farther."
                 f"{' Cross: as the paper prints it.' if any(m['kind'] == 'paper' for m in marks) else ''}"
             )
             yield Exhibit(f"dispersion-{what}", title, caption, tuple(COLUMNS), rows, dispersion(marks, axis, title))
+
+
+def _drawn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows, but of many counts those of the named methods, or six of each backbone where there are none."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in ("backbone", "placement", "operations", "variant")), []).append(row)
+    kept = []
+    for of in groups.values():
+        if len(of) > MOST:
+            of = [row for row in of if row["like"]] or [of[round(i * (len(of) - 1) / (MOST - 1))] for i in range(MOST)]
+        kept += of
+    return kept
 
 
 def _panels(rows: Sequence[Row]) -> list[str]:

@@ -64,9 +64,10 @@ def _exhibit(task: str, lines: Sequence[_Line]) -> Exhibit:
             rows.append({**names, "step": step, "n": len(scores), "mean": mean, "min": min(scores), "max": max(scores)})
     drawn = _drawn(lines)
     backbones = list(dict.fromkeys(line.cell.backbone for line in drawn))
-    series = list(dict.fromkeys(_series(line.cell) for line in sorted(drawn, key=lambda line: order(line.cell))))
+    named = _named(drawn)
+    series = list(dict.fromkeys(name for _, name in sorted(named, key=lambda one: order(one[0].cell))))
     title = f"Learning curves on {task}"
-    spec = learning(_marks(drawn), backbones, series, title)
+    spec = learning(_marks(named), backbones, series, title)
     most = sorted({len(line.scores[0]) for line in drawn})
     seeds = f"{most[0]} run{'' if most == [1] else 's'}" if len(most) == 1 else f"{most[0]} to {most[-1]} runs"
     caption = (
@@ -89,19 +90,38 @@ def _drawn(lines: Sequence[_Line]) -> list[_Line]:
     return kept
 
 
-def _marks(drawn: Sequence[_Line]) -> list[dict[str, Any]]:
+def _marks(named: Sequence[tuple[_Line, str]]) -> list[dict[str, Any]]:
     """Rows of :mod:`orchestrator.reporting.charts.learning`."""
     return [
-        {"panel": line.cell.backbone, "series": _series(line.cell), "line": f"{number}", "step": step}
+        {"panel": line.cell.backbone, "series": name, "line": f"{number}", "count": line.cell.count, "step": step}
         | {"n": len(scores), "mean": mean, "min": min(scores), "max": max(scores)}
-        for number, line in enumerate(drawn)
+        for number, (line, name) in enumerate(named)
         for step, scores, mean in zip(line.steps, line.scores, line.means, strict=True)
     ]
 
 
-def _series(cell: Cell) -> str:
+_RANKS = {1: ("",), 2: ("smallest", "largest"), 3: ("smallest", "middle", "largest")}
+_FOUR = ("smallest", "lower third", "upper third", "largest")
+
+
+def _named(drawn: Sequence[_Line]) -> list[tuple[_Line, str]]:
+    """Lines with their names in the legend; counts by rank where backbones have different ones."""
+    groups: dict[tuple[str, str, str], list[_Line]] = defaultdict(list)
+    for line in drawn:
+        groups[line.cell.backbone, line.cell.name, line.cell.setting].append(line)
+    counts = {line.cell.count for line in drawn if line.cell.method == "apet"}
+    named = []
+    for group in groups.values():
+        ranks = _RANKS.get(len(group), _FOUR)
+        for line, rank in zip(group, ranks, strict=True):
+            named.append((line, _series(line.cell, rank if len(counts) > len(_FOUR) else None)))
+    return named
+
+
+def _series(cell: Cell, rank: str | None) -> str:
     """What a line is called in the legend."""
     parts = [cell.method]
     if cell.method == "apet":
-        parts = [f"apet {short(cell.count or 0)}", *(["adjacent"] if "adjacent" in cell.name else [])]
+        size = f"apet {short(cell.count or 0)}" if rank is None else f"apet {rank}".strip()
+        parts = [size, *(["adjacent"] if "adjacent" in cell.name else [])]
     return ", ".join([*parts, *([cell.variant] if cell.variant else [])])

@@ -15,6 +15,7 @@ from orchestrator.reporting.names import safe, spaced
 from orchestrator.reporting.study import Study
 
 ORDER = 20
+FOLDED = 8  # reasons; more are behind a line that opens them
 MOST = 24  # curves in one figure; more are a figure a task
 
 
@@ -30,12 +31,11 @@ def section(study: Study) -> Section:
     evidence = Exhibit(
         "thresholds", "Low and high threshold", _rules(found), tuple(columns.COLUMNS), found.rows(), body=_table(found)
     )
-    return Section("Thresholds", lead, (*_figures(found), evidence, *_over_tasks(found)))
+    return Section("Thresholds", lead, (*_figures(study.curves_of_counts), evidence, *_over_tasks(found)))
 
 
-def _figures(found: Thresholds) -> Iterable[Exhibit]:
+def _figures(drawn: Sequence[CurveThresholds]) -> Iterable[Exhibit]:
     """One figure, or one a task where there are many curves."""
-    drawn = [c for c in found.curves if any(p.n for p in c.curve.points)]
     tasks = list(dict.fromkeys(c.curve.task for c in drawn)) if len(drawn) > MOST else [None]
     for task in tasks if drawn else ():
         ours = [c for c in drawn if task in (None, c.curve.task)]
@@ -114,7 +114,10 @@ def _table(found: Thresholds) -> str:
         )
     said = columns.reasons(found)
     items = (markup("<dt>{}</dt><dd>{}</dd>", "; ".join(labels), why) for why, labels in said.items())
-    return table(head, rows, numeric=(3, 4, 5, 6, 9)) + (f"<dl>{''.join(items)}</dl>" if said else "")
+    reasons = f"<dl>{''.join(items)}</dl>"
+    if len(said) > FOLDED:
+        reasons = f"<details><summary>Why, and what to know ({len(said)})</summary>{reasons}</details>"
+    return table(head, rows, numeric=(3, 4, 5, 6, 9)) + (reasons if said else "")
 
 
 def _collapsed(found: CurveThresholds) -> str:
