@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from orchestrator.reporting.charts.theme import LIGHT, Spec, config
@@ -17,7 +18,18 @@ def svg(spec: Spec) -> str:
     text: str = vl_convert.vegalite_to_svg(
         {**spec, "background": LIGHT.ground}, vl_version=VEGA_LITE, config=config(LIGHT), allowed_base_urls=[]
     )
-    return text
+    return _renumbered(text)
+
+
+def _renumbered(text: str) -> str:
+    """Ids from 0 on: Vega numbers them on from figure to figure."""
+    numbers: dict[str, int] = {}
+    pattern = r'(?<=id=")(clip|gradient_)(\d+)(?=")|(?<=url\(#)(clip|gradient_)(\d+)(?=\))'
+    return re.sub(
+        pattern,
+        lambda found: f"{found[1] or found[3]}{numbers.setdefault(found[0], len(numbers))}",
+        text,
+    )
 
 
 def png(drawn: str) -> bytes:

@@ -15,7 +15,7 @@ def safe(text: str) -> str:
     'a-b-c69c72'
     """
     short = re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:60]
-    return short if short == text else f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".strip("-")
+    return short if short == text != "" else f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}".strip("-")
 
 
 def anchor(title: str) -> str:

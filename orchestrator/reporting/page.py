@@ -146,7 +146,7 @@ def _exhibit(one: Exhibit, away: bool) -> str:
     kept = f'<script type="text/plain" class="csv">{packed}</script>'
     caption = f'<figcaption>{_text(one.caption)} <span class="files">{links}</span></figcaption>'
     title = f"<h3>{html.escape(one.title)}</h3>"
-    return f'<figure id="{one.name}"{choice}{hidden}>\n{title}\n{_drawing(one)}{one.body}\n{caption}{kept}\n</figure>'
+    return f'<figure id="figure-{one.name}"{choice}{hidden}>\n{title}\n{_drawing(one)}{one.body}\n{caption}{kept}\n</figure>'
 
 
 def _drawing(one: Exhibit) -> str:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from orchestrator.reporting.charts import theme
 from orchestrator.reporting.charts.theme import Row, Spec
 
+_WHOLE = "datum.value % 1 ? '' : datum.label"  # there is no half step
+
 
 def learning(rows: Sequence[Row], panels: Sequence[str], series: Sequence[str], description: str) -> Spec:
     """The figure of one task; ``series`` are the lines' names in order, at most one a colour and dash."""
@@ -26,7 +28,7 @@ def _structure(panels: tuple[str, ...], series: tuple[str, ...]) -> Spec:
         "series:N", sort=names, scale=alt.Scale(domain=names, range=dashes), legend=alt.Legend(columns=5)
     )
     shown = alt.selection_point(name="shown", fields=["series"], bind="legend", toggle="true")
-    x = alt.X("step:Q", axis=alt.Axis(tickMinStep=1, format="~s", tickCount=6))
+    x = alt.X("step:Q", axis=alt.Axis(format="~s", tickCount=6, labelExpr=_WHOLE))
     y = alt.Y("mean:Q", title="validation score", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     told = [
         *(alt.Tooltip("series:N"), alt.Tooltip("count:Q", format=",d"), alt.Tooltip("step:Q")),
