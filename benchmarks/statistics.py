@@ -1,11 +1,12 @@
-"""Are the thresholds' rules right? Curves whose thresholds are known, judged by them and by simpler ones.
+"""Are the rules right? Curves with known thresholds, and scales with known spreads, judged by them and by simpler ones.
 
-    .venv/bin/python benchmarks/statistics.py                  # 20 000 curves a cell, half an hour
-    .venv/bin/python benchmarks/statistics.py --curves 500     # a quick look
+    .venv/bin/python benchmarks/statistics.py --jobs 2                      # 20 000 curves a cell: an hour
+    .venv/bin/python benchmarks/statistics.py --curves 500 --studies 500    # a quick look
 
 Every cell is a kind of study: how many counts, seeds, test rows and full runs there are, what the seeds' luck and the
 rows' look like, and where the truth lies. Answers are drawn row by row and judged by the functions that `apet
-thresholds` calls. Prints a table a threshold, and one line of JSON at the end. The parts are in `simulated/`.
+thresholds` calls; studies of two scales likewise, by those of `apet dispersion`. Prints a table a threshold and one of
+spreads, and one line of JSON at the end. The parts are in `simulated/`.
 """
 
 from __future__ import annotations

@@ -105,12 +105,12 @@ def draw(cell: Cell, curves: int, rng: np.random.Generator) -> Batch:
     luck = rng.integers(0, LAST, (curves, 1, cell.rows), np.uint16)  # the rows', the same for every run
     constant = (rng.random((curves, 1, cell.rows), np.float32) < cell.majority).astype(np.float32)
     heads = cell.head_sd * rng.standard_normal((curves, cell.seeds[1]))
-    untrained = _answers(cell.untrained + heads, luck, cell.shared, rng)
+    untrained = answers(cell.untrained + heads, luck, cell.shared, rng)
     trains = np.array([train for _, train in pairs])
     references = (constant, untrained[:, trains] if cell.seeds[1] > 1 else untrained)
     counts = []
     for accuracy in _accuracies(cell, curves, heads[:, trains], rng):
-        counts.append(Runs(_answers(accuracy, luck, cell.shared, rng), by, references))
+        counts.append(Runs(answers(accuracy, luck, cell.shared, rng), by, references))
     return Batch(tuple(counts), _full(cell, luck, constant, rng))
 
 
@@ -144,14 +144,14 @@ def _full(cell: Cell, luck: Array, constant: Array, rng: np.random.Generator) ->
     accuracy = cell.full + cell.full_sd * rng.standard_normal((curves, cell.full_runs))
     if cell.tied:
         accuracy[:, 1] = accuracy[:, 0]
-    scores = _answers(accuracy, luck, cell.shared, rng)
+    scores = answers(accuracy, luck, cell.shared, rng)
     if cell.tied:
         scores[:, 1] = scores[:, 0]
-    untrained = _answers(np.full((curves, 1), cell.untrained), luck, cell.shared, rng)
+    untrained = answers(np.full((curves, 1), cell.untrained), luck, cell.shared, rng)
     return Runs(scores, labelled(pairs, factors(pairs)), (constant, untrained))
 
 
-def _answers(accuracy: Array, luck: Array, shared: float, rng: np.random.Generator) -> Array:
+def answers(accuracy: Array, luck: Array, shared: float, rng: np.random.Generator) -> Array:
     """[curves, runs, rows] whether each is right, by its accuracy [curves, runs] and the rows' luck [curves, 1, rows].
 
     One draw a row: below ``shared`` the row's own number decides, else the draw itself does, stretched.

@@ -8,9 +8,9 @@ batch: the product looks at one study at a time, ``benchmarks/statistics.py`` at
 levels of the means over B blocks expects var(level) + var(own) / B. The second part is the mean square of interaction
 over B, which is subtracted. With one block it can't be seen: the component is then of the level *and* its own luck.
 
-**Rows.** All runs are scored on the same N test rows, taken from many. Given the runs, each score ȳ is the mean over rows
-of a row's score y_j, so the vector of scores has the covariance Σ / N, Σ being that of a row's vector. Any quadratic
-form Q of the scores that doesn't see a shift of all of them expects
+**Rows.** All runs are scored on the same N test rows, taken from many. Given the runs, each score ȳ is the mean over
+rows of a row's score y_j, so the vector of scores has the covariance Σ / N, Σ being that of a row's vector. Any
+quadratic form Q of the scores that doesn't see a shift of all of them expects
 
     E[Q(ȳ)] = Q(E ȳ) + tr(Q Σ) / N,
 
@@ -18,13 +18,13 @@ and tr(Q Σ) is estimated without bias by Σ_j Q(y_j − ȳ) / (N − 1). So the
 
     rows(Q) = Σ_j Q(y_j − ȳ) / (N (N − 1)).
 
-For the variance over levels with one block, Q(y) is the mean over pairs of (y_k − y_l)² / 2, and of two runs that answer
-right or wrong a row's (y_k − y_l)² is 1 where they disagree: rows(Q) is disagreement / (2N), but for the square of the
-difference of the two scores. That is the well-known form; the one here holds for scores that are fractions, too. The
+For the variance over levels with one block, Q(y) is the mean over pairs of (y_k − y_l)² / 2, and of two runs that
+answer right or wrong a row's (y_k − y_l)² is 1 where they disagree: rows(Q) is disagreement / (2N), but for the square
+of the difference of the two scores. That is the short form; the one here holds for scores that are fractions, too. The
 mean of T tasks, each with rows of its own, has rows(Q) = Σ_t rows_t(Q) / T².
 
-So ``variance`` is unbiased, whatever the distributions are. It may be negative: where it is, the data say "nothing seen",
-and a standard deviation shown is cut at 0; means over many studies must not be made of cut ones.
+So ``variance`` is unbiased, whatever the distributions are. It may be negative: then nothing is seen beyond luck, and a
+standard deviation shown is cut at 0; means over many studies must not be made of cut ones.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ class Component:
         rows: [...] of that, what the rows add; with ``own`` / blocks it is ``taken``.
         own: [...] variance of a run's own luck, at the same level and block; 0 with one block, where it isn't known.
         blocks: [...] variance over blocks (train seeds), the rows' luck taken out; 0 with one block.
-        freedom: [...] degrees of freedom of ``naive``.
+        freedom: [...] degrees of freedom of ``naive``, the levels drawn.
         freedom_taken: [...] those of ``taken``; infinite where only rows are taken out.
+        fixed: the levels are all there are (methods, counts), and not drawn from many: unknown is only the luck.
     """
 
     naive: Array
@@ -73,6 +74,7 @@ class Component:
     blocks: Array
     freedom: Array
     freedom_taken: Array
+    fixed: bool = False
 
     @property
     def variance(self) -> Array:
@@ -111,8 +113,7 @@ def component(answers: Sequence[Array], scores: Array | None = None, fixed: bool
     Args:
         answers: by task, [..., levels, blocks, rows].
         scores: [..., levels, blocks] means over tasks of what is judged; None: means of the answers.
-        fixed: the levels are all there are (methods, counts), and not drawn from many. What is unknown of their spread
-            is then only luck, so that it has more degrees of freedom.
+        fixed: of :class:`Component`.
     """
     if scores is None:
         scores = np.mean([task.mean(-1) for task in answers], axis=0)
@@ -122,25 +123,16 @@ def component(answers: Sequence[Array], scores: Array | None = None, fixed: bool
     rows = Squares(*(sum(getattr(p, name) for p in parts) / len(parts) ** 2 for name in ("levels", "blocks", "own")))
     lasting = rows.levels - rows.own / blocks  # of the level with a row, whatever the block
     taken = seen.own / blocks + lasting
-    freedom = np.full(seen.levels.shape, float(levels - 1))
-    if fixed:
-        freedom = freedom * _gained(seen.levels, taken)
     return Component(
         naive=seen.levels,
         taken=taken,
         rows=rows.levels,
         own=seen.own - rows.own,
         blocks=seen.blocks - seen.own / levels - (rows.blocks - rows.own / levels),
-        freedom=freedom,
+        freedom=np.full(seen.levels.shape, float(levels - 1)),
         freedom_taken=_freedom_taken(seen.own / blocks, lasting, levels, blocks),
+        fixed=fixed,
     )
-
-
-def _gained(naive: Array, taken: Array) -> Array:
-    """How many times the degrees of freedom a variance over fixed levels has: non-central χ², by Patnaik (1949)."""
-    luck = np.where(taken > 0, taken, 1.0)
-    apart = np.where(taken > 0, np.maximum(naive - taken, 0.0) / luck, np.inf)
-    return np.where(np.isinf(apart), np.inf, np.square(1 + apart) / (1 + 2 * apart))
 
 
 def _freedom_taken(own: Array, lasting: Array, levels: int, blocks: int) -> Array:
@@ -160,7 +152,7 @@ def mean_of(parts: Sequence[Component], means: Array) -> Component:
         means: [..., counts, levels] scores, from which is seen how far counts move together.
     """
     levels = means.shape[-1]
-    freedom = parts[0].freedom if levels < 3 else together(means)
+    freedom = together(means) if levels > 1 else np.min([p.freedom for p in parts], axis=0)
     names = ("naive", "taken", "rows", "own", "blocks")
     values = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in names}
     return Component(**values, freedom=freedom, freedom_taken=np.min([p.freedom_taken for p in parts], axis=0))
@@ -169,17 +161,17 @@ def mean_of(parts: Sequence[Component], means: Array) -> Component:
 def together(means: Array) -> Array:
     """[...] degrees of freedom of the mean over counts of the variances over levels.
 
-    2 E² / Var is (levels - 1) (tr Σ)² / tr Σ², Σ being a level's covariance over counts: between levels - 1, where counts
-    move together, and counts times as many. Both are estimated without bias under normality.
+    2 E² / Var is (levels - 1) (tr Σ)² / tr Σ², Σ being a level's covariance over counts (Box, Ann. Math. Statist. 25,
+    1954): levels - 1 where counts move together, counts times as many where each is by itself. The estimate is that of
+    Greenhouse and Geisser (1959). It is cautious with few levels, and the only one of those tried (that of Huynh and
+    Feldt, and means of the two) that keeps the nominal rate where counts move nearly together.
 
     Args:
-        means: [..., counts, levels], three levels or more.
+        means: [..., counts, levels].
     """
-    counts, freedom = means.shape[-2], means.shape[-1] - 1
+    freedom = means.shape[-1] - 1
     apart = means - means.mean(-1, keepdims=True)
-    covariance = apart @ np.swapaxes(apart, -1, -2) / freedom
+    covariance = apart @ np.swapaxes(apart, -1, -2)
     trace = np.square(np.trace(covariance, axis1=-1, axis2=-2))
     squared = np.square(covariance).sum((-1, -2))
-    top, bottom = (freedom + 1) * trace - 2 * squared, freedom * squared - trace
-    ratio = np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), np.inf)
-    return np.asarray(freedom * np.clip(ratio, 1.0, counts), float)
+    return np.asarray(freedom * np.where(squared > 0, trace / np.where(squared > 0, squared, 1.0), 1.0))

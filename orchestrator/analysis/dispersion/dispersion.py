@@ -52,4 +52,4 @@ def dispersion(store: Store | pa.Table, *, where: str | None = None, alpha: floa
     if edges := selection.note(chosen):
         notes.append(edges)
     parts = tuple(part(group, alpha) for group in found)
-    return Dispersion(parts, ratios(found, alpha), alpha, tuple(notes))
+    return Dispersion(parts, ratios(parts, alpha), alpha, tuple(notes))

@@ -1,11 +1,15 @@
 """Intervals of a component of variance, and of the ratio of two.
 
-**One component** is a variance less what luck adds to it. Its limits are those of Ting, Burdick, Graybill, Jeyaratnam and
-Lu (J. Statist. Comput. Simul. 35, 1990) for a difference of mean squares. Where what luck adds is known (rows alone, one
-train seed), they are the exact ones of Tukey and Williams: χ² limits of the variance seen, less the luck.
+**One component** is a variance less what luck adds to it. Its limits are those of Ting, Burdick, Graybill, Jeyaratnam
+and Lu (J. Statist. Comput. Simul. 35, 1990) for a difference of mean squares. Where what luck adds is known (rows
+alone, one train seed), they are the exact ones: χ² limits of the variance seen, less the luck.
 
-**A ratio** of two components of independent studies is cut out by the limits of both (MOVER: Donner and Zou, Stat.
-Methods Med. Res. 21, 2012). It is open above where the smaller scale's component isn't shown to be above 0.
+Levels that are all there are (methods, counts) aren't drawn: what is unknown of their spread is luck alone, and the
+variance seen has the more degrees of freedom the larger it is beside the luck, at each limit those of that limit.
+
+**A ratio** of two components of independent studies is that of which the one less so many times the other may be 0, by
+limits made in the same way; without luck they are those of the F distribution. It is open above where the smaller
+scale's component isn't shown to be above 0.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.analysis.contrast import Array
 from orchestrator.analysis.dispersion.components import Component
 
-HALVINGS = 40  # of the search for a p-value
+ROUNDS = 8  # until limits and their degrees of freedom agree
+HALVINGS = 30  # of the search for a p-value
 KNOWN = 1e6  # so many degrees of freedom are as good as any
 
 
@@ -29,68 +35,128 @@ class Limits:
     upper: Array
 
 
-def limits(of: Component, alpha: float) -> Limits:
-    """Two-sided limits at 1 - α, each one-sided at α / 2."""
-    from scipy.special import chdtri, fdtri
-
-    a = alpha / 2
-    first, second = np.minimum(of.freedom, KNOWN), np.minimum(of.freedom_taken, KNOWN)
-    high, low = first / chdtri(first, a), first / chdtri(first, 1 - a)  # factors of the variance seen
-    high_taken, low_taken = second / chdtri(second, a), second / chdtri(second, 1 - a)
-    taken = np.maximum(of.taken, 0.0)
-    down = _apart(of.naive, taken, 1 - high, low_taken - 1, fdtri(first, second, 1 - a))
-    up = _apart(of.naive, taken, low - 1, 1 - high_taken, fdtri(first, second, a))
-    return Limits(of.variance - down, of.variance + up)
-
-
-def _apart(naive: Array, taken: Array, mine: Array, theirs: Array, quantile: Array) -> Array:
-    """How far a limit lies from the estimate.
+@dataclass(frozen=True)
+class _Side:
+    """A one-sided limit.
 
     Args:
-        naive: the first mean square.
-        taken: the second one.
-        mine: how far the limit of the first lies from it, as a part of it.
-        theirs: likewise of the second.
-        quantile: of their ratio, at the same level.
+        apart: how far it lies from the estimate.
+        freedom: of the variance seen.
+        part: how far that may be from the true one, as a part of it.
     """
-    cross = (np.square(quantile - 1) - np.square(mine * quantile) - np.square(theirs)) / quantile
-    square = np.square(mine * naive) + np.square(theirs * taken) + cross * naive * taken
-    return np.sqrt(np.maximum(square, 0.0))
+
+    apart: Array
+    freedom: Array
+    part: Array
+
+
+def limits(of: Component, alpha: float) -> Limits:
+    """Two-sided limits at 1 - α, each one-sided at α / 2."""
+    lower, upper = (_side(of, alpha / 2, up) for up in (False, True))
+    return Limits(of.variance - lower.apart, of.variance + upper.apart)
+
+
+def _side(of: Component, a: float | Array, up: bool) -> _Side:
+    """The limit at the level a: the upper one, or the lower.
+
+    Over fixed levels the variance seen is a non-central χ². Patnaik's approximation (Biometrika 36, 1949) is a central
+    one with more degrees of freedom: here those it has were the component as large as the limit. Most of its own
+    variance is then that of what is fixed times luck, and luck is estimated: t instead of the normal for that share.
+    """
+    side = _central(of, of.freedom, a, up)
+    if not of.fixed:
+        return side
+    taken = np.maximum(of.taken, 0.0)
+    student = _student(np.minimum(of.freedom_taken, KNOWN), a)
+    for _ in range(ROUNDS):
+        limit = np.maximum(of.variance + side.apart * (1 if up else -1), 0.0)
+        apart = np.minimum(np.where(taken > 0, limit / np.where(taken > 0, taken, 1.0), KNOWN), KNOWN)
+        wider = np.sqrt(1 + 2 * apart / (1 + 2 * apart) * (np.square(student) - 1))
+        side = _central(of, of.freedom * np.square(1 + apart) / (1 + 2 * apart), a, up, wider)
+    return side
+
+
+def _student(freedom: Array, a: float | Array) -> Array:
+    """How many times a quantile of Student's t is that of the normal."""
+    from scipy.special import ndtri, stdtrit
+
+    level = np.minimum(a, 0.49)  # at 1/2 both are 0
+    return np.asarray(stdtrit(freedom, 1 - level) / ndtri(1 - level))
+
+
+def _central(of: Component, freedom: Array, a: float | Array, up: bool, wider: Array | float = 1.0) -> _Side:
+    """The limit with given degrees of freedom of the variance seen, its own part so many times wider."""
+    first, second = np.minimum(freedom, KNOWN), np.minimum(of.freedom_taken, KNOWN)
+    mine, theirs = _part(first, a, up), _part(second, a, not up)
+    taken = np.maximum(of.taken, 0.0)
+    cross = _cross(first, second, mine, theirs, a, up) * of.naive * taken
+    square = np.square(wider * mine * of.naive) + np.square(theirs * taken) + cross
+    return _Side(np.sqrt(np.maximum(square, 0.0)), first, mine)
+
+
+def _part(freedom: Array, a: float | Array, up: bool) -> Array:
+    """How far the limit of a variance lies from it, as a part of it."""
+    from scipy.special import chdtri
+
+    return np.asarray(np.abs(freedom / chdtri(freedom, 1 - a if up else a) - 1))
+
+
+def _cross(first: Array, second: Array, mine: Array, theirs: Array, a: float | Array, up: bool) -> Array:
+    """What makes limits of a difference of two mean squares exact where it is nothing."""
+    from scipy.special import fdtri
+
+    quantile = fdtri(first, second, a if up else 1 - a)
+    return np.asarray((np.square(quantile - 1) - np.square(mine * quantile) - np.square(theirs)) / quantile)
+
+
+def _difference(larger: Component, smaller: Component, a: float | Array, up: bool) -> tuple[Array, Array, Array]:
+    """What a limit of the larger's variance less q times the smaller's is made of.
+
+    Returns:
+        how far each component's own limit lies from it, and the cross term: the limit lies
+        √(first² + q² second² + q cross) from the difference.
+    """
+    mine, theirs = _side(larger, a, up), _side(smaller, a, not up)
+    cross = _cross(mine.freedom, theirs.freedom, mine.part, theirs.part, a, up) * larger.naive * smaller.naive
+    return mine.apart, theirs.apart, cross
 
 
 def ratio(larger: Component, smaller: Component, alpha: float) -> Limits:
-    """Limits of the ratio of two variances, the larger scale's over the smaller's; take roots for standard deviations."""
-    mine, theirs = limits(larger, alpha), limits(smaller, alpha)
+    """Limits of the ratio of two variances, the larger scale's over the smaller's: squares of those that are shown.
+
+    These are the ratios q of which the larger's variance less q times the smaller's may still be 0.
+    """
     top, bottom = larger.variance, smaller.variance
-    with np.errstate(divide="ignore", invalid="ignore"):
-        d, e = top - mine.lower, theirs.upper - bottom
-        root = np.sqrt(np.maximum(np.square(top * e) + np.square(bottom * d) - np.square(d * e), 0.0))
-        lower = np.where(theirs.upper > 0, (np.square(top) - np.square(d)) / (top * bottom + root), np.inf)
-        lower = np.where(mine.lower > 0, lower, 0.0)
-        d, e = mine.upper - top, bottom - theirs.lower
-        root = np.sqrt(np.maximum(np.square(top * e) + np.square(bottom * d) - np.square(d * e), 0.0))
-        upper = np.where(theirs.lower > 0, (top * bottom + root) / (np.square(bottom) - np.square(e)), np.inf)
-        upper = np.where(mine.upper > 0, upper, 0.0)
-    return Limits(lower, np.maximum(upper, lower))
+    ends = []
+    for up in (False, True):
+        mine, theirs, cross = _difference(larger, smaller, alpha / 2, up)
+        a, b, c = np.square(bottom) - np.square(theirs), 2 * top * bottom + cross, np.square(top) - np.square(mine)
+        root = np.sqrt(np.maximum(np.square(b) - 4 * a * c, 0.0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            q = np.maximum((b + root) / (2 * a) if up else 2 * c / (b + root), 0.0)
+        if up:
+            ends.append(np.where(bottom > theirs, q, np.inf))  # else the smaller one's may be 0
+        else:
+            ends.append(np.where(top > mine, np.where(bottom + theirs > 0, q, np.inf), 0.0))
+    return Limits(*ends)
 
 
 def p_smaller(larger: Component, smaller: Component) -> Array:
-    """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it isn't at any level to 1/2."""
+    """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it isn't at any up to 1/2."""
     low, high = np.zeros(np.shape(larger.naive)), np.full(np.shape(larger.naive), 0.5)
-    shape = low.shape
-    out = ~_shown(larger, smaller, high)
+    found = _shown(larger, smaller, high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         shown = _shown(larger, smaller, middle)
         low, high = np.where(shown, low, middle), np.where(shown, middle, high)
-    return np.where(out, 1.0, high).reshape(shape)
+    return np.where(found, high, 1.0)
 
 
-def _shown(larger: Component, smaller: Component, level: Array) -> Array:
-    """Whether the difference of the two, the larger scale's less the smaller's, has an upper limit below 0."""
-    mine, theirs = limits(larger, 2 * level), limits(smaller, 2 * level)
-    up, down = mine.upper - larger.variance, smaller.variance - theirs.lower
-    return np.asarray(larger.variance - smaller.variance + np.sqrt(np.square(up) + np.square(down)) < 0)
+def _shown(larger: Component, smaller: Component, level: Array) -> NDArray[np.bool_]:
+    """Whether the larger scale's variance less the smaller's has an upper limit below 0."""
+    mine, theirs, cross = _difference(larger, smaller, level, True)
+    apart = np.sqrt(np.maximum(np.square(mine) + np.square(theirs) + cross, 0.0))
+    return np.asarray(larger.variance - smaller.variance + apart < 0)
 
 
 def of_variance(variance: float, freedom: float, alpha: float) -> Limits:

@@ -1,10 +1,9 @@
-"""Do scores spread less on the larger scale? The ratio of two standard deviations of a family, the larger scale's first.
+"""Do scores spread less on the larger scale? The ratio of two standard deviations, the larger's over the smaller's.
 
-For positions a ratio a count (one that both scales have, or that is as large as the same method's on each), and one over
-all of these counts. **Over counts** the variances are averaged. The same seeds stand at every count, and their places are
-nested, so a seed's luck at one count is in part its luck at the next: counts bring degrees of freedom as far as their
-scores move apart. That is Box's correction (Ann. Math. Statist. 25, 1954) with the estimate of Huynh and Feldt (1976),
-from a seed's whole vector over counts.
+For positions a ratio a count (one that both scales have, or that is as large as the same method's on each), and one
+over all of these counts. **Over counts** the variances are averaged. The same seeds stand at every count, and their
+places are nested, so a seed's luck at one count is in part its luck at the next: counts bring degrees of freedom as far
+as their scores move apart (:func:`orchestrator.analysis.dispersion.components.together`).
 
 A permutation of whole seeds between scales was tried, and isn't given: it tests what is seen, and where the rows' luck
 differs between scales, as it does, it rejects too often; with three seeds it can't reach 5 %.
@@ -65,44 +64,47 @@ class Ratio:
     note: str
 
 
-def ratios(groups: Iterable[Group], alpha: float) -> tuple[Ratio, ...]:
+def ratios(parts: Iterable[Part], alpha: float) -> tuple[Ratio, ...]:
     """Of neighbouring scales of each family, and of its smallest and largest.
 
     Args:
-        groups: of all backbones.
+        parts: of all backbones.
         alpha: one less the confidence of the intervals.
     """
-    alike: dict[tuple[str, str, str], dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
-    for group in groups:
-        alike[group.what, group.family, group.setting][group.backbone].append(group)
-    found = []
+    alike: dict[tuple[str, str, str], dict[str, list[Part]]] = defaultdict(lambda: defaultdict(list))
+    for one in parts:
+        alike[one.group.what, one.group.family, one.group.setting][one.group.backbone].append(one)
+    found: list[Ratio] = []
     for by_backbone in alike.values():
-        names = sorted(by_backbone, key=lambda name: (by_backbone[name][0].parameters, name))
+        names = sorted(by_backbone, key=lambda name: (by_backbone[name][0].group.parameters, name))
         for smaller, larger in [*pairwise(names), *([(names[0], names[-1])] if len(names) > 2 else [])]:
             found += _between(by_backbone[smaller], by_backbone[larger], alpha)
     return tuple(found)
 
 
-def _between(smaller: Sequence[Group], larger: Sequence[Group], alpha: float) -> Iterable[Ratio]:
+def _between(smaller: Sequence[Part], larger: Sequence[Part], alpha: float) -> Iterable[Ratio]:
     compared: dict[str, tuple[Part, Part]] = {}
     for mine in smaller:
         for theirs in larger:
-            if _same_count(mine, theirs):
-                compared[_count(mine, theirs)] = _parts(mine, theirs, alpha)
+            if _same_count(mine.group, theirs.group):
+                compared[_count(mine.group, theirs.group)] = _in_common(mine, theirs, alpha)
     for count, parts in compared.items():
         yield _ratio(*parts, count, alpha)
     usable = {count: parts for count, parts in compared.items() if all(p.found for p in parts)}
-    if len(usable) > 1 and smaller[0].what == POSITION:
-        pooled = [over_counts([parts[side] for parts in usable.values()]) for side in (0, 1)]
-        first = next(iter(usable.values()))
-        yield _compared(*first, *pooled, ALL, alpha, f"mean over the counts {', '.join(usable)}")
+    if len(usable) > 1 and smaller[0].group.what == POSITION:
+        small, large = (over_counts([parts[side] for parts in usable.values()]) for side in (0, 1))
+        mine, theirs = next(iter(usable.values()))
+        yield _compared(mine, theirs, small, large, ALL, alpha, f"mean over the counts {', '.join(usable)}")
 
 
-def _parts(mine: Group, theirs: Group, alpha: float) -> tuple[Part, Part]:
+def _in_common(mine: Part, theirs: Part, alpha: float) -> tuple[Part, Part]:
     """Both spreads over the tasks, and the methods or counts, that both scales have."""
-    tasks = sorted({place[0] for place in mine.runs} & {place[0] for place in theirs.runs})
-    levels = None if mine.what == POSITION else {p[1] for p in mine.runs} & {p[1] for p in theirs.runs}
-    return part(mine, alpha, tasks, levels), part(theirs, alpha, tasks, levels)
+    one, other = mine.group, theirs.group
+    tasks = {place[0] for place in one.runs} & {place[0] for place in other.runs}
+    if one.what == POSITION and tasks == {p[0] for p in one.runs} == {p[0] for p in other.runs}:
+        return mine, theirs
+    kept = None if one.what == POSITION else {p[1] for p in one.runs} & {p[1] for p in other.runs}
+    return part(one, alpha, tasks, kept), part(other, alpha, tasks, kept)
 
 
 def _same_count(mine: Group, theirs: Group) -> bool:
