@@ -1,6 +1,6 @@
 """Decides which, where and when, and reads the results.
 
-``from orchestrator import plan, run, thresholds, report``: the functions behind the commands of the same names, those of
+``from orchestrator import plan, run, thresholds, report``: the functions behind the commands, those of
 :mod:`orchestrator.api`. That is imported when the first of them is asked for, so that a command line answers at once.
 """
 

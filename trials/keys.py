@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,8 @@ AXES = ("learning_rate", "position_seed", "train_seed")
 """What differs inside a cell: the seeds, and the rate that is chosen on validation."""
 PACK_AXES = ("learning_rate", "position_seed", "method")
 """What differs inside a pack; ``full`` is alone in its own."""
+_AXES_TEXT = re.compile(rf',"(?:{"|".join(AXES)})":(?:null|[-+.0-9e]+)')  # behind "backbone", the first key
+_COUNT_TEXT = re.compile(r'"count":(?:null|[0-9]+),')  # of the method, before its "name"
 _NAMES = ("name", "scale", "head_scale")  # of a backbone: what it is called, and a number of the head's
 _OF_THE_TASK = ("max_input_length", "max_generated_length")  # training settings that the task decides
 
@@ -54,7 +57,15 @@ def curve(spec: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def cell_and_curve(spec: str) -> tuple[str, str]:
-    """Both keys of a spec, which is parsed once."""
+    """Both keys of a spec.
+
+    A canonical spec less some of its keys is its text less theirs, which takes a tenth of the time of parsing: wherever
+    each stands there once, and not in a part that has one of the same name.
+    """
+    cell, axes = _AXES_TEXT.subn("", spec)
+    curve, counts = _COUNT_TEXT.subn("", cell)
+    if (axes, counts) == (len(AXES), 1):
+        return digest(cell), digest(curve)
     data = _less(json.loads(spec), AXES)
     method = _less(data["method"], ("count",))
     return digest(canonical(data)), digest(canonical({**data, "method": method}))

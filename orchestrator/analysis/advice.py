@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.analysis.contrast import TINY, Contrast
 
 POWER = 0.8  # of what is advised
 MOST_SEEDS = 30  # advice beyond this says that seeds are not the way
 MOST_ROWS = 100_000
+TIMES = np.array([1.1**i for i in range(1, 60)])  # as many rows, that are tried
+Times = float | NDArray[Any]
 
 
 def advice(found: Contrast, above: float, alpha: float, seeds: int, what: str) -> str:
@@ -29,9 +34,10 @@ def advice(found: Contrast, above: float, alpha: float, seeds: int, what: str) -
     if above <= TINY:
         return ""
     rows = found.freedom + 1
-    more_seeds = next((n for n in range(seeds + 1, MOST_SEEDS + 1) if enough(found, above, alpha, n / seeds, 1)), None)
+    several = np.arange(seeds + 1, MOST_SEEDS + 1)
+    more_seeds = _first(several, enough(found, above, alpha, several / seeds, 1))
     more_rows = _rows(found, above, alpha, 1)
-    found_ways = [f"about {more_seeds} {what}"] if more_seeds else []
+    found_ways = [f"about {more_seeds:.0f} {what}"] if more_seeds else []
     found_ways += (
         [f"about {_rounded(rows * more_rows)} test rows"] if more_rows and rows * more_rows <= MOST_ROWS else []
     )
@@ -43,26 +49,30 @@ def advice(found: Contrast, above: float, alpha: float, seeds: int, what: str) -
     return f"or {', or '.join(found_ways)}, if this mean holds"
 
 
-def enough(found: Contrast, above: float, alpha: float, seeds: float, rows: float) -> bool:
-    """Whether so many times the seeds and the rows would do."""
+def enough(found: Contrast, above: float, alpha: float, seeds: Times, rows: Times) -> NDArray[np.bool_]:
+    """Whether so many times the seeds and the rows would do, [ways] of both, or numbers."""
     from scipy.special import stdtrit
 
-    grown = [
-        replace(s, variance=s.variance / seeds, total=s.total / seeds, freedom=round(s.levels * seeds) - 1)
-        for s in found.seeds
-    ]
-    variance = float(found.rows / rows + sum(float(s.variance) for s in grown))
-    if variance <= 0:
-        return True
-    squares = float(found.rows / rows) ** 2 / (found.freedom * rows)
-    squares += sum(float(s.total) ** 2 / max(1, s.freedom) for s in grown)
-    freedom = variance**2 / squares if squares > 0 else found.freedom
-    return float(stdtrit(freedom, 1 - alpha) + stdtrit(freedom, POWER)) * math.sqrt(variance) <= above
+    seeds, rows = np.broadcast_arrays(np.asarray(seeds, float), np.asarray(rows, float))
+    own = found.rows / rows
+    spreads = [(s.variance / seeds, s.total / seeds, np.rint(s.levels * seeds) - 1) for s in found.seeds]
+    variance = own + sum((variance for variance, _, _ in spreads), np.zeros(()))
+    squares = own**2 / (found.freedom * rows)
+    squares = squares + sum((total**2 / np.maximum(1, freedom) for _, total, freedom in spreads), np.zeros(()))
+    known = np.where(squares > 0, squares, 1.0)
+    freedom = np.where(squares > 0, variance**2 / known, found.freedom)
+    reach = (stdtrit(freedom, 1 - alpha) + stdtrit(freedom, POWER)) * np.sqrt(np.maximum(variance, 0.0))
+    return np.asarray((variance <= 0) | (reach <= above))
+
+
+def _first(tried: NDArray[Any], shown: NDArray[np.bool_]) -> float | None:
+    """The first that would do; None where none would."""
+    return float(tried[np.argmax(shown)]) if shown.any() else None
 
 
 def _rows(found: Contrast, above: float, alpha: float, seeds: float) -> float | None:
     """How many times the rows would do with so many times the seeds; None where no number does."""
-    return next((1.1**i for i in range(1, 60) if enough(found, above, alpha, seeds, 1.1**i)), None)
+    return _first(TIMES, enough(found, above, alpha, seeds, TIMES))
 
 
 def _rounded(rows: float) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.analysis.contrast import Array, Contrast, down, p_value
+from orchestrator.analysis.contrast import Array, down, p_values
 from orchestrator.analysis.curves import Curve
-from orchestrator.analysis.evidence import LEAST_FULL
+from orchestrator.analysis.evidence import LEAST_FULL, joint
 from orchestrator.analysis.material import Material
 
 
@@ -63,8 +63,8 @@ def crossings(curve: Curve, found: Material, margin: float) -> tuple[Crossing, C
         return replace(low, reason=none), replace(high, reason=none)
     if gains := found.gains:
         least = np.min([[float(c.mean) for c in of] for of in gains], axis=0)
-        short = np.min([[_below(c, -margin) for c in of] for of in gains], axis=0) * len(gains)
-        past = np.max([[float(p_value(c, -margin)) for c in of] for of in gains], axis=0)
+        short = np.min([p_values(of, -margin, below=True) for of in gains], axis=0) * len(gains)
+        past = joint(gains, -margin)
         low = replace(low, counts=counts, past=tuple(past), short=tuple(short), at=_passes(counts, least - margin))
     else:
         low = replace(low, reason=found.why)
@@ -73,19 +73,13 @@ def crossings(curve: Curve, found: Material, margin: float) -> tuple[Crossing, C
         return low, replace(high, reason=why)
     beside = found.beside
     lags = np.array([float(c.mean) for c in beside])
-    past = [float(p_value(c, margin)) for c in beside]
-    short = [_below(c, margin) for c in beside]
+    past, short = p_values(beside, margin), p_values(beside, margin, below=True)
     return low, replace(high, counts=counts, past=tuple(past), short=tuple(short), at=_passes(counts, lags + margin))
 
 
 def module(curve: Curve) -> str:
     """What a curve is of, backbone and task aside."""
     return " ".join(filter(None, (curve.placement, curve.operations, curve.variant)))
-
-
-def _below(found: Contrast, shift: float) -> float:
-    """p-value of a mean difference not being below ``-shift``."""
-    return float(p_value(replace(found, mean=-found.mean), -shift))
 
 
 def _passes(counts: Sequence[int], heights: Array) -> float | None:
@@ -104,9 +98,10 @@ def isotonic_fit(heights: Array) -> Array:
     >>> isotonic_fit(np.array([1.0, 3.0, 2.0, 4.0])).tolist()
     [1.0, 2.5, 2.5, 4.0]
     """
-    n = len(heights)
+    at = np.arange(len(heights))
     sums = np.concatenate([[0.0], np.cumsum(heights)])
-    means = np.array(
-        [[(sums[j + 1] - sums[i]) / (j + 1 - i) if j >= i else np.inf for j in range(n)] for i in range(n)]
-    )
-    return np.array([max(means[a, i:].min() for a in range(i + 1)) for i in range(n)])
+    ordered = at[:, None] <= at  # from, to
+    sizes = np.where(ordered, at + 1 - at[:, None], 1)
+    means = np.where(ordered, (sums[1:] - sums[:-1, None]) / sizes, np.inf)
+    least = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]  # of what begins there, and ends here or later
+    return np.asarray(np.where(ordered, least, -np.inf).max(axis=0, initial=-np.inf))

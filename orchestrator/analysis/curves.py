@@ -169,6 +169,7 @@ def _rows(table: pa.Table, method: str, trained_heads: bool) -> list[dict[str, A
 
 
 def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, list[dict[str, Any]]]) -> Curve:
+    rows = sorted(rows, key=_seeds)  # sums don't depend on the order of rows, and all counts have that of others
     first = rows[0]
     by_count: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -177,7 +178,7 @@ def _curve(curve_id: str, rows: list[dict[str, Any]], references: Mapping[str, l
             by_count[count].append(row)
     points = tuple(_point(count, by_count[count]) for count in sorted(by_count))
     key = setting(first["spec"])
-    full_rows = [r for r in references.get(key, []) if r["state"] != "failed"]
+    full_rows = sorted((r for r in references.get(key, []) if r["state"] != "failed"), key=_seeds)
     full_failed = [r for r in references.get(key, []) if r["state"] == "failed"]
     full: dict[int | None, float] = {r["train_seed"]: r["test_score"] for r in full_rows if _scored(r)}
     unscored = sum(r["state"] == "diverged" and r["test_score"] is None for r in full_rows)
@@ -227,6 +228,11 @@ def _point(count: int, rows: list[dict[str, Any]]) -> Point:
     scores = {_pair(r): float(r["test_score"]) for r in rows if _scored(r)}
     rate = next((r["learning_rate"] for r in rows if r["state"] != "failed"), None)
     return Point(count, scores, lost, len(rows) - len(scores) - len(lost), rate)
+
+
+def _seeds(row: Mapping[str, Any]) -> tuple[int, ...]:
+    """What rows are ordered by; None before 0."""
+    return tuple(-1 if seed is None else seed for seed in _pair(row))
 
 
 def _pair(row: Mapping[str, Any]) -> Replicate:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.analysis.contrast import Array, Contrast, Labels, between, contrast, down, p_value, pooled
+from orchestrator.analysis.contrast import Array, Contrast, Labels, between, contrast, down, p_value, p_values, pooled
 
 LEAST_FULL = 3  # runs of full fine-tuning: two agree by luck too often
 
@@ -61,7 +61,7 @@ def joint(gained: Sequence[Sequence[Contrast]], shift: float = 0.0) -> Array:
         gained: by reference, then by count, ascending.
         shift: what is added to the gain.
     """
-    return np.asarray(np.max([np.stack([p_value(c, shift) for c in of], -1) for of in gained], axis=0))
+    return np.asarray(np.max([p_values(of, shift) for of in gained], axis=0))
 
 
 def learnt_p(full: Runs, margin: float) -> Array:
@@ -76,7 +76,7 @@ def within(beside: Sequence[Contrast], margin: float) -> Array:
         beside: counts against full fine-tuning, ascending.
         margin: a fraction.
     """
-    return np.stack([p_value(one, margin) for one in beside], -1)
+    return p_values(beside, margin)
 
 
 def low(counts: Sequence[Runs], alpha: float) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ def with_failed(trials: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
     from orchestrator.analysis.selection import with_rates
+    from trials.store import arrays
     from trials.store.views import selected
 
     chosen = selected(trials)
@@ -35,7 +36,7 @@ def with_failed(trials: pa.Table) -> pa.Table:
         keep.append(rates.get(cell, rate) == rate and (cell, *seeds) not in seen)
         if keep[-1]:
             seen.add((cell, *seeds))
-    both = pa.concat_tables([chosen, failed.filter(pa.array(keep, pa.bool_()))])
+    both = pa.concat_tables([chosen, failed.filter(arrays.booleans(keep))])
     return with_rates(both, trials)
 
 

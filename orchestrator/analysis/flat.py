@@ -1,4 +1,4 @@
-"""Flat rows of a result with fixed columns, as an Arrow table and as what a command prints."""
+"""Flat rows with fixed columns, to and from Arrow tables."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def to_arrow(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> p
 
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def read(table: pa.Table, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Some columns of a table as rows; what an older store lacks is None."""
+    there = [name for name in names if name in table.column_names]
+    none = dict.fromkeys(names)
+    return [none | row for row in table.select(there).to_pylist()]

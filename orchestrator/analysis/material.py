@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from orchestrator.analysis.answers import FULL, Answers
-from orchestrator.analysis.contrast import Array, Contrast, Labels, Spread, factors, labelled, pooled, spread
+from orchestrator.analysis.contrast import Array, Contrast, Labels, Spread, factors, labelled, pooled, spread, unstacked
 from orchestrator.analysis.curves import Curve, Point
-from orchestrator.analysis.evidence import Runs, gains
+from orchestrator.analysis.evidence import Runs
 
 PAPER = "chance"  # the floor of the paper's rule
+MOST_SCORES = 1_000_000  # of a part of a curve: 8 MB, and some times that while it is judged
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,42 @@ def material(curve: Curve, floor: str) -> Material:
     given, full = curve.answers, _full(curve, floor)
     if isinstance(given, str):
         return Material(points, _by_scores_alone(curve, points, sides, floor), full, why=given)
-    runs = [_runs(p, given, sides, curve.chance or 0.0, floor) for p in points]
-    beside = () if isinstance(full, str) else tuple(one.beside(full) for one in runs)
-    return Material(points, gains(runs), full, beside)
+    parts = _alike(points, given.rows)
+    runs = [_runs(some, given, sides, curve.chance or 0.0, floor) for some in parts]
+    own = [[unstacked(gain) for gain in some.gains()] for some in runs]  # by part, by what low is to beat, by count
+    gains = [pooled(_ordered(parts, of, points)) for of in zip(*own, strict=True)]
+    beside = () if isinstance(full, str) else _ordered(parts, [unstacked(some.beside(full)) for some in runs], points)
+    return Material(points, gains, full, tuple(beside))
 
 
-def _runs(point: Point, given: Answers, sides: tuple[int, ...], chance: float, floor: str) -> Runs:
-    trained = given.scores(point.count, point.scores)
-    scores = np.concatenate([trained, np.full((point.unscored, given.rows), chance)])
-    by = labelled(point.replicates, sides)
-    return Runs(scores, by, _references(given, point, chance, floor), point.unscored)
+def _alike(points: Sequence[Point], rows: int) -> list[list[Point]]:
+    """Points with the same replicates, which are judged at once; not more of them than memory should take."""
+    groups: dict[tuple[Any, ...], list[Point]] = defaultdict(list)
+    for point in points:
+        groups[(*point.scores, point.lost)].append(point)
+    parts = []
+    for some in groups.values():
+        most = max(1, MOST_SCORES // (some[0].n * rows))
+        parts += [some[i : i + most] for i in range(0, len(some), most)]
+    return parts
+
+
+def _ordered(
+    parts: Sequence[Sequence[Point]], found: Sequence[Sequence[Contrast]], points: Sequence[Point]
+) -> list[Contrast]:
+    """What was found of the points of each part, in the order of all points."""
+    by_count = {p.count: one for part, of in zip(parts, found, strict=True) for p, one in zip(part, of, strict=True)}
+    return [by_count[p.count] for p in points]
+
+
+def _runs(points: Sequence[Point], given: Answers, sides: tuple[int, ...], chance: float, floor: str) -> Runs:
+    """Of points with the same replicates: [points, replicates, rows]."""
+    first = points[0]
+    trained = np.stack([given.scores(p.count, p.scores) for p in points])
+    lost = np.full((len(points), first.unscored, given.rows), chance)
+    by = labelled(first.replicates, sides)
+    references = _references(given, first, chance, floor)
+    return Runs(np.concatenate([trained, lost], 1), by, references, first.unscored)
 
 
 def _references(given: Answers, point: Point, chance: float, floor: str) -> tuple[Array, ...]:
@@ -80,8 +110,8 @@ def _full(curve: Curve, floor: str) -> Runs | str:
     if isinstance(mine, Answers) and mine.rows != given.rows:
         return f"it was scored on {given.rows} test rows, the curve on {mine.rows}"
     names = [name for _, name in given.right]
-    point = Point(FULL, dict.fromkeys(names, 0.0))
-    return _runs(point, given, factors(names), curve.chance or 0.0, floor)
+    runs = _runs([Point(FULL, dict.fromkeys(names, 0.0))], given, factors(names), curve.chance or 0.0, floor)
+    return replace(runs, scores=runs.scores[0])
 
 
 def _by_scores_alone(

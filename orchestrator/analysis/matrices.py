@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.analysis.answers import Replicate
+from orchestrator.analysis.flat import read
 from orchestrator.analysis.specs import operations_label, variants
 from trials import keys
 from trials.canonical import canonical
@@ -93,20 +94,19 @@ def matrices(trials: pa.Table, every: pa.Table) -> tuple[Matrix, ...]:
 
     references = _results(every)
     lines = transfers(_results(trials), references)
-    read = [*_READ, "target", "target_score", "reference", "references"]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for line, key in _keyed(lines.select(read).to_pylist()):
+    for line, key in _keyed(read(lines, [*_READ, "target", "target_score", "reference", "references"])):
         groups[key].append(line)
     own: dict[str, list[dict[str, Any]]] = defaultdict(list)
     wanted = {key for key, _ in groups}
-    for row in references.select(_READ).to_pylist():
+    for row in read(references, _READ):
         if (shared := keys.matrix(row["spec"])) in wanted:
             own[shared].append(row)
     names = [_name(some) for some in groups.values()]
     told = variants([_less_task(key, limits) for key, limits in groups], [tuple(name.values()) for name in names])
     made = [
-        _matrix(key, name | {"variant": variant or None}, some, own[key])
-        for ((key, _), some), name, variant in zip(groups.items(), names, told, strict=True)
+        _matrix(key, name | {"variant": variant or None}, some, _limited(own[key], limits))
+        for ((key, limits), some), name, variant in zip(groups.items(), names, told, strict=True)
     ]
     return tuple(sorted(made, key=_place))
 
@@ -130,6 +130,11 @@ def _keyed(lines: list[dict[str, Any]]) -> Iterable[tuple[dict[str, Any], tuple[
 def _limits(spec: str) -> str:
     task = json.loads(spec)["task"]
     return canonical({name: task[name] for name in ("train_rows", "validation_rows", "test_rows")})
+
+
+def _limited(rows: list[dict[str, Any]], limits: str) -> list[dict[str, Any]]:
+    """Rows with these row limits, where there are some."""
+    return [row for row in rows if not limits or _limits(row["spec"]) == limits]
 
 
 def _less_task(key: str, limits: str) -> str:

@@ -18,7 +18,7 @@ SUMMARY = {
     "learning_rate": "double",  # chosen on validation
     "target": "double",
     "runs": "int64",
-    "reached": "int64",
+    "reached": "int64",  # null where there is nothing to reach
     "median": "double",  # of steps; null where half of the runs or more never reach it
     "within": "int64",  # the fewest steps that a run had which never reached it
     "least": "int64",
@@ -37,7 +37,7 @@ class Summary:
     learning_rate: float
     target: float | None
     runs: int
-    reached: int
+    reached: int | None
     median: float | None
     within: int | None
     least: int | None
@@ -74,7 +74,7 @@ def _summary(name: Mapping[str, Any], runs: list[Mapping[str, Any]]) -> Summary:
         learning_rate=runs[0]["learning_rate"],
         target=runs[0]["target"],
         runs=len(runs),
-        reached=len(known),
+        reached=len(known) if judged else None,
         median=median(steps),
         within=min((run["steps_done"] or run["after"] for run in judged if run["steps"] is None), default=None),
         least=min(known, default=None),

@@ -18,14 +18,14 @@ def with_rates(chosen: pa.Table, trials: pa.Table) -> pa.Table:
         chosen: rows of cells' chosen rates.
         trials: visible rows, of all rates.
     """
-    import pyarrow as pa
+    from trials.store import arrays
 
     tried: dict[str, set[float]] = defaultdict(set)
     for cell, rate in zip(trials["cell_id"].to_pylist(), trials["learning_rate"].to_pylist(), strict=True):
         tried[cell].add(rate)
     lists = {cell: sorted(rates) for cell, rates in tried.items()}
     values = [lists[cell] for cell in chosen["cell_id"].to_pylist()]
-    return chosen.append_column(TRIED, pa.array(values, pa.list_(pa.float64())))
+    return chosen.append_column(TRIED, arrays.lists(values))
 
 
 def note(table: pa.Table) -> str:

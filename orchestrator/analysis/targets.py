@@ -39,19 +39,12 @@ COLUMNS = {
     "notes": "string",
 }
 REACHED, NOT_REACHED, UNRESOLVED = "reached", "not reached", "unresolved"
-_READ = [
+READ = [
     *("spec", "trial_id", "attempt_id", "cell_id", "family", "backbone", "scale", "backbone_parameters", "task"),
     *("method", "placement", "count_actual", "count_requested", "position_seed", "train_seed", "learning_rate"),
     *("state", "validation_score", "chance", "majority", "untrained_score", "steps_done", "diverged_at"),
     "failure_class",
 ]
-
-
-def read(trials: pa.Table) -> list[dict[str, Any]]:
-    """Rows of :func:`orchestrator.analysis.failed.with_failed` as plain ones; what an older store lacks is None."""
-    there = [name for name in _READ if name in trials.column_names]
-    none = dict.fromkeys(_READ)
-    return [none | row for row in trials.select(there).to_pylist()]
 
 
 def runs(
@@ -60,7 +53,7 @@ def runs(
     """Rows with the columns of :data:`COLUMNS`, in order; failed ones have none.
 
     Args:
-        rows: of :func:`read`.
+        rows: the columns :data:`READ` of rows of :func:`orchestrator.analysis.failed.with_failed`.
         every: likewise, those in which full fine-tuning is looked for.
         curves: of the store.
         share: of full fine-tuning's score.

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from orchestrator.results.columns import Answer, answer
 from trials.errors import ApetError, choices
+from trials.store import arrays
 from trials.store.record import IDENTITY, MEASURED, identity
 from trials.store.store import Store
 from trials.trial import Trial
@@ -68,7 +69,7 @@ def where(table: pa.Table, condition: str) -> pa.Table:
     Raises:
         ApetError: the condition is wrong SQL, not true or false, or names what is no column.
     """
-    return table.take(pa.array(_kept(table, condition), pa.int64()))
+    return table.take(arrays.integers(_kept(table, condition)))
 
 
 def nothing(condition: str, trials: int) -> str:
@@ -94,7 +95,7 @@ def _kept(table: pa.Table, condition: str) -> list[int]:
     with _connection() as connection:
         try:
             _only_a_condition(connection, f"SELECT 1 FROM trials WHERE (\n{condition}\n)")
-            connection.register("trials", table.append_column(_ROW, pa.array(range(len(table)), pa.int64())))
+            connection.register("trials", table.append_column(_ROW, arrays.integers(range(len(table)))))
             kind = str(connection.sql(f"SELECT (\n{condition}\n) FROM trials").types[0])
             if kind != "BOOLEAN":
                 raise ApetError(f"it is {kind}, neither true nor false")

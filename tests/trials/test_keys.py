@@ -74,14 +74,29 @@ def test_a_target_has_the_key_of_the_trial_that_is_trained_on_it(one: Trial) -> 
     for target in one.evaluate_on:
         trained = replace(
             one,
-            task=replace(target, test_rows=5),
+            task=replace(target, train_rows=5, validation_rows=7),
             learning_rate=7.0,
             training=replace(one.training, max_input_length=64),
             evaluate_on=(),
         )
         assert keys.transfers(one.spec)[target.name] == keys.transfer(trained.spec)
-        other = replace(trained, train_seed=one.train_seed + 1)
-        assert keys.transfers(one.spec)[target.name] != keys.transfer(other.spec)
+        assert keys.matrix(one.spec) == keys.matrix(trained.spec)
+        seed = replace(trained, train_seed=one.train_seed + 1)
+        rows = replace(trained, task=replace(trained.task, test_rows=5))  # the score is of other rows
+        for other in (seed, rows):
+            assert keys.transfers(one.spec)[target.name] != keys.transfer(other.spec)
+            assert keys.matrix(one.spec) == keys.matrix(other.spec)
+
+
+def test_keys_are_the_same_where_a_part_has_a_key_of_the_same_name() -> None:
+    """A spec's text is cut only where each key stands once; other specs, and others' texts, are parsed."""
+    data = json.loads(trial(rate=1e-5).spec)
+    data["training"]["learning_rate"], data["method"]["zeal"] = 0.5, ',"train_seed":7'
+    text = canonical(data)
+    method = {key: value for key, value in data["method"].items() if key != "count"}
+    cell = {key: value for key, value in data.items() if key not in keys.AXES}
+    wanted = digest(canonical(cell)), digest(canonical(cell | {"method": method}))
+    assert keys.cell_and_curve(text) == keys.cell_and_curve(json.dumps(data)) == wanted
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ class Reader:
             listed = frozenset(e for e in shortly(self._files.listing, folder) if _is_of(e.path, without))
             if not listed:
                 self.check()
-            known, table = self._kept.get(key, (frozenset(), schema.empty_table()))
+            known, table = self._kept.get(key, (frozenset(), pa.Table.from_batches([], schema)))
             if not known <= listed:  # merged into a larger file, or deleted
-                known, table = frozenset(), schema.empty_table()
+                known, table = frozenset(), pa.Table.from_batches([], schema)
             new = sorted(listed - known, key=lambda entry: entry.path)
             with ThreadPoolExecutor(_LOCAL_READERS if self._files.is_local else _REMOTE_READERS) as readers:
                 fresh.update(readers.map(lambda e: (e, fresh.get(e) or self.file(e.path, schema)), new))

@@ -20,11 +20,11 @@ readers list, workers add, merging two stores is copying files. Layout, below th
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -154,9 +154,9 @@ class Store:
         """Every trial's id → the state of its visible row, and how many attempts there were."""
         attempts = self._reader.table("attempts", _STATES, single=True)
         rows = views.visible(attempts)
-        ids, counts = np.unique(views.column(attempts, "trial_id"), return_counts=True)
-        assert list(ids) == rows["trial_id"].to_pylist(), "visible rows come by id, one each"
-        return dict(zip(ids, zip(rows["state"].to_pylist(), counts.tolist(), strict=True), strict=True))
+        counts = Counter(attempts["trial_id"].to_pylist())
+        ids, states = (rows[name].to_pylist() for name in ("trial_id", "state"))
+        return {trial_id: (state, counts[trial_id]) for trial_id, state in zip(ids, states, strict=True)}
 
     def resolve(self, prefix: str) -> str:
         """The id of the one trial whose id begins with ``prefix``.

@@ -1,4 +1,7 @@
-"""The answers of the untrained module, the frozen backbone with nothing in it: once for all trials that share it."""
+"""The answers of the untrained module, the frozen backbone with nothing in it: once for all trials that share it.
+
+There are few of these files, and workers look one up by its name: whoever merges small files of a store leaves them.
+"""
 
 from __future__ import annotations
 

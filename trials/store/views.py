@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trials import keys
+from trials.store import arrays
 from trials.store.record import STATES
 
 
@@ -28,11 +29,11 @@ def once(table: pa.Table, part: np.ndarray[Any, Any]) -> pa.Table:
     """
     if not len(table):
         return table
-    _, attempt = np.unique(column(table, "attempt_id"), return_inverse=True)
+    attempt = arrays.codes(table["attempt_id"])
     first = np.full(attempt.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, attempt, part)
     keep = part == first[attempt]
-    return table if keep.all() else table.filter(pa.array(keep))
+    return table if keep.all() else table.filter(arrays.booleans(keep))
 
 
 def visible(attempts: pa.Table) -> pa.Table:
@@ -41,7 +42,7 @@ def visible(attempts: pa.Table) -> pa.Table:
     Completed before diverged before failed, then the highest attempt number, then ``attempt_id``; no
     clock decides.
     """
-    rank = pc.index_in(attempts["state"], value_set=pa.array(STATES))
+    rank = pc.index_in(attempts["state"], value_set=arrays.texts(STATES))
     order = pc.sort_indices(
         attempts.append_column("_rank", rank),
         sort_keys=[
@@ -51,17 +52,17 @@ def visible(attempts: pa.Table) -> pa.Table:
             ("attempt_id", "ascending"),
         ],
     )
-    ids = column(attempts, "trial_id")[order.to_numpy()]
+    ids = arrays.codes(attempts["trial_id"])[arrays.positions(order)]
     first = np.ones(len(ids), dtype=bool)
     first[1:] = ids[1:] != ids[:-1]
-    return attempts.take(order.filter(pa.array(first)))
+    return attempts.take(order.filter(arrays.booleans(first)))
 
 
 def with_groups(trials: pa.Table) -> pa.Table:
     """Rows with two more columns, ``cell_id`` and ``curve_id`` of their trials."""
     groups = [keys.cell_and_curve(spec) for spec in trials["spec"].to_pylist()]
     for name, values in (("cell_id", [cell for cell, _ in groups]), ("curve_id", [curve for _, curve in groups])):
-        trials = trials.append_column(name, pa.array(values, pa.string()))
+        trials = trials.append_column(name, arrays.texts(values))
     return trials
 
 
@@ -74,7 +75,7 @@ def selected(trials: pa.Table) -> pa.Table:
     Args:
         trials: visible rows :func:`with_groups`.
     """
-    results = trials.filter(pc.is_in(trials["state"], value_set=pa.array(["completed", "diverged"])))
+    results = trials.filter(pc.is_in(trials["state"], value_set=arrays.texts(["completed", "diverged"])))
     cells, rates = results["cell_id"].to_pylist(), results["learning_rate"].to_pylist()
     scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell, rate, score in zip(cells, rates, results["validation_score"].to_pylist(), strict=True):
@@ -82,13 +83,7 @@ def selected(trials: pa.Table) -> pa.Table:
         if score is not None:
             found.append(score)
     best = {cell: max(by_rate, key=lambda rate: _merit(rate, by_rate[rate])) for cell, by_rate in scores.items()}
-    return results.filter(pa.array([best[cell] == rate for cell, rate in zip(cells, rates, strict=True)], pa.bool_()))
-
-
-def column(table: pa.Table, name: str) -> np.ndarray[Any, Any]:
-    """A column as a numpy array (text: of Python strings)."""
-    array: np.ndarray[Any, Any] = table[name].to_numpy()
-    return array
+    return results.filter(arrays.booleans(best[cell] == rate for cell, rate in zip(cells, rates, strict=True)))
 
 
 def _merit(rate: float, scores: list[float]) -> tuple[int, float, float]:

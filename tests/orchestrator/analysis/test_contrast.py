@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.analysis.contrast import between, contrast, down, factors, labelled, p_value, pooled, spread
+from orchestrator.analysis.contrast import (
+    between,
+    contrast,
+    down,
+    factors,
+    interval,
+    labelled,
+    p_value,
+    p_values,
+    pooled,
+    spread,
+    unstacked,
+)
 
 ONE = (np.arange(3),)
 
@@ -99,3 +111,41 @@ def test_the_sequence_ends_at_the_first_that_is_not_shown() -> None:
     assert down(np.array([0.01, 0.2, 0.01, 0.01]), 0.05) == 2
     assert down(np.array([0.01, 0.01]), 0.05) == 0
     assert down(np.array([0.01, 0.9]), 0.05) == 2
+
+
+@pytest.mark.parametrize("pairs", [[(p, 0) for p in range(3)], [(p, t) for p in range(3) for t in range(2)]])
+def test_counts_judged_at_once_have_the_numbers_of_each_alone(pairs: list[tuple[int, int]]) -> None:
+    rng = np.random.default_rng(3)
+    batch = (rng.random((8, len(pairs), 301)) < 0.6).astype(float)
+    full = (rng.random((3, 301)) < 0.7).astype(float)
+    by = labelled(pairs, factors(pairs))
+    for at_once, each in (
+        (unstacked(contrast(batch, full[:1], by)), [contrast(one, full[:1], by) for one in batch]),
+        (unstacked(between(batch, by, full, ONE)), [between(one, by, full, ONE) for one in batch]),
+    ):
+        for mine, alone in zip(at_once, each, strict=True):
+            assert (mine.mean, mine.rows) == (alone.mean, alone.rows)
+            assert [(s.variance, s.total, s.freedom) for s in mine.seeds] == [
+                (s.variance, s.total, s.freedom) for s in alone.seeds
+            ]
+        assert p_values(at_once, 0.02).tolist() == pytest.approx([float(p_value(c, 0.02)) for c in each], rel=1e-12)
+        below = [1 - float(p_value(c, 0.02)) for c in each]
+        assert p_values(at_once, 0.02, below=True).tolist() == pytest.approx(below)
+
+
+def test_counts_of_which_some_lost_a_seed_have_their_own_freedom() -> None:
+    scores = np.array([[0.4, 0.5, 0.9]]).T * np.ones((1, 9))
+    each = [contrast(scores, np.zeros((1, 9)), ONE, lost=lost) for lost in (0, 1, 2)]
+    found = p_values(each)
+    assert found.tolist() == [float(p_value(c)) for c in each]
+    assert found[0] < found[1] < found[2] == 1.0
+
+
+def test_an_interval_is_that_of_a_t_test() -> None:
+    seeds = np.array([0.51, 0.55, 0.58])
+    found = contrast(np.repeat(seeds[:, None], 9, axis=1), np.full((1, 9), 0.5), ONE)
+    ends = interval(found, 0.1)
+    assert ends is not None
+    expected = stats.ttest_1samp(seeds - 0.5, 0).confidence_interval(0.9)
+    assert [float(end) for end in ends] == pytest.approx([expected.low, expected.high])
+    assert interval(contrast(seeds[:1, None], np.zeros((1, 1)), ONE), 0.1) is None

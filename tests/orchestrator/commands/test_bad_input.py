@@ -16,7 +16,8 @@ from trials.store.record import SCHEMA_VERSION
 READS_SWEEP = [("plan",), ("run", "--store", "STORE"), ("status", "--store", "STORE")]
 LOCAL = SMALL.replace("rte", "rotten_tomatoes")  # from a package: no hub is asked
 VERBALIZER = SMALL.replace("[tiny-bert, tiny-t5]", "[quickstart-l3]") + "head: verbalizer\n"
-READS_STORE = [("status",), ("resubmit",), ("show", "ab"), ("query", "select 1 from trials"), ("thresholds",)]
+READS_STORE = [("status",), ("resubmit",), ("show", "ab"), ("query", "select 1 from trials")]
+READS_STORE += [("thresholds",), ("convergence",), ("transfer",)]
 
 
 def mixed(operations: str, sites: str = "{}") -> str:
@@ -189,6 +190,10 @@ def test_conditions_that_are_wrong(tmp_path: Path) -> None:
     refused("thresholds", "--store", store.uri, "--where", "1 +", says=["condition"])
     refused("thresholds", "--store", store.uri, "--alpha", "2", says=["alpha"])
     refused("thresholds", "--store", store.uri, "--floor", "zero", says=["zero", "majority"])
+    refused("convergence", "--store", store.uri, "--share", "90", says=["share 90", "0.9 is 90 %"])
+    refused("transfer", "--store", store.uri, "--alpha", "2", says=["alpha"])
+    for command in ("thresholds", "convergence", "transfer"):
+        refused(command, "--store", store.uri, "--json", "--format", "csv", says=["exclude each other"])
     refused("run", path, "--store", new, "--limit", "0", says=["--limit"])
     refused("query", "select 1", "--store", store.uri, "--format", "xml", says=["xml", "parquet"])
     assert not new.exists()

@@ -19,7 +19,7 @@ from trials.sweep.sweep import Sweep
 
 COMMANDS = [
     *("plan", "run", "submit", "status", "resubmit"),
-    *("show", "query", "thresholds", "convergence", "transfer", "report", "export"),
+    *("show", "query", "report", "export", "thresholds", "convergence", "transfer"),
     *("sweeps", "tasks", "backbones", "weights", "cluster"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
@@ -122,6 +122,13 @@ def test_thresholds_and_report(tmp_path: Path) -> None:
     store, _ = stored(tmp_path)
     found = json.loads(apet("thresholds", "--store", store.uri, "--json", "--floor", "chance").stdout)
     assert (found["floor"], found["alpha"]) == ("chance", 0.05)
+    found = json.loads(apet("convergence", "--store", store.uri, "--json", "--share", "0.8").stdout)
+    assert (found["share"], len(found["runs"])) == (0.8, 2)
+    assert apet("convergence", "--store", store.uri, "--format", "csv").stdout.startswith("backbone,family,scale,")
+    found = json.loads(apet("transfer", "--store", store.uri, "--format", "json").stdout)
+    assert found["cells"] == []
+    assert found["notes"][0].startswith("no run was scored on other tasks")
+    assert "no run was scored on other tasks" in apet("transfer", "--store", store.uri, "--format", "csv").stderr
     page = apet("report", "--store", store.uri, "--out", tmp_path / "page").stdout.strip()
     assert Path(page).read_text().startswith("<!")
 

@@ -38,3 +38,5 @@ def test_answers_without_their_row_are_not_seen_and_merged_ones_are_found(store:
         {"task": "sst2", "row": 1, "score": 0.0, "answer": "no"},
     ]
     assert len(Store(store.uri).answers()) == 4
+    assert Store(store.uri).untrained()["untrained_key"].to_pylist() == ["cafe"] * 2
+    assert Store(store.uri).load_untrained("cafe", 2) == answered["sst2"], "it is looked up by its own name, not merged"

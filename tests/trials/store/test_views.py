@@ -1,15 +1,13 @@
-"""Visible rows, the selected learning rate and transfers, against their definitions."""
+"""Visible rows and the selected learning rate, against their definitions."""
 
 from __future__ import annotations
 
 import random
 import time
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows_for_tests import attempts, row, trial
@@ -17,6 +15,7 @@ from rows_for_tests import attempts, row, trial
 from trials.store import views
 from trials.store.record import Record
 from trials.store.store import Store
+from trials.store.transfers import transfers
 
 STATES = ("completed", "diverged", "failed")
 ATTEMPTS = st.lists(
@@ -136,37 +135,6 @@ def test_cells_are_chosen_alone() -> None:
     ]
 
 
-def transfers(*rows: Record) -> dict[tuple[str, float, str], tuple[Any, Any]]:
-    table = trials(*rows)
-    found = views.transfers(table, views.selected(table))
-    columns = ("task", "learning_rate", "target", "target_score", "relative")
-    return {line[:3]: line[3:] for line in zip(*(found[c].to_pylist() for c in columns), strict=True)}
-
-
-def test_transfers_are_relative_to_the_selected_row_trained_on_the_target() -> None:
-    targets = {"rte": 0.4, "sst2": 0.9, "qqp": None}
-    source = row(trial(on="sst2", rate=1e-2, targets=tuple(targets)), transfer=targets)
-    tuned = [
-        row(trial(on="rte", rate=1e-3, length=256, targets=("sst2",)), score=0.8, transfer={"sst2": 0.3}),
-        row(trial(on="rte", rate=1e-2, length=256, targets=("sst2",)), score=0.5),  # not selected
-        row(trial(on="rte", seed=1, length=256), score=0.1),  # another seed
-        row(trial(on="rte", count=99, length=256), score=0.1),  # another spec
-    ]
-    assert transfers(source, *tuned) == {
-        ("sst2", 1e-2, "rte"): (0.4, 0.5),
-        ("sst2", 1e-2, "sst2"): (0.9, 0.9 / 0.5),
-        ("sst2", 1e-2, "qqp"): (None, None),
-        ("rte", 1e-3, "sst2"): (0.3, 0.6),
-    }
-    assert transfers(source)["sst2", 1e-2, "rte"] == (0.4, None), "nothing trained on the target: missing, not 0"
-
-
-@pytest.mark.parametrize("score", [0.0, None])
-def test_a_target_without_a_score_to_divide_by(score: float | None) -> None:
-    source = row(trial(on="sst2", targets=("rte",)), transfer={"rte": 0.4})
-    assert transfers(source, row(trial(on="rte"), test_score=score))["sst2", 1e-3, "rte"] == (0.4, None)
-
-
 def test_once_keeps_one_file_per_attempt() -> None:
     table = pa.table({"attempt_id": ["a", "a", "b", "a", "b"], "step": [1, 2, 1, 1, 1]})
     kept = views.once(table, np.array([0, 0, 1, 1, 2]))
@@ -184,6 +152,6 @@ def test_views_of_ten_thousand_rows_are_quick() -> None:
     begun = time.process_time()
     visible = views.with_groups(views.visible(table))
     selected = views.selected(visible)
-    found = views.transfers(visible, selected)
+    found = transfers(visible, selected)
     assert time.process_time() - begun < 5, "0.8 s on a quiet core"
     assert (len(visible), len(selected), len(found)) == (10_000, 2_500, 10_000)
