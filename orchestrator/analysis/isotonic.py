@@ -64,7 +64,7 @@ def isotonic(points: Sequence[Point], draws: int = DRAWS) -> Isotonic:
 
 
 def fits(means: Array, weights: Array) -> Array:
-    """The non-decreasing values nearest to means by their weights, a row each: at i, the largest of the least block means.
+    """The non-decreasing values nearest to weighted means, a row each: at i, the largest of the least block means.
 
     A count without weight is read off its neighbours.
 

@@ -1,4 +1,4 @@
-"""What a report shows: sections of exhibits, each a figure or a table with the files beside the page that hold the same."""
+"""What a report shows: sections of exhibits, figures or tables with the files beside the page that hold the same."""
 
 from __future__ import annotations
 

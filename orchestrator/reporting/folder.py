@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def put(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole, or as it was."""
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(data)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def _earlier(out: Path) -> set[str]:

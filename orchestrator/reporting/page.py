@@ -11,10 +11,11 @@ import gzip
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from string import Template
 
 from orchestrator.reporting.charts.theme import DARK, LIGHT, PAGE, config, packed, to_json, variables
 from orchestrator.reporting.drawing import SCALE, javascript
@@ -48,38 +49,28 @@ class Page:
 
     def html(self) -> str:
         """The file."""
-        scripts = [_asset("early.js"), javascript(), _asset("page.js")]
-        allowed = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
-        policy = (
-            f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
-        )
-        early, vega, ours = (f"<script>{text}</script>" for text in scripts)
-        links = "".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in self.sections)
-        settings = to_json(
-            {"store": self.store, "page": config(PAGE), "file": config(LIGHT), "ground": LIGHT.ground, "scale": SCALE}
-        )
-        return (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'{MARK}\n<link rel="icon" href="data:,">\n<title>{html.escape(self.title)}</title>\n'
-            f"<style>\n{styles()}</style>\n{early}\n</head>\n<body>\n"
-            f'<a class="skip" href="#content">To the content</a>\n<header><div class="top"><h1>{html.escape(self.title)}</h1>'
-            '<button id="theme" type="button" hidden>Dark</button></div>'
-            f'<p>{html.escape(self.subtitle)}</p>{self._written()}<nav aria-label="Sections">{links}</nav></header>\n'
-            '<noscript><p class="note">The figures on this page are drawn by JavaScript, which is off; each lies beside '
-            "the page as SVG and PNG.</p></noscript>\n"
-            f'<main id="content">\n{self._summary()}\n' + "\n".join(map(_section, self.sections)) + "\n</main>\n"
-            '<div id="said" role="status" aria-live="polite"></div>\n'
-            f'<script type="application/json" id="settings">{settings}</script>\n{vega}\n{ours}\n</body>\n</html>\n'
+        scripts = {"early": _asset("early.js"), "vega": javascript(), "ours": _asset("page.js")}
+        drawing = {"page": config(PAGE), "file": config(LIGHT), "ground": LIGHT.ground, "scale": SCALE}
+        return Template(_asset("page.html")).substitute(
+            policy=_policy(scripts.values()),
+            mark=MARK,
+            title=html.escape(self.title),
+            subtitle=html.escape(self.subtitle),
+            styles=styles(),
+            written=self._written(),
+            links="".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in self.sections),
+            summary=self._summary(),
+            sections="\n".join(map(_section, self.sections)),
+            settings=to_json({"store": self.store, **drawing}),
+            **scripts,
         )
 
     def _written(self) -> str:
         if not self.written:
             return ""
         return (
-            f'<p class="note" id="written">Written at {html.escape(self.written)}, and again while the sweep runs: reload '
-            'for the newest. <label><input type="checkbox" id="reload"> reload every 30 s</label></p>'
+            f'<p class="note" id="written">Written at {html.escape(self.written)}, and again while the sweep runs: '
+            'reload for the newest. <label><input type="checkbox" id="reload"> reload every 30 s</label></p>'
         )
 
     def _summary(self) -> str:
@@ -87,8 +78,11 @@ class Page:
         return f'<section class="short"><h2>In short</h2><ul>{short}</ul></section>' if short else ""
 
 
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _policy(scripts: Iterable[str]) -> str:
+    """Only these scripts run, and nothing is fetched."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 @cache
@@ -146,16 +140,17 @@ def _exhibit(one: Exhibit, away: bool) -> str:
     kept = f'<script type="text/plain" class="csv">{packed}</script>'
     caption = f'<figcaption>{_text(one.caption)} <span class="files">{links}</span></figcaption>'
     title = f"<h3>{html.escape(one.title)}</h3>"
-    return f'<figure id="figure-{one.name}"{choice}{hidden}>\n{title}\n{_drawing(one)}{one.body}\n{caption}{kept}\n</figure>'
+    inner = f"{title}\n{_drawing(one)}{one.body}\n{caption}{kept}"
+    return f'<figure id="figure-{one.name}"{choice}{hidden}>\n{inner}\n</figure>'
 
 
 def _drawing(one: Exhibit) -> str:
     if one.spec is None:
         return ""
-    label = html.escape(one.title)
+    label = f"{html.escape(one.title)}: arrow keys go from run to run, Enter copies"
     return (
-        f'<div class="chart" role="group" tabindex="0" aria-label="{label}: arrow keys go from run to run, Enter copies"></div>'
-        f'<p class="readout" aria-live="polite"></p>'
+        f'<div class="chart" role="group" tabindex="0" aria-label="{label}"></div>'
+        '<p class="readout" aria-live="polite"></p>'
         f'<script type="application/json" class="spec">{to_json(packed(one.spec))}</script>'
     )
 

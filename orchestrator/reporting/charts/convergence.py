@@ -1,4 +1,4 @@
-"""Steps to a share of full fine-tuning's score against count, a panel a task: medians, and from the fastest seed to the slowest.
+"""Steps to a share of full fine-tuning's score against count, a panel a task: medians, fastest and slowest seed.
 
 Every row has ``panel``, ``series``, ``count``, ``state`` (``reached`` by half of the runs or more, or ``not reached``),
 ``steps`` (the median; of ``not reached`` as many as there were), ``least`` and ``most``, and ``said``.

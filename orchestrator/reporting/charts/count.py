@@ -1,7 +1,7 @@
 """Score against tunable-parameter count, a panel a backbone: runs, their fit, the levels around them, the brackets.
 
-The rows say by ``layer`` which mark they are for: ``run``, ``fit``, ``mean``, ``full``, ``level``, ``bracket``, ``side``
-and ``method``; all of them have a ``panel``, and what belongs to a curve has its ``kind``.
+The rows say by ``layer`` which mark they are for: ``run``, ``fit``, ``mean``, ``full``, ``level``, ``bracket``,
+``end``, ``side`` and ``method``; all of them have a ``panel``, and what belongs to a curve has its ``kind``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Methods side by side, a panel a backbone: every run as a dot (``layer`` ``run``), and a bar at the mean (``mean``)."""
+"""Methods side by side, a panel a backbone: every run as a dot (``layer`` ``run``), a bar at the mean (``mean``)."""
 
 from __future__ import annotations
 

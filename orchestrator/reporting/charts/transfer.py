@@ -1,7 +1,7 @@
-"""Matrices of relative performance, a panel a backbone and module: trained on the task of the line, scored on the column's.
+"""Matrices of relative performance, a panel a backbone and module: trained on the line's task, scored on the column's.
 
-Every row has ``panel``, ``source``, ``target``, ``relative`` (null where there is no reference), ``same`` (one category),
-and for hovering ``score``, ``reference``, ``floor``, ``runs``, ``said``.
+Every row has ``panel``, ``source``, ``target``, ``relative`` (null where there is no reference), ``same`` (of one
+category), and for hovering ``score``, ``reference``, ``floor``, ``runs``, ``said``.
 """
 
 from __future__ import annotations

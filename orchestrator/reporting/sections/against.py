@@ -35,9 +35,9 @@ def section(study: Study) -> Section:
     ]
     body = table(("What", "Backbone", "Setting", "Paper", "Ours", "Note"), lines, numeric=(3, 4))
     caption = (
-        f"{paper.SOURCE}, arXiv 2306.02320. Standard deviations are in points of 100, as they are seen: the paper takes "
-        "no luck out. Low thresholds are ranges over tasks, ours from the tests of this page, which ask for more. Other "
-        "tasks, steps or rates than the paper's give other numbers."
+        f"{paper.SOURCE}, arXiv 2306.02320. Standard deviations are in points of 100, as they are seen: the paper "
+        "takes no luck out. Low thresholds are ranges over tasks, ours from the tests of this page, which ask for "
+        "more. Other tasks, steps or rates than the paper's give other numbers."
     )
     lead = "What the paper prints for the backbones of this store, and the same from its rows."
     return Section(TITLE, lead, (Exhibit("against-the-paper", TITLE, caption, COLUMNS, rows, body=body),))

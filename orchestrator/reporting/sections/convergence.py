@@ -1,4 +1,4 @@
-"""Convergence: how many steps to a share of full fine-tuning's score, by count and scale, and how much that differs by seed."""
+"""Convergence: how many steps to a share of full fine-tuning's score, by count, scale and seed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def section(study: Study) -> Section:
         said = dict.fromkeys([*(row["notes"] for row in rows if row["notes"]), *found.notes])
         return Section(TITLE, " ".join(f"{n[0].upper()}{n[1:]}." for n in list(said)[:4]))
     lead = (
-        f"Steps to {found.share:.0%} of full fine-tuning's validation score. Where position matters little for the score, "
-        "it may still matter for the speed."
+        f"Steps to {found.share:.0%} of full fine-tuning's validation score. Where position matters little for the "
+        "score, it may still matter for the speed."
     )
     return Section(TITLE, lead, (*_figure(rows, found.share), _table(rows), *_paces(found)))
 
@@ -107,16 +107,17 @@ def _paces(found: Convergence) -> Iterable[Exhibit]:
     if not found.paces:
         return
     rows = [pace.row() for pace in found.paces]
-    lines = [
-        (f"{p.smaller} → {p.larger}", p.module, ", ".join(p.tasks), f"{p.cells}", *_ratios(p))
-        + (markup("<small>{}</small>", p.note),)
-        for p in found.paces
-    ]
+    lines = [(*_names(p), *_ratios(p), markup("<small>{}</small>", p.note)) for p in found.paces]
     head = ("Scales", "Module", "Tasks", "Cells", "Steps", "Spread", "Note")
-    caption = f"The larger scale's over the smaller's, with the interval at {1 - found.alpha:g}; position seeds are the units."
+    level = f"{1 - found.alpha:g}"
+    caption = f"The larger scale's over the smaller's, with the interval at {level}; position seeds are the units."
     yield Exhibit(
         "convergence-scales", "Across scales", caption, tuple(rows[0]), rows, body=table(head, lines, (3, 4, 5))
     )
+
+
+def _names(pace: Pace) -> tuple[str, ...]:
+    return f"{pace.smaller} → {pace.larger}", pace.module, ", ".join(pace.tasks), f"{pace.cells}"
 
 
 def _ratios(pace: Pace) -> Iterable[str]:

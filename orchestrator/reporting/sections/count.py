@@ -10,7 +10,6 @@ import numpy as np
 
 from orchestrator.analysis.curves import Curve, Point
 from orchestrator.analysis.isotonic import LEVEL, Isotonic, isotonic
-from orchestrator.analysis.table import CurveThresholds
 from orchestrator.reporting.charts.count import count
 from orchestrator.reporting.exhibit import Exhibit, Section
 from orchestrator.reporting.names import safe, spaced

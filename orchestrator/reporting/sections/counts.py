@@ -1,4 +1,4 @@
-"""How many parameters were trained (Table 2): the named methods on every backbone of the store, and the counts of apet."""
+"""How many parameters were trained (Table 2), by backbone and method, with the counts of the study's authors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far scores spread over methods (Figure 2), over positions (Figure 4) and over counts, and whether less with scale."""
+"""How far scores spread over methods (Figure 2), positions (Figure 4) and counts, and whether less with scale."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def _figures(found: Dispersion) -> Iterable[Exhibit]:
         marks = [mark for row in drawn for mark in _marks(row, _panels(drawn))]
         if marks:
             caption = (
-                f"{_CAPTIONS[what]}{'' if drawn == rows else ' Not all counts are drawn; the CSV has them.'} Circle: as it is seen, the paper's way. Diamond: without the luck of the test rows "
-                f"and, where there are several, of the train seeds; cut at 0. Lines: intervals at {1 - found.alpha:g}; those that leave the figure reach farther."
-                f"{' Cross: as the paper prints it.' if any(m['kind'] == 'paper' for m in marks) else ''}"
+                f"{_CAPTIONS[what]}{'' if drawn == rows else ' Not all counts are drawn; the CSV has them.'} Circle: "
+                "as it is seen, the paper's way. Diamond: without the luck of the test rows and, where there are "
+                f"several, of the train seeds; cut at 0. Lines: intervals at {1 - found.alpha:g}; those that leave the "
+                f"figure reach farther.{' Cross: as the paper prints it.' if any(m['kind'] == 'paper' for m in marks) else ''}"
             )
             yield Exhibit(f"dispersion-{what}", title, caption, tuple(COLUMNS), rows, dispersion(marks, axis, title))
 

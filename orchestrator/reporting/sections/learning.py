@@ -71,8 +71,9 @@ def _exhibit(task: str, lines: Sequence[_Line]) -> Exhibit:
     most = sorted({len(line.scores[0]) for line in drawn})
     seeds = f"{most[0]} run{'' if most == [1] else 's'}" if len(most) == 1 else f"{most[0]} to {most[-1]} runs"
     caption = (
-        f"Mean over {seeds} a line, shaded from the smallest run to the largest, at steps where all of them were evaluated; the learning rate is the one chosen on "
-        "validation. Of apet at most four counts are drawn; the CSV has all, with the smallest and largest run."
+        f"Mean over {seeds} a line, shaded from the smallest run to the largest, at steps where all of them were "
+        "evaluated; the learning rate is the one chosen on validation. Of apet at most four counts are drawn; the CSV "
+        "has all."
         f"{' Dashed: adjacent placement.' if any('adjacent' in line.cell.name for line in drawn) else ''}"
     )
     return Exhibit(f"learning-{safe(task)}", title, caption, COLUMNS, rows, spec, choice=("Task", task))

@@ -128,8 +128,7 @@ def _collapsed(found: CurveThresholds) -> str:
 def _side(side: Threshold) -> str:
     if side.upper is None:
         return markup('<span class="off">{}</span>', side.state)
-    bracket = f"({spaced(side.lower)}, {spaced(side.upper)}]"
-    return markup("<nobr>{}</nobr><small>{}</small>", bracket, _evidence(side))
+    return markup("<nobr>{}</nobr><small>{}</small>", _ends(side.lower, side.upper), _evidence(side))
 
 
 def _evidence(side: Threshold) -> str:
@@ -149,11 +148,7 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
     """The ranges over tasks, and what becomes of a threshold from scale to scale."""
     if ranges := [r for r in found.ranges if r.tasks > 1]:
         rows = [{key: getattr(r, key) for key in _RANGES} for r in ranges]
-        shown = [
-            (r.backbone, r.module, r.side, "–" if r.upper is None else f"({spaced(r.lower)}, {spaced(r.upper)}]")
-            + (f"{r.resolved} of {r.tasks}",)
-            for r in ranges
-        ]
+        shown = [(r.backbone, r.module, r.side, _ends(r.lower, r.upper), f"{r.resolved} of {r.tasks}") for r in ranges]
         body = table(("Backbone", "Module", "Threshold", "Range", "Tasks resolved"), shown, numeric=(4,))
         caption = (
             "From the lowest bracket's lower end to the highest one's upper end, over the tasks that are resolved."
@@ -162,8 +157,10 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
     if found.trends:
         rows = [{key: getattr(t, key) for key in _TRENDS} | {"tasks": ", ".join(t.tasks)} for t in found.trends]
         shown = [
-            (f"{t.smaller} → {t.larger}", t.side, t.module, ", ".join(t.tasks), _ratio(t.ratio, t.lower, t.upper))
-            + (f"{t.p:.2g}", markup("{}<small>{}</small>", t.verdict, t.why))
+            (
+                *(f"{t.smaller} → {t.larger}", t.side, t.module, ", ".join(t.tasks)),
+                *(_ratio(t.ratio, t.lower, t.upper), f"{t.p:.2g}", markup("{}<small>{}</small>", t.verdict, t.why)),
+            )
             for t in found.trends
         ]
         head = ("Scales", "Threshold", "Module", "Tasks", "Ratio", "p", "Verdict")
@@ -174,6 +171,10 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
         yield Exhibit(
             "trends", "Thresholds across scales", caption, _TRENDS, rows, body=table(head, shown, numeric=(5,))
         )
+
+
+def _ends(lower: int | None, upper: int | None) -> str:
+    return "–" if upper is None else f"({spaced(lower)}, {spaced(upper)}]"
 
 
 def _ratio(ratio: float | None, lower: float, upper: float) -> str:

@@ -25,8 +25,8 @@ def section(study: Study) -> Section:
     if not found.cells:
         return Section(TITLE, " ".join(f"{n[0].upper()}{n[1:]}." for n in found.notes))
     lead = (
-        "A module that was trained on one task, scored on others that it never saw, relative to one trained there: does "
-        "it work within a category of tasks, and not across?"
+        "A module that was trained on one task, scored on others that it never saw, relative to one trained there: "
+        "does it work within a category of tasks, and not across?"
     )
     return Section(TITLE, lead, (_matrices(found), _contrasts(found)))
 
@@ -39,9 +39,9 @@ def _matrices(found: Transfer) -> Exhibit:
     marks = [_mark(row, telling) for row in rows]
     title = "Relative performance"
     caption = (
-        "Score on the column's task over that of the runs trained there, which is 1 on the diagonal by definition; mean "
-        "of the seeds that have both. Framed: tasks of one category. A module that learnt nothing is at floor over "
-        f"reference, not at 0: hovering shows both. –: no reference.{_notes(found)}"
+        "Score on the column's task over that of the runs trained there, which is 1 on the diagonal by definition; "
+        "mean of the seeds that have both. Framed: tasks of one category. A module that learnt nothing is at floor "
+        f"over reference, not at 0: hovering shows both. –: no reference.{_notes(found)}"
     )
     spec = transfer(marks, tasks, title)
     return Exhibit("transfer", title, caption, tuple(COLUMNS), rows, spec)

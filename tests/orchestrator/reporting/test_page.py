@@ -28,7 +28,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    rows = [*study(), *study(tasks=("mrpc",)), *curve({16: [0.5, 0.52, 0.51], 400: [0.6, 0.55, 0.58]}, placement="adjacent")]
+    rows = [
+        *study(),
+        *study(tasks=("mrpc",)),
+        *curve({16: [0.5, 0.52, 0.51], 400: [0.6, 0.55, 0.58]}, placement="adjacent"),
+    ]
     return report(write(folder / "a store", rows), folder / "out")
 
 
@@ -52,14 +56,18 @@ def runs(name: str) -> str:
 def middle(tab: Tab, element: str) -> tuple[float, float]:
     tab.js(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
     tab.js(BOTH)
-    found = tab.js(f"(() => {{ const b = {element}.getBoundingClientRect(); return [b.x + b.width/2, b.y + b.height/2] }})()")
+    found = tab.js(
+        f"(() => {{ const b = {element}.getBoundingClientRect(); return [b.x + b.width/2, b.y + b.height/2] }})()"
+    )
     return found[0], found[1]
 
 
 def test_all_figures_are_drawn_and_nothing_is_asked_of_a_network(shown: Tab, page: Path) -> None:
     assert shown.errors == []
     assert shown.asked == [page.as_uri()]
-    drawn = shown.js("[...document.querySelectorAll('figure')].map((f) => [!!f.querySelector('.spec'), !!f.querySelector('svg')])")
+    drawn = shown.js(
+        "[...document.querySelectorAll('figure')].map((f) => [!!f.querySelector('.spec'), !!f.querySelector('svg')])"
+    )
     assert sum(spec for spec, _ in drawn) > 8
     assert all(spec == svg for spec, svg in drawn)
     assert shown.js(f"{runs('score-rotten_tomatoes')}.length") == 2 * 6 * 3 + 2 * 3
@@ -100,7 +108,9 @@ def test_keys_go_from_run_to_run_and_copy(shown: Tab) -> None:
     shown.wait("window.copied.length === 1")
     said = shown.js(f"{figure('score-rotten_tomatoes')}.querySelector('.readout').textContent")
     assert said.startswith(f"Run 1 of {2 * 6 * 3 + 2 * 3}: ")
-    assert shown.js("window.copied[0]").startswith(f"apet show {shown.js(runs('score-rotten_tomatoes') + '[0].__data__.datum.trial')}")
+    assert shown.js("window.copied[0]").startswith(
+        f"apet show {shown.js(runs('score-rotten_tomatoes') + '[0].__data__.datum.trial')}"
+    )
 
 
 @pytest.mark.parametrize("with_keys", [False, True])
@@ -129,7 +139,9 @@ def test_the_axis_can_be_linear(shown: Tab) -> None:
 def test_one_task_is_shown_and_another_can_be_chosen(shown: Tab) -> None:
     visible = "[...document.querySelectorAll('figure[data-choice]')].filter((f) => f.offsetHeight && f.id.startsWith('figure-score')).map((f) => f.id)"
     assert shown.js(visible) == ["figure-score-mrpc"]
-    shown.js("(() => { const s = document.querySelector('.chooser select'); s.value = 'task-rotten_tomatoes'; s.dispatchEvent(new Event('change')) })()")
+    shown.js(
+        "(() => { const s = document.querySelector('.chooser select'); s.value = 'task-rotten_tomatoes'; s.dispatchEvent(new Event('change')) })()"
+    )
     assert shown.js(visible) == ["figure-score-rotten_tomatoes"]
 
 
@@ -190,7 +202,13 @@ def evil() -> list[Record]:
                 {**r, "sweep": EVIL, "host": EVIL, "versions": {EVIL: EVIL}, "commit": EVIL}
                 for r in study(backbones=(backbone,), tasks=(task,))
             ]
-    failed = {"state": "failed", "validation_score": None, "failure_class": "bad_trial", "error_class": EVIL, "error_message": EVIL}
+    failed = {
+        "state": "failed",
+        "validation_score": None,
+        "failure_class": "bad_trial",
+        "error_class": EVIL,
+        "error_message": EVIL,
+    }
     return [*rows, row(trial(Method("bitfit"), seed=9), None, **failed), row(trial(apet(17)), None, **failed)]
 
 

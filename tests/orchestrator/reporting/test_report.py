@@ -192,7 +192,16 @@ def unscored_only() -> list[Record]:
 @pytest.mark.parametrize(
     ("rows", "sentences"),
     [
-        ([], ["No results yet.", "The store is empty", "No count curve yet", "No run has a test score", "Nothing to compare"]),
+        (
+            [],
+            [
+                "No results yet.",
+                "The store is empty",
+                "No count curve yet",
+                "No run has a test score",
+                "Nothing to compare",
+            ],
+        ),
         (failed_only(), ["No count curve yet", "No run has a test score"]),
         (unscored_only(), ["No count curve yet", "no run has a test score"]),
         (full([0.8, 0.9]), ["No count curve yet", "0.850 ± 0.071"]),
@@ -260,7 +269,9 @@ def test_numbers_and_labels() -> None:
     assert f"<td>{MOST}</td>" not in long
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ".hidden", "Rte", "rté", "", "x" * 300, "a<b>&\"'.svg", "con "])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a/b", ".hidden", "Rte", "rté", "", "x" * 300, "a<b>&\"'.svg", "con "]
+)
 def test_any_text_is_a_files_name(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9_][a-z0-9._-]{0,66}", safe(name)), safe(name)
     assert safe(name) not in {safe(name + "x"), safe("y" + name), safe(name.upper() + ".")}
