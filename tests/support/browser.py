@@ -88,7 +88,7 @@ class Tab:
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 60.0) -> None:
+    def wait(self, expression: str, seconds: float = 30.0) -> None:
         """Until an expression is true."""
         until = time.monotonic() + seconds
         while not self.js(expression):

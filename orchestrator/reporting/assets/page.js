@@ -15,7 +15,7 @@
       linear && key === "type" && value === "log" ? "linear" : value);
     for (const [name, data] of Object.entries(spec.datasets)) spec.datasets[name] = unpacked(data);
     specs.set(figure, spec);
-    const tooltip = { disableDefaultStyle: true, theme: "apet" };
+    const tooltip = { disableDefaultStyle: true, theme: "apet", formatTooltip };
     const { view } = await vegaEmbed(place, spec, options(settings.page, { tooltip }));
     const picture = place.querySelector("svg");
     picture.setAttribute("aria-hidden", "true");
@@ -26,6 +26,16 @@
       entry.setAttribute("aria-label", `show only ${entry.textContent}`);
     }
     if (entries(place).length) picture.removeAttribute("aria-hidden");
+  }
+
+  // What is known of a mark, by name; a field that isn't there comes as one of these words.
+  const known = (tooltip) => Object.entries(tooltip ?? {})
+    .filter(([, value]) => !["", "undefined", "null", "NaN"].includes(String(value)));
+
+  function formatTooltip(value, escaped) {
+    if (typeof value !== "object") return escaped(String(value));
+    const line = ([name, said]) => `<tr><td class="key">${escaped(name)}</td><td>${escaped(String(said))}</td></tr>`;
+    return `<table><tbody>${known(value).map(line).join("")}</tbody></table>`;
   }
 
   function unpacked({ rows, columns }) {
@@ -101,7 +111,7 @@
       runs[at]?.classList.remove("current");
       const next = at < 0 ? 0 : (at + steps[event.key] + runs.length) % runs.length;
       runs[next].classList.add("current");
-      const said = Object.entries(runs[next].__data__.tooltip ?? {}).map(([name, value]) => `${name} ${value}`);
+      const said = known(runs[next].__data__.tooltip).map(([name, value]) => `${name} ${value}`);
       place.parentElement.querySelector(".readout").textContent = `Run ${next + 1} of ${runs.length}: ${said.join(", ")}`;
     } else if (event.key === "Enter" && at >= 0) {
       copy(runs[at].__data__.datum.trial);

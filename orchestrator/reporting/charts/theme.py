@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -114,7 +115,7 @@ def structure(chart: alt.TopLevelMixin) -> Spec:
     """A chart over the named data :data:`DATA` as a specification without data; colours come with :func:`config`."""
     spec: Spec = chart.to_dict(validate=False)  # type: ignore[attr-defined]
     spec.pop("config", None)  # Altair's own
-    return spec
+    return _plain(spec)
 
 
 def finished(spec: Spec, rows: Iterable[Row], description: str) -> Spec:
@@ -131,7 +132,16 @@ def finished(spec: Spec, rows: Iterable[Row], description: str) -> Spec:
 def _finite(row: Row) -> Spec:
     """A row as a figure needs it: no field that isn't there, six digits (the CSV has all)."""
     kept = ((k, float(f"{v:.6g}") if isinstance(v, float) else v) for k, v in row.items() if v is not None)
-    return {k: v for k, v in kept if not (isinstance(v, float) and not math.isfinite(v))}
+    return {k: _plain(v) for k, v in kept if not (isinstance(v, float) and not math.isfinite(v))}
+
+
+def _plain(value: Any) -> Any:
+    """The same with texts in one line: orders of texts become expressions, whose texts have no line break of any kind."""
+    if isinstance(value, str):
+        return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", value)
+    if isinstance(value, dict):
+        return {_plain(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
 def packed(spec: Spec) -> Spec:

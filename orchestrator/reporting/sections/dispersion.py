@@ -48,11 +48,12 @@ def _figures(found: Dispersion) -> Iterable[Exhibit]:
         drawn = _drawn(rows)
         marks = [mark for row in drawn for mark in _marks(row, _panels(drawn))]
         if marks:
+            printed = any(mark["kind"] == "paper" for mark in marks)
             caption = (
                 f"{_CAPTIONS[what]}{'' if drawn == rows else ' Not all counts are drawn; the CSV has them.'} Circle: "
                 "as it is seen, the paper's way. Diamond: without the luck of the test rows and, where there are "
                 f"several, of the train seeds; cut at 0. Lines: intervals at {1 - found.alpha:g}; those that leave the "
-                f"figure reach farther.{' Cross: as the paper prints it.' if any(m['kind'] == 'paper' for m in marks) else ''}"
+                f"figure reach farther.{' Cross: as the paper prints it.' if printed else ''}"
             )
             yield Exhibit(f"dispersion-{what}", title, caption, tuple(COLUMNS), rows, dispersion(marks, axis, title))
 

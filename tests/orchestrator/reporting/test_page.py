@@ -31,7 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         *study(),
         *study(tasks=("mrpc",)),
-        *curve({16: [0.5, 0.52, 0.51], 400: [0.6, 0.55, 0.58]}, placement="adjacent"),
+        *curve({16: [0.5, 0.52, 0.51], 400: [0.6, 0.55, 0.58]}, placement="adjacent", task="mrpc"),
     ]
     return report(write(folder / "a store", rows), folder / "out")
 
@@ -70,12 +70,12 @@ def test_all_figures_are_drawn_and_nothing_is_asked_of_a_network(shown: Tab, pag
     )
     assert sum(spec for spec, _ in drawn) > 8
     assert all(spec == svg for spec, svg in drawn)
-    assert shown.js(f"{runs('score-rotten_tomatoes')}.length") == 2 * 6 * 3 + 2 * 3
-    assert shown.js(f"{figure('score-rotten_tomatoes')}.textContent.includes('low')")
+    assert shown.js(f"{runs('score-mrpc')}.length") == 2 * 6 * 3 + 2 * 3
+    assert shown.js(f"{figure('score-mrpc')}.textContent.includes('low')")
 
 
 def test_hovering_says_what_a_run_is(shown: Tab) -> None:
-    x, y = middle(shown, f"{runs('score-rotten_tomatoes')}.at(-1)")
+    x, y = middle(shown, f"{runs('score-mrpc')}.at(-1)")
     shown.point("mouseMoved", x, y)
     shown.wait("document.querySelector('#vg-tooltip-element.visible') !== null")
     said = shown.js("document.querySelector('#vg-tooltip-element').innerText")
@@ -91,7 +91,7 @@ def clipboard(tab: Tab) -> None:
 
 def test_a_click_copies_the_command_that_shows_the_run(shown: Tab, page: Path) -> None:
     clipboard(shown)
-    dot = f"{runs('score-rotten_tomatoes')}.at(-1)"
+    dot = f"{runs('score-mrpc')}.at(-1)"
     shown.click(*middle(shown, dot))
     shown.wait("window.copied.length === 1")
     trial_id = shown.js(f"{dot}.__data__.datum.trial")
@@ -102,21 +102,23 @@ def test_a_click_copies_the_command_that_shows_the_run(shown: Tab, page: Path) -
 
 def test_keys_go_from_run_to_run_and_copy(shown: Tab) -> None:
     clipboard(shown)
-    shown.js(f"{figure('score-rotten_tomatoes')}.querySelector('.chart').focus()")
+    shown.js(f"{figure('score-mrpc')}.querySelector('.chart').focus()")
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Enter"):
         shown.key(key)
     shown.wait("window.copied.length === 1")
-    said = shown.js(f"{figure('score-rotten_tomatoes')}.querySelector('.readout').textContent")
-    assert said.startswith(f"Run 1 of {2 * 6 * 3 + 2 * 3}: ")
+    said = shown.js(f"{figure('score-mrpc')}.querySelector('.readout').textContent")
+    assert said.startswith(f"Run 1 of {2 * 6 * 3 + 2 * 3}: module discrete, add+concat+plug, count 16, score 0.")
+    assert "undefined" not in said
     assert shown.js("window.copied[0]").startswith(
-        f"apet show {shown.js(runs('score-rotten_tomatoes') + '[0].__data__.datum.trial')}"
+        f"apet show {shown.js(runs('score-mrpc') + '[0].__data__.datum.trial')}"
     )
 
 
 @pytest.mark.parametrize("with_keys", [False, True])
 def test_the_legend_filters(shown: Tab, with_keys: bool) -> None:
-    entry = f"[...{figure('score-rotten_tomatoes')}.querySelectorAll('.role-legend-label text')].find((t) => t.textContent.startsWith('adjacent'))"
-    faint = f"{runs('score-rotten_tomatoes')}.filter((e) => +getComputedStyle(e).opacity < 0.1).length"
+    entries = f"[...{figure('score-mrpc')}.querySelectorAll('.role-legend-label text')]"
+    entry = f"{entries}.find((text) => text.textContent.startsWith('adjacent'))"
+    faint = f"{runs('score-mrpc')}.filter((e) => +getComputedStyle(e).opacity < 0.1).length"
     assert shown.js(faint) == 0
     if with_keys:
         shown.js(f"{entry}.focus()")
@@ -127,21 +129,21 @@ def test_the_legend_filters(shown: Tab, with_keys: bool) -> None:
 
 
 def test_the_axis_can_be_linear(shown: Tab) -> None:
-    place = "Math.round(" + runs("score-rotten_tomatoes") + ".at(0).getBoundingClientRect().x)"
-    shown.js(f"{figure('score-rotten_tomatoes')}.scrollIntoView({{behavior: 'instant'}})")
+    place = "Math.round(" + runs("score-mrpc") + ".at(0).getBoundingClientRect().x)"
+    shown.js(f"{figure('score-mrpc')}.scrollIntoView({{behavior: 'instant'}})")
     before = shown.js(place)
-    shown.js(f"{figure('score-rotten_tomatoes')}.querySelector('.scale').click()")
-    shown.wait(f"{figure('score-rotten_tomatoes')}.querySelector('.scale').textContent === 'log axis'")
-    shown.wait(f"{runs('score-rotten_tomatoes')}.length > 0 && {place} !== {before}")
+    shown.js(f"{figure('score-mrpc')}.querySelector('.scale').click()")
+    shown.wait(f"{figure('score-mrpc')}.querySelector('.scale').textContent === 'log axis'")
+    shown.wait(f"{runs('score-mrpc')}.length > 0 && {place} !== {before}")
     assert shown.errors == []
 
 
 def test_one_task_is_shown_and_another_can_be_chosen(shown: Tab) -> None:
-    visible = "[...document.querySelectorAll('figure[data-choice]')].filter((f) => f.offsetHeight && f.id.startsWith('figure-score')).map((f) => f.id)"
+    there = "f.offsetHeight && f.id.startsWith('figure-score')"
+    visible = f"[...document.querySelectorAll('figure[data-choice]')].filter((f) => {there}).map((f) => f.id)"
     assert shown.js(visible) == ["figure-score-mrpc"]
-    shown.js(
-        "(() => { const s = document.querySelector('.chooser select'); s.value = 'task-rotten_tomatoes'; s.dispatchEvent(new Event('change')) })()"
-    )
+    shown.js("document.querySelector('.chooser select').value = 'task-rotten_tomatoes'")
+    shown.js("document.querySelector('.chooser select').dispatchEvent(new Event('change'))")
     assert shown.js(visible) == ["figure-score-rotten_tomatoes"]
 
 
