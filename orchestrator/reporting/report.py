@@ -85,13 +85,13 @@ class Writer:
                         specs[one.name] = to_json(one.spec)
                         if self._drawn.get(one.name) != specs[one.name]:
                             drawings.add(one.name, one.spec)
-            where = self.rules["where"]
+            where = self.rules.get("where")
             title, store = f"Report on {study.name}", shlex.quote(_public(self.store.uri))
-            self.page = Page(title, _subtitle(study, where), store, _points(study), made, written)
-            text = self.page.html()
+            page = Page(title, _subtitle(study, where), store, _points(study), made, written)
+            text = page.html()
             kept = [f"{name}.{end}" for name in specs for end in ("svg", "png") if self._drawn.get(name) == specs[name]]
             write(self.out, chain(tables, drawings.files()), text, kept)
-        self._drawn = specs
+        self.page, self._drawn = page, specs
         return self.out / PAGE
 
     def close(self) -> None:

@@ -136,7 +136,7 @@ def _finite(row: Row) -> Spec:
 
 
 def _plain(value: Any) -> Any:
-    """The same with texts in one line: orders of texts become expressions, whose texts have no line break of any kind."""
+    """The same with texts in one line: orders of texts become expressions, whose texts have no line break."""
     if isinstance(value, str):
         return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", value)
     if isinstance(value, dict):
