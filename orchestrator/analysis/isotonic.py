@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from orchestrator.analysis.contrast import Array
 from orchestrator.analysis.curves import Point
 
 DRAWS = 400
@@ -36,9 +39,6 @@ def isotonic(points: Sequence[Point], draws: int = DRAWS) -> Isotonic:
     >>> isotonic([Point(1, {(0, 0): 0.5}), Point(2, {(0, 0): 0.75})]).fit
     (0.5, 0.75)
     """
-    import numpy as np
-    from sklearn.isotonic import isotonic_regression
-
     points = [p for p in points if p.scores]
     counts = tuple(p.count for p in points)
     if not points:
@@ -46,21 +46,44 @@ def isotonic(points: Sequence[Point], draws: int = DRAWS) -> Isotonic:
     names = sorted({name for p in points for name in p.scores}, key=str)
     scores = np.array([[p.scores.get(name, np.nan) for name in names] for p in points])  # [counts, replicates]
     there = ~np.isnan(scores)
-    filled = np.where(there, scores, 0.0)
 
-    def fitted(times: np.ndarray) -> list[float]:
-        """The fit when replicate i stands ``times[i]`` times; counts that drop out are read off their neighbours."""
-        weight = there @ times
-        kept = weight > 0
-        mean = (filled @ times)[kept] / weight[kept]
-        fit = isotonic_regression(mean, sample_weight=weight[kept].astype(float))
-        return [float(v) for v in np.interp(np.arange(len(counts)), np.flatnonzero(kept), fit)]
+    def fitted(times: Array) -> Array:
+        """[draws, counts] when replicate i stands ``times[:, i]`` times."""
+        weights = times @ there.T
+        with np.errstate(invalid="ignore"):
+            return fits(times @ np.where(there, scores, 0.0).T / weights, weights)
 
-    fit = fitted(np.ones(len(names)))
+    fit = fitted(np.ones((1, len(names))))[0]
     if there.sum(axis=1).max() < 2:
-        return Isotonic(counts, tuple(fit), None, None)
+        return Isotonic(counts, tuple(map(float, fit)), None, None)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     resampled = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
     drawn, which = np.unique(resampled, axis=0, return_inverse=True)  # three seeds have only ten resamples
-    band = np.quantile(np.array([fitted(times) for times in drawn])[which], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    band = np.quantile(fitted(drawn.astype(float))[which], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return Isotonic(counts, *(tuple(map(float, values)) for values in (fit, *band)))
+
+
+def fits(means: Array, weights: Array) -> Array:
+    """The non-decreasing values nearest to weighted means, a row each: at i, the largest of the least block means.
+
+    A count without weight is read off its neighbours.
+
+    Args:
+        means: [draws, counts].
+        weights: likewise, 0 where there is no mean.
+    """
+    n = means.shape[1]
+    total = np.cumsum(np.pad(np.where(weights > 0, means * weights, 0.0), ((0, 0), (1, 0))), axis=1)
+    weight = np.cumsum(np.pad(weights, ((0, 0), (1, 0))), axis=1)
+    found = np.full_like(means, -np.inf)
+    for first in range(n):  # blocks that begin here
+        with np.errstate(invalid="ignore", divide="ignore"):
+            block = (total[:, first + 1 :] - total[:, [first]]) / (weight[:, first + 1 :] - weight[:, [first]])
+        block = np.where(np.isfinite(block), block, np.inf)  # of no weight
+        least = np.minimum.accumulate(block[:, ::-1], axis=1)[:, ::-1]  # over the blocks' ends, i or later
+        found[:, first:] = np.maximum(found[:, first:], np.where(np.isfinite(least), least, -np.inf))
+    at = np.arange(n)
+    for draw in np.flatnonzero((weights <= 0).any(axis=1)):
+        kept = weights[draw] > 0
+        found[draw] = np.interp(at, at[kept], found[draw, kept])
+    return found

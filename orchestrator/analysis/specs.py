@@ -43,6 +43,8 @@ def _named(flat: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} tasks" if value else "none"  # evaluate_on, the one list of a spec
     return str(value)[:12] if isinstance(value, str) else json.dumps(value)
 
 

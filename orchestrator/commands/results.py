@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -129,18 +129,39 @@ def query(
 def report(
     store: StoreUri,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG and CSV.")
+        Path, typer.Option(metavar="DIR", help="The page, and each figure and table as SVG, PNG and CSV.")
     ] = Path("report"),
     where: Where = None,
     alpha: Alpha = 0.05,
     margin: Margin = 0.02,
     floor: FloorRule = Floor.majority,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again while a sweep fills the store, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Write figures and tables as one self-contained HTML page."""
-    from orchestrator.reporting.report import report as write
     from trials.store.store import Store
 
-    typer.echo(str(write(Store(store), out, where=where, alpha=alpha, margin=margin, floor=floor.value)))
+    rules = {"where": where, "alpha": alpha, "margin": margin, "floor": floor.value}
+    if watch:
+        _watch(Store(store), out, rules)
+        return
+    from orchestrator.reporting.report import report as write
+
+    typer.echo(str(write(Store(store), out, **rules)))
+
+
+def _watch(store: Store, out: Path, rules: dict[str, Any]) -> None:
+    """Say each time that the report was written; Ctrl-C is how it ends."""
+    from orchestrator.reporting.watching import watch
+    from orchestrator.text import number
+
+    looks = watch(store, out, **rules)
+    try:
+        for look in looks:
+            say(look.error or f"{look.page}: {number(look.attempts, 'attempt')}")
+    except KeyboardInterrupt:
+        looks.close()
 
 
 def export(

@@ -1,133 +1,161 @@
-"""The page: sections of exhibits (a figure or a table) as one HTML file without any outside request."""
+"""The page: one HTML file with its styles, scripts, drawings and numbers, that asks nothing of a network.
+
+A content security policy says so to the browser: only the three scripts that are written here run, by their digests,
+and nothing is fetched. Numbers and texts of the store stand in elements of data and in escaped text, never in a script.
+"""
 
 from __future__ import annotations
 
-import csv
+import base64
+import gzip
+import hashlib
 import html
-import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from string import Template
 
-from orchestrator.reporting.style import CSS
+from orchestrator.reporting.charts.theme import DARK, LIGHT, PAGE, config, packed, to_json, variables
+from orchestrator.reporting.drawing import SCALE, javascript
+from orchestrator.reporting.exhibit import Exhibit, Section
+from orchestrator.reporting.names import anchor, safe
 
+_LIGHT = "--page: #f5f6f8; --rule: #dde2e8; --link: #005a94; --warn: #8a5a00;"
+_DARK = "--page: #0f131a; --rule: #2c3440; --link: #7cc4ff; --warn: #e3b341;"
 MARK = '<meta name="generator" content="apet report">'
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """A figure or a table of the report, and the files beside the page that hold the same.
+class Page:
+    """All that is on the page.
 
     Args:
-        name: stem of the files, ``score-sst2``.
-        title: what it is.
-        caption: plain English: what is shown, how many runs, what is uncertain.
-        columns: of the CSV, and in this order.
-        rows: of the CSV; None is an empty field.
-        svg: the drawing, None for a table.
-        body: HTML of the table as shown, '' for a drawing.
+        title: the heading.
+        subtitle: what it is of.
+        store: as commands take it, for those that a click copies.
+        points: the sentences at its top.
+        sections: in order.
+        written: when, where it is written again while a sweep runs; ''.
     """
 
-    name: str
     title: str
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]
-    svg: str | None = None
-    body: str = ""
+    subtitle: str
+    store: str
+    points: Sequence[str]
+    sections: Sequence[Section]
+    written: str = ""
 
-    def files(self) -> dict[str, str]:
-        """File name → content."""
-        files = {f"{self.name}.csv": to_csv(self.columns, self.rows)}
-        return files if self.svg is None else {**files, f"{self.name}.svg": self.svg}
+    def html(self) -> str:
+        """The file."""
+        scripts = {"early": _asset("early.js"), "vega": javascript(), "ours": _asset("page.js")}
+        drawing = {"page": config(PAGE), "file": config(LIGHT), "ground": LIGHT.ground, "scale": SCALE}
+        return Template(_asset("page.html")).substitute(
+            policy=_policy(scripts.values()),
+            mark=MARK,
+            title=html.escape(self.title),
+            subtitle=html.escape(self.subtitle),
+            styles=styles(),
+            written=self._written(),
+            links="".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in self.sections),
+            summary=self._summary(),
+            sections="\n".join(map(_section, self.sections)),
+            settings=to_json({"store": self.store, **drawing}),
+            **scripts,
+        )
 
+    def _written(self) -> str:
+        if not self.written:
+            return ""
+        return (
+            f'<p class="note" id="written">Written at {html.escape(self.written)}, and again while the sweep runs: '
+            'reload for the newest. <label><input type="checkbox" id="reload"> reload every 30 s</label></p>'
+        )
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page. ``lead`` is a sentence or two; without exhibits it says why there are none."""
-
-    title: str
-    lead: str
-    exhibits: tuple[Exhibit, ...] = field(default=())
-
-    @property
-    def anchor(self) -> str:
-        """The id that links to it."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
-
-
-def to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV with a header; numbers in full precision, so that it reads back as the same values."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: row[key] for key in columns} for row in rows)
-    return text.getvalue()
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
-    """An HTML table. Cells are text, or HTML that :func:`markup` made."""
-
-    def cell(tag: str, index: int, value: str) -> str:
-        kind = ' class="number"' if index in numeric else ""
-        return f"<{tag}{kind}>{value if isinstance(value, Markup) else html.escape(value)}</{tag}>"
-
-    def line(tag: str, values: Sequence[str]) -> str:
-        return f"<tr>{''.join(cell(tag, i, v) for i, v in enumerate(values))}</tr>"
-
-    body = "\n".join(line("td", row) for row in rows)
-    return f'<div class="scroll"><table><thead>{line("th", head)}</thead>\n<tbody>{body}</tbody></table></div>'
+    def _summary(self) -> str:
+        short = "".join(f"<li>{html.escape(p)}</li>" for p in self.points)
+        return f'<section class="short"><h2>In short</h2><ul>{short}</ul></section>' if short else ""
 
 
-class Markup(str):
-    """Text that is HTML already."""
+def _policy(scripts: Iterable[str]) -> str:
+    """Only these scripts run, and nothing is fetched."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def markup(template: str, *values: str) -> Markup:
-    """A piece of HTML with escaped ``values`` in its ``{}``."""
-    return Markup(template.format(*(html.escape(v) for v in values)))
+@cache
+def _asset(name: str) -> str:
+    return files("orchestrator.reporting").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def page(title: str, subtitle: str, points: Sequence[str], sections: Sequence[Section]) -> str:
-    """The whole page. ``points`` are the sentences at its top."""
-    links = "".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in sections)
-    short = "".join(f"<li>{html.escape(p)}</li>" for p in points)
-    summary = f'<section class="short"><h2>In short</h2><ul>{short}</ul></section>' if points else ""
+def styles() -> str:
+    """CSS: the colours of light, dark and print, and the rest."""
+    light, dark = f"{variables(LIGHT)} {_LIGHT}", f"{variables(DARK)} {_DARK}"
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'{MARK}\n<link rel="icon" href="data:,">\n<title>{html.escape(title)}</title>\n'
-        f"<style>\n{CSS}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p><nav>{links}</nav></header>\n<main>\n"
-        f"{summary}\n" + "\n".join(map(_section, sections)) + "\n</main>\n</body>\n</html>\n"
+        f":root {{ color-scheme: light; {light} }}\n"
+        f"@media screen {{ :root[data-theme=dark] {{ color-scheme: dark; {dark} }} }}\n{_asset('page.css')}"
     )
 
 
 def _section(section: Section) -> str:
-    exhibits = "\n".join(map(_exhibit, section.exhibits))
-    head = (
-        f'<h2 id="{section.anchor}">{html.escape(section.title)}</h2>\n<p class="lead">{html.escape(section.lead)}</p>'
+    """The exhibits; those that are one of several behind a choice."""
+    title = html.escape(section.title)
+    parts, asked = [f'<h2 id="{section.anchor}">{title}</h2>\n<p class="lead">{_text(section.lead)}</p>'], ""
+    choices: dict[str, list[str]] = {}
+    for one in section.exhibits:
+        if one.choice[0]:
+            choices.setdefault(one.choice[0], []).append(one.choice[1])
+    for one in section.exhibits:
+        what = one.choice[0]
+        values = list(dict.fromkeys(choices.get(what, [])))
+        if len(values) > 1 and what != asked:
+            parts.append(_chooser(what, values))
+            asked = what
+        parts.append(_exhibit(one, len(values) > 1 and one.choice[1] != values[0]))
+    return "<section>\n" + "\n".join(parts) + "\n</section>"
+
+
+def _text(words: str) -> str:
+    """Escaped, with what stands in backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(words))
+
+
+def _chooser(what: str, values: Sequence[str]) -> str:
+    options = "".join(f'<option value="{_key(what, v)}">{html.escape(v)}</option>' for v in values)
+    return f'<p class="chooser"><label>{html.escape(what)} <select>{options}</select></label></p>'
+
+
+def _key(what: str, value: str) -> str:
+    return f"{anchor(what)}-{safe(value)}"
+
+
+def _exhibit(one: Exhibit, away: bool) -> str:
+    """``away``: another one is chosen at first."""
+    choice = f' data-choice="{_key(*one.choice)}"' if one.choice[0] else ""
+    hidden = ' class="away"' if away else ""
+    links = " ".join(f'<a href="{name}" download="{name}">{name.rpartition(".")[2].upper()}</a>' for name in one.files)
+    packed = base64.b64encode(gzip.compress(one.csv.encode(), mtime=0)).decode()
+    kept = f'<script type="text/plain" class="csv">{packed}</script>'
+    caption = f'<figcaption>{_text(one.caption)} <span class="files">{links}</span></figcaption>'
+    title = f"<h3>{html.escape(one.title)}</h3>"
+    inner = f"{title}\n{_drawing(one)}{one.body}\n{caption}{kept}"
+    return f'<figure id="figure-{one.name}"{choice}{hidden}>\n{inner}\n</figure>'
+
+
+def _drawing(one: Exhibit) -> str:
+    if one.spec is None:
+        return ""
+    label = f"{html.escape(one.title)}: arrow keys go from run to run, Enter copies"
+    return (
+        f'<div class="chart" role="group" tabindex="0" aria-label="{label}"></div>'
+        '<p class="readout" aria-live="polite"></p>'
+        f'<script type="application/json" class="spec">{to_json(packed(one.spec))}</script>'
     )
-    return f"<section>\n{head}\n{exhibits}\n</section>"
-
-
-def _exhibit(exhibit: Exhibit) -> str:
-    links = " ".join(f'<a href="{name}" download>{name.rpartition(".")[2].upper()}</a>' for name in exhibit.files())
-    drawing = "" if exhibit.svg is None else _inline(exhibit.svg, exhibit.name, exhibit.title)
-    caption = f"<figcaption>{html.escape(exhibit.caption)} <span>{links}</span></figcaption>"
-    return f"<figure>\n<h3>{html.escape(exhibit.title)}</h3>\n{drawing}{exhibit.body}\n{caption}\n</figure>"
-
-
-def _inline(svg: str, name: str, title: str) -> str:
-    """An SVG file as part of the page: no XML header, and ids that no other drawing has."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
 
 
 def beside(text: str) -> list[str]:
     """The names of the files beside a page: it links to all of them. None where the page isn't ours."""
-    return re.findall(r'<a href="([\w.-]+\.(?:csv|svg))" download>', text) if MARK in text else []
+    found = re.findall(r'<a href="([\w.-]+\.(?:csv|svg|png))" download', text) if MARK in text else []
+    return [name for name in found if not name.startswith(".")]

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
-from math import nan
-from typing import TYPE_CHECKING
+from typing import Any
 
-from orchestrator.reporting import draw
+from orchestrator.reporting import drawing
+from orchestrator.reporting.charts import theme
 from trials import backbones
 from trials.modules import methods
 from trials.modules.counts import unit_size
@@ -19,12 +20,9 @@ from trials.modules.positions import layout
 from trials.modules.sites import Site, linear_kinds, sites
 from trials.trial import PLACEMENTS, BackboneRef, Source, TaskRef, Training, Trial
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 COUNT, POSITION_SEED = 1536, 5
 BLOCKS, WIDTH = 6, 48  # of the BERT that is drawn: small enough for every scalar of `add` to be seen
-COLOURS = {"add": draw.CURVES[1], "concat": draw.CURVES[0], "plug": "#00795a"}
+SAID = {"add": "add: a coordinate", "concat": "concat: a rank-1 component", "plug": "plug: a bottleneck unit"}
 _GAP = 14  # between sites, in coordinates
 
 
@@ -80,47 +78,74 @@ def fingerprint() -> str:
 
 def svg() -> str:
     """The picture: a row a block, a column a site, the two placements side by side."""
-    with draw.style():
-        figure, axes = draw.grid(len(PLACEMENTS), height=3.9)
-        for ax, placement in zip(axes, PLACEMENTS, strict=True):
-            _panel(ax, marks(placement))
-            ax.set_title(placement)
-        axes[0].set_ylabel("block")
-        _legend(axes[0])
-        text = draw.svg(figure)
+    rows = [{"panel": placement, **row} for placement in PLACEMENTS for row in (*_frames(), *_rows(marks(placement)))]
+    text = drawing.svg(
+        theme.finished(theme.structure(_chart()), rows, "The same count at the same seed, discrete and adjacent")
+    )
     return text.replace("<svg ", f"<!-- {fingerprint()} -->\n<svg ", 1)
 
 
-def _panel(ax: Axes, found: list[Mark]) -> None:
-    """One placement: a dot a coordinate of ``add``, a line across the layer for a unit of the others."""
-    from matplotlib.patches import Rectangle
+def _frames() -> list[dict[str, Any]]:
+    """A box a layer."""
+    left = _columns()
+    return [
+        {
+            "layer": "frame",
+            "x": left[s.kind] - 2,
+            "x2": left[s.kind] + s.d_out + 2,
+            "y": s.block + 0.06,
+            "y2": s.block + 0.94,
+        }
+        for s in sites(backbone())
+        if s.kind in left
+    ]
+
+
+def _rows(found: list[Mark]) -> list[dict[str, Any]]:
+    """A stroke a coordinate of ``add``, a line across the layer for a unit of the others."""
+    left, rows = _columns(), []
+    lines: Counter[Site] = Counter()
+    for op, said in SAID.items():
+        for mark in (m for m in found if m.op == op):
+            x, block = left[mark.site.kind], mark.site.block
+            if op == "add":
+                at = x + mark.unit + 0.5
+                ends = {"x": at, "x2": at, "y": block + 0.72, "y2": block + 0.9}
+            else:
+                y = block + 0.17 + 0.085 * lines[mark.site]
+                lines[mark.site] += 1
+                ends = {"x": x, "x2": x + mark.site.d_out * mark.share, "y": y, "y2": y}
+            rows.append({"layer": "unit", "op": said, **ends})
+    return rows
+
+
+def _chart() -> Any:
+    import altair as alt
 
     left = _columns()
-    for site in sites(backbone()):
-        if site.kind in left:
-            frame = Rectangle((left[site.kind] - 2, site.block + 0.06), site.d_out + 4, 0.88)
-            frame.set(facecolor="#f6f7f9", edgecolor=draw.FAINT, linewidth=0.7)
-            ax.add_patch(frame)
-    lines: Counter[Site] = Counter()
-    for op, colour in COLOURS.items():
-        ours = [mark for mark in found if mark.op == op]
-        if op == "add":
-            places = [(left[m.site.kind] + m.unit + 0.5, m.site.block) for m in ours]
-            x = [at for coordinate, _ in places for at in (coordinate, coordinate, nan)]  # nan: the pen is lifted
-            y = [at for _, block in places for at in (block + 0.72, block + 0.9, nan)]
-            ax.plot(x, y, color=colour, linewidth=1.0, solid_capstyle="butt")
-            continue
-        for mark in ours:
-            start, y0 = left[mark.site.kind], mark.site.block + 0.17 + 0.085 * lines[mark.site]
-            lines[mark.site] += 1
-            ax.plot([start, start + mark.site.d_out * mark.share], [y0, y0], color=colour, linewidth=2.0)
-    kinds = linear_kinds(backbone().family)
-    middle = {site.kind: left[site.kind] + site.d_out / 2 for site in sites(backbone()) if site.kind in left}
-    ax.set(xticks=[middle[kind] for kind in kinds], xticklabels=kinds)
-    ax.set(yticks=[i + 0.5 for i in range(BLOCKS)], yticklabels=range(BLOCKS), ylim=(BLOCKS, 0))
-    ax.grid(visible=False)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+    width = {site.kind: site.d_out for site in sites(backbone()) if site.kind in left}
+    middle = {left[kind] + width[kind] / 2: kind for kind in linear_kinds(backbone().family)}
+    named = f"{json.dumps({f'{at:g}': kind for at, kind in middle.items()})}[format(datum.value, '')]"
+    x = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[-4, max(left[k] + width[k] for k in left) + 4], nice=False),
+        axis=alt.Axis(values=list(middle), labelExpr=named, title=None, ticks=False, domain=False),
+    )
+    y = alt.Y(
+        "y:Q",
+        scale=alt.Scale(domain=[0, BLOCKS], reverse=True, nice=False),
+        axis=alt.Axis(
+            values=[i + 0.5 for i in range(BLOCKS)], labelExpr="floor(datum.value)", title="block", grid=False
+        ),
+    )
+    colour = alt.Color("op:N", scale=alt.Scale(domain=list(SAID.values())), legend=alt.Legend())
+    of = {name: alt.Chart().transform_filter(alt.datum.layer == name) for name in ("frame", "unit")}
+    chart = alt.layer(
+        of["frame"].mark_rect(style="line", opacity=0.45).encode(x=x, x2="x2:Q", y=y, y2="y2:Q"),
+        of["unit"].mark_rule(strokeWidth=1.5).encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=colour),
+        data=alt.NamedData(theme.DATA),
+    ).properties(width=theme.WIDTHS[2], height=300)
+    return chart.facet(facet=alt.Facet("panel:N", sort=list(PLACEMENTS), title=None), columns=2)
 
 
 def _columns() -> dict[str, float]:
@@ -132,20 +157,6 @@ def _columns() -> dict[str, float]:
             left[site.kind] = x
             x += site.d_out + _GAP
     return left
-
-
-def _legend(ax: Axes) -> None:
-    """Above the first panel."""
-    from matplotlib.lines import Line2D
-
-    stroke = Line2D([], [], color=COLOURS["add"], linestyle="", marker="|", markersize=8, label="add: a coordinate")
-    others = [
-        Line2D([], [], color=COLOURS[op], linewidth=2, label=f"{op}: {what}")
-        for op, what in (("concat", "a rank-1 component"), ("plug", "a bottleneck unit"))
-    ]
-    figure = ax.get_figure()
-    assert figure is not None
-    figure.legend(handles=[stroke, *others], loc="outside upper right", ncols=3)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
-"""The HTML report: one self-contained page, and each of its figures and tables as SVG and CSV beside it."""
+"""The HTML report: one self-contained page, and each of its figures and tables as SVG, PNG and CSV beside it."""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.text import number
 
 if TYPE_CHECKING:
     from orchestrator.analysis.sequence import Threshold
+    from orchestrator.reporting.page import Page
     from orchestrator.reporting.study import Study
     from trials.store.store import Store
 
@@ -38,35 +44,67 @@ def report(
     Raises:
         ApetError: there is no store, a wrong condition, a rule out of range, or ``out`` can't be written.
     """
-    from orchestrator.reporting.page import page
-    from orchestrator.reporting.sections import sections
-    from orchestrator.reporting.study import read
-    from trials.errors import ApetError
-
-    study = read(store, where, alpha, margin, floor)
-    made = [module.section(study) for module in sections()]
-    files = {name: text for s in made for e in s.exhibits for name, text in e.files().items()}
-    files["index.html"] = page(f"Report on {study.name}", _subtitle(study, where), _points(study), made)
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in _earlier(out):
-            (out / name).unlink(missing_ok=True)
-        for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ApetError(
-            f"can't write the report to {out} ({error.strerror}); give --out a folder that can be made"
-        ) from None
-    return out / "index.html"
+    rules = {"where": where, "alpha": alpha, "margin": margin, "floor": floor}
+    return Writer(store, Path(out), rules).write()
 
 
-def _earlier(out: Path) -> list[str]:
-    """The files that an earlier report wrote into a folder, those that its page names."""
-    from orchestrator.reporting.page import beside
+@dataclass
+class Writer:
+    """Writes the report of a store, once or again and again: a figure that hasn't changed isn't drawn again.
 
-    page = out / "index.html"
-    return beside(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else []
+    Args:
+        store: what to draw.
+        out: the folder.
+        rules: the keywords of :func:`report`.
+        page: as written last.
+    """
+
+    store: Store
+    out: Path
+    rules: Mapping[str, Any]
+    page: Page | None = None
+    _drawn: dict[str, str] = field(default_factory=dict)  # name of a figure → its specification
+
+    def write(self, written: str = "") -> Path:
+        """Write it; ``written`` is when, where it is written again while a sweep runs."""
+        from orchestrator.reporting.charts.theme import to_json, unchecked
+        from orchestrator.reporting.drawings import Drawings
+        from orchestrator.reporting.folder import PAGE, write
+        from orchestrator.reporting.page import Page
+        from orchestrator.reporting.sections import sections
+        from orchestrator.reporting.study import read
+
+        study = read(self.store, **self.rules)
+        made, tables, specs = [], [], {}
+        with Drawings() as drawings, unchecked():
+            for module in sections():
+                made.append(module.section(study))
+                for one in made[-1].exhibits:
+                    tables.append((f"{one.name}.csv", one.csv.encode()))
+                    if one.spec is not None:
+                        specs[one.name] = to_json(one.spec)
+                        if self._drawn.get(one.name) != specs[one.name]:
+                            drawings.add(one.name, one.spec)
+            where = self.rules.get("where")
+            title, store = f"Report on {study.name}", shlex.quote(_public(self.store.uri))
+            page = Page(title, _subtitle(study, where), store, _points(study), made, written)
+            text = page.html()
+            kept = [f"{name}.{end}" for name in specs for end in ("svg", "png") if self._drawn.get(name) == specs[name]]
+            write(self.out, chain(tables, drawings.files()), text, kept)
+        self.page, self._drawn = page, specs
+        return self.out / PAGE
+
+    def close(self) -> None:
+        """The page says no more that it is being written again."""
+        from orchestrator.reporting.folder import PAGE, put
+
+        if self.page is not None and self.page.written:
+            put(self.out / PAGE, replace(self.page, written="").html().encode())
+
+
+def _public(uri: str) -> str:
+    """A store's URI without what only its owner may know."""
+    return re.sub(r"//[^/@]*@", "//", uri.partition("?")[0])
 
 
 def _subtitle(study: Study, where: str | None) -> str:
@@ -84,7 +122,7 @@ def _points(study: Study) -> list[str]:
     """What the thresholds say, a sentence a curve and side; what is unresolved for all is said once."""
     from orchestrator.analysis.table import labels
 
-    found = study.thresholds.curves
+    found = study.curves_of_counts or study.thresholds.curves
     points: list[str] = []
     for above, sides in (
         ("leaves the floor", [c.low for c in found]),
@@ -101,7 +139,7 @@ def _points(study: Study) -> list[str]:
 
 
 def _where(side: Threshold) -> str:
-    from orchestrator.reporting.draw import spaced
+    from orchestrator.reporting.names import spaced
 
     if side.lower:
         return f"between {spaced(side.lower)} and {spaced(side.upper)} tunable parameters"

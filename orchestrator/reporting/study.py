@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
+from orchestrator.analysis.convergence import Convergence, convergence
+from orchestrator.analysis.dispersion.dispersion import dispersion
+from orchestrator.analysis.dispersion.result import Dispersion
 from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.specs import differences, operations_label, variants
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
+from orchestrator.analysis.transfer import Transfer, transfer
 from trials.errors import ApetError
 from trials.keys import setting
 
@@ -23,10 +29,24 @@ if TYPE_CHECKING:
     from trials.store.store import Store
 
 METHODS = ("full", "apet", "lora", "adapter", "bitfit", "prompt")  # in the order of a table
+SHORT = 12  # hex digits of a trial id on the page: commands take any beginning that is unique
 _COLUMNS = [
     *("trial_id", "attempt_id", "spec", "backbone", "backbone_parameters", "task", "method", "placement", "head"),
     *("count_actual", "learning_rate", "state", "test_score", "train_s", "cell_id", "labels"),
+    *("curve_id", "position_seed", "train_seed"),
 ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One visible row: a trial with its test score, None where it diverged before it had one."""
+
+    trial_id: str
+    attempt_id: str
+    position_seed: int | None
+    train_seed: int | None
+    state: str
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -36,8 +56,8 @@ class Cell:
     Args:
         name: the method with its size or placement, without its count: ``lora, rank 8``.
         variant: what tells it from cells of one name, backbone, task and count: ``steps 90``, or ''.
-        scores: test scores, those of diverged runs included.
-        unscored: runs without a test score.
+        runs: in the order of their seeds, those that diverged included.
+        curve_id: shared by cells that differ in nothing but their count.
         setting: shared with everything trained alike, see ``trials.keys.setting``.
     """
 
@@ -48,14 +68,23 @@ class Cell:
     name: str
     count: int | None
     learning_rate: float
-    scores: tuple[float, ...]
-    unscored: int
+    runs: tuple[Run, ...]
     train_s: float | None  # mean, seconds
     trained_head: bool
     setting: str
+    curve_id: str
     spec: str
-    attempt_ids: tuple[str, ...]
     variant: str = ""
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """Test scores of the runs that have one."""
+        return tuple(run.score for run in self.runs if run.score is not None)
+
+    @property
+    def unscored(self) -> int:
+        """How many runs have none."""
+        return len(self.runs) - len(self.scores)
 
     @property
     def label(self) -> str:
@@ -92,25 +121,79 @@ class Panel:
 
 @dataclass(frozen=True)
 class Study:
-    """A store as the sections read it."""
+    """A store as the sections read it.
+
+    Args:
+        name: of the store.
+        attempts, trials, curves: its tables, those of the chosen trials alone.
+        shown, every_curve: the rows and learning curves that analyses take, of the whole store.
+        where: the condition that chose the trials.
+        thresholds: of the chosen trials.
+        cells: of them.
+        sweeps: the sweeps that were run into the store, as they were: name, where it lies, text.
+    """
 
     name: str
     attempts: pa.Table
     trials: pa.Table
     curves: pa.Table
+    shown: pa.Table
+    every_curve: pa.Table
+    where: str | None
     thresholds: Thresholds
     cells: tuple[Cell, ...]
+    sweeps: tuple[tuple[str, str, str], ...] = ()
+
+    @cached_property
+    def dispersion(self) -> Dispersion:
+        """How far scores spread over positions, methods and counts."""
+        return dispersion(self.shown, where=self.where, alpha=self.thresholds.alpha)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """How well modules do on other tasks than theirs."""
+        return transfer(self.shown, where=self.where, alpha=self.thresholds.alpha)
+
+    @cached_property
+    def convergence(self) -> Convergence:
+        """How many steps runs take to a share of full fine-tuning's score."""
+        return convergence(self.shown, self.every_curve, where=self.where, alpha=self.thresholds.alpha)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Those of its trials, small ones first."""
+        found = self.trials.select(["backbone_parameters", "backbone"]).to_pylist()
+        sizes = {row["backbone"]: row["backbone_parameters"] or 0 for row in found}
+        return tuple(sorted(sizes, key=lambda name: (sizes[name], name)))
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks with a result, by name."""
         return tuple(sorted({c.task for c in self.cells}))
 
+    @cached_property
+    def curves_of_counts(self) -> tuple[CurveThresholds, ...]:
+        """Those with a score; where any has several counts, only such: runs at one count are no curve."""
+        scored = [c for c in self.thresholds.curves if any(p.scores for p in c.curve.points)]
+        several = [c for c in scored if sum(bool(p.scores) for p in c.curve.points) > 1]
+        return tuple(several or scored)
+
+    def of_curve(self, curve_id: str) -> list[Cell]:
+        """The cells of a count curve, small counts first."""
+        return self._by_curve[curve_id]
+
+    @cached_property
+    def _by_curve(self) -> dict[str, list[Cell]]:
+        found: dict[str, list[Cell]] = defaultdict(list)
+        for cell in sorted(self.cells, key=lambda c: c.count or 0):
+            found[cell.curve_id].append(cell)
+        return found
+
     def panels(self, task: str) -> tuple[Panel, ...]:
         """The panels of a task that have a count curve, small backbones first."""
         groups: dict[str, list[CurveThresholds]] = defaultdict(list)
-        for found in self.thresholds.curves:
-            if found.curve.task == task and any(p.scores for p in found.curve.points):
+        for found in self.curves_of_counts:
+            if found.curve.task == task:
                 groups[found.curve.setting].append(found)
         sizes = {g[0].curve.backbone: (g[0].curve.family, g[0].curve.parameters) for g in groups.values()}
         several = len(groups) > len(sizes)
@@ -152,7 +235,8 @@ def read(
     shown = with_failed(trials)
     found = thresholds(shown, where=where, alpha=alpha, margin=margin, floor=floor)
     selected = shown.filter(pc.not_equal(shown["state"], "failed"))
-    tables = [store.attempts(), trials, store.curves(), selected]
+    every_curve = store.curves()
+    tables = [store.attempts(), trials, every_curve, selected]
     if where is not None:
         from orchestrator.results.query import nothing
         from orchestrator.results.query import where as keep
@@ -163,7 +247,15 @@ def read(
         tables = [table.filter(pc.is_in(table["trial_id"], value_set=ids)) for table in tables]
     attempts, trials, curves, selected = tables
     name = str(store.uri).rstrip("/").rpartition("/")[2]
-    return Study(name, attempts, trials, curves, found, cells(selected))
+    sweeps = tuple(_sweeps(store, attempts))
+    return Study(name, attempts, trials, curves, shown, every_curve, where, found, cells(selected), sweeps)
+
+
+def _sweeps(store: Store, attempts: pa.Table) -> Iterable[tuple[str, str, str]]:
+    for name in sorted({name for name in attempts["sweep"].to_pylist() if name}):
+        with suppress(ApetError):  # a damaged copy says nothing
+            for where, text in store.sweeps(name):
+                yield name, where, text
 
 
 def cells(selected: pa.Table) -> tuple[Cell, ...]:
@@ -186,19 +278,24 @@ def order(cell: Cell) -> tuple[int, bool, str, int]:
 
 def _cell(rows: list[dict[str, Any]]) -> Cell:
     first = rows[0]
-    scores = tuple(r["test_score"] for r in rows if r["test_score"] is not None)
     return Cell(
         **{k: first[k] for k in ("backbone", "task", "method", "learning_rate", "spec")},
         parameters=first["backbone_parameters"] or 0,
         name=_name(first),
         count=first["count_actual"],
-        scores=scores,
-        unscored=len(rows) - len(scores),
+        runs=tuple(
+            sorted(map(_run, rows), key=lambda run: (str(run.position_seed), str(run.train_seed), run.trial_id))
+        ),
         train_s=average(r["train_s"] for r in rows),
         trained_head=first["head"] == "trained",
         setting=setting(first["spec"]),
-        attempt_ids=tuple(r["attempt_id"] for r in rows),
+        curve_id=first["curve_id"],
     )
+
+
+def _run(row: dict[str, Any]) -> Run:
+    names = ("trial_id", "attempt_id", "position_seed", "train_seed", "state")
+    return Run(**{name: row[name] for name in names}, score=row["test_score"])
 
 
 def average(values: Iterable[float | None]) -> float | None:

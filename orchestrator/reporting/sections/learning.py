@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.reporting import draw
-from orchestrator.reporting.page import Exhibit, Section
-from orchestrator.reporting.study import Cell, Study
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from orchestrator.reporting.charts.learning import learning
+from orchestrator.reporting.exhibit import Exhibit, Section
+from orchestrator.reporting.names import safe, short
+from orchestrator.reporting.study import Cell, Study, order
 
 ORDER = 40
 COLUMNS = ("task", "backbone", "method", "count", "step", "n", "mean", "min", "max")
-_SHADES = ("#7ab3d8", "#4a98c9", "#1764ab", "#08306b")  # of apet's counts, small to large
-_Names = list[tuple[float, int, str, str]]  # last score, last step, text, colour
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ def _lines(study: Study) -> list[_Line]:
             values[point["attempt_id"]][point["step"]] = point["value"]
     lines = []
     for cell in study.cells:
-        runs = [values[a] for a in cell.attempt_ids if a in values]
+        runs = [values[a] for run in cell.runs if (a := run.attempt_id) in values]
         steps = sorted(set.intersection(*map(set, runs))) if runs else []
         if len(steps) > 1:
             lines.append(_Line(cell, tuple(steps), tuple(tuple(run[step] for run in runs) for step in steps)))
@@ -68,16 +63,20 @@ def _exhibit(task: str, lines: Sequence[_Line]) -> Exhibit:
         for step, scores, mean in zip(line.steps, line.scores, line.means, strict=True):
             rows.append({**names, "step": step, "n": len(scores), "mean": mean, "min": min(scores), "max": max(scores)})
     drawn = _drawn(lines)
-    with draw.style():
-        drawing = draw.svg(_figure(drawn))
+    backbones = list(dict.fromkeys(line.cell.backbone for line in drawn))
+    named = _named(drawn)
+    series = list(dict.fromkeys(name for _, name in sorted(named, key=lambda one: order(one[0].cell))))
+    title = f"Learning curves on {task}"
+    spec = learning(_marks(named), backbones, series, title)
     most = sorted({len(line.scores[0]) for line in drawn})
     seeds = f"{most[0]} run{'' if most == [1] else 's'}" if len(most) == 1 else f"{most[0]} to {most[-1]} runs"
     caption = (
-        f"Mean over {seeds} a line, at steps where all of them were evaluated; the learning rate is the one chosen on "
-        "validation. Of apet at most four counts are drawn; the CSV has all, with the smallest and largest run."
+        f"Mean over {seeds} a line, shaded from the smallest run to the largest, at steps where all of them were "
+        "evaluated; the learning rate is the one chosen on validation. Of apet at most four counts are drawn; the CSV "
+        "has all."
         f"{' Dashed: adjacent placement.' if any('adjacent' in line.cell.name for line in drawn) else ''}"
     )
-    return Exhibit(f"learning-{task}", f"Learning curves on {task}", caption, COLUMNS, rows, drawing)
+    return Exhibit(f"learning-{safe(task)}", title, caption, COLUMNS, rows, spec, choice=("Task", task))
 
 
 def _drawn(lines: Sequence[_Line]) -> list[_Line]:
@@ -92,39 +91,38 @@ def _drawn(lines: Sequence[_Line]) -> list[_Line]:
     return kept
 
 
-def _figure(lines: Sequence[_Line]) -> Figure:
-    from matplotlib.ticker import MaxNLocator
-
-    backbones = list(dict.fromkeys(line.cell.backbone for line in lines))
-    figure, axes = draw.grid(len(backbones))
-    names: list[_Names] = []
-    for i, (ax, backbone) in enumerate(zip(axes, backbones, strict=True)):
-        ax.set_title(backbone)
-        ax.set_xlabel("step")
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        if i % 3 == 0:
-            ax.set_ylabel("validation score")
-        names.append(_panel(ax, [line for line in lines if line.cell.backbone == backbone]))
-    low, high = axes[0].get_ylim()  # shared, and known only now
-    for ax, of_panel in zip(axes, names, strict=True):
-        heights = draw.apart([name[0] for name in of_panel], 0.045 * (high - low))
-        for y, (_, last, text, colour) in zip(heights, of_panel, strict=True):
-            ax.annotate(text, (last, y), (7, 0), textcoords="offset points", va="center", color=colour, size=8.5)
-    return figure
+def _marks(named: Sequence[tuple[_Line, str]]) -> list[dict[str, Any]]:
+    """Rows of :mod:`orchestrator.reporting.charts.learning`."""
+    return [
+        {"panel": line.cell.backbone, "series": name, "line": f"{number}", "count": line.cell.count, "step": step}
+        | {"n": len(scores), "mean": mean, "min": min(scores), "max": max(scores)}
+        for number, (line, name) in enumerate(named)
+        for step, scores, mean in zip(line.steps, line.scores, line.means, strict=True)
+    ]
 
 
-def _panel(ax: Axes, lines: Sequence[_Line]) -> _Names:
-    """Draw the lines; the names to write beside their ends."""
-    counts = sorted({line.cell.count or 0 for line in lines if line.cell.method == "apet"})
-    names: _Names = []
-    for line in lines:
-        c = line.cell
-        if c.method == "apet":
-            shade = round(counts.index(c.count or 0) * (len(_SHADES) - 1) / max(1, len(counts) - 1))
-            colour, text = _SHADES[shade], f"apet {draw.short(c.count or 0)}"
-        else:
-            colour, text = draw.MARKS.get(c.method, (draw.INK, "o"))[0], c.method
-        dashes = "--" if "adjacent" in c.name else "-"
-        ax.plot(line.steps, line.means, color=colour, linewidth=1.8, linestyle=dashes, marker="o", markersize=3)
-        names.append((line.means[-1], line.steps[-1], f"{text}, {c.variant}" if c.variant else text, colour))
-    return names
+_RANKS = {1: ("",), 2: ("smallest", "largest"), 3: ("smallest", "middle", "largest")}
+_FOUR = ("smallest", "lower third", "upper third", "largest")
+
+
+def _named(drawn: Sequence[_Line]) -> list[tuple[_Line, str]]:
+    """Lines with their names in the legend; counts by rank where backbones have different ones."""
+    groups: dict[tuple[str, str, str], list[_Line]] = defaultdict(list)
+    for line in drawn:
+        groups[line.cell.backbone, line.cell.name, line.cell.setting].append(line)
+    counts = {line.cell.count for line in drawn if line.cell.method == "apet"}
+    named = []
+    for group in groups.values():
+        ranks = _RANKS.get(len(group), _FOUR)
+        for line, rank in zip(group, ranks, strict=True):
+            named.append((line, _series(line.cell, rank if len(counts) > len(_FOUR) else None)))
+    return named
+
+
+def _series(cell: Cell, rank: str | None) -> str:
+    """What a line is called in the legend."""
+    parts = [cell.method]
+    if cell.method == "apet":
+        size = f"apet {short(cell.count or 0)}" if rank is None else f"apet {rank}".strip()
+        parts = [size, *(["adjacent"] if "adjacent" in cell.name else [])]
+    return ", ".join([*parts, *([cell.variant] if cell.variant else [])])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.reporting import draw
-from orchestrator.reporting.page import Exhibit, Section, table
-from orchestrator.reporting.study import Cell, Study, order
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from orchestrator.reporting.charts.methods import methods
+from orchestrator.reporting.exhibit import Exhibit, Section, table
+from orchestrator.reporting.names import safe, short, spaced
+from orchestrator.reporting.study import SHORT, Cell, Study, order
 
 ORDER = 30
 COLUMNS = (
@@ -37,20 +34,25 @@ def _exhibits(task: str, cells: Sequence[Cell]) -> Iterable[Exhibit]:
     if not any(c.scores for c in shown):
         return
     rows = [_row(c, cells, c in shown) for c in cells]
-    with draw.style():
-        drawing = draw.svg(_figure([c for c in shown if c.scores]))
+    scored = [c for c in shown if c.scores]
+    backbones = list(dict.fromkeys(c.backbone for c in scored))
+    labels = list(dict.fromkeys(c.label for c in sorted(scored, key=order)))
+    choice = ("Task", task)
+    title = f"Methods on {task}"
+    spec = methods(list(_marks(scored)), backbones, labels, title)
     caption = (
         "Every dot is one run, the bar their mean. Methods train different numbers of parameters: the count is beside "
-        "the name. With few seeds a difference of about one standard deviation may be chance."
+        "the bar. With few seeds a difference of about one standard deviation may be chance."
     )
-    yield Exhibit(f"methods-{task}", f"Methods on {task}", caption, COLUMNS, rows, drawing)
+    yield Exhibit(f"methods-{safe(task)}", title, caption, COLUMNS, rows, spec, choice=choice)
     caption = (
         "Mean ± sample standard deviation over n runs, which differ in their seeds; no ± where there is one run. Of "
         "full: the mean as share of full fine-tuning's on that backbone, trained alike or not. Training: mean of a run "
         "in seconds, evaluation not included. The CSV has apet's other counts too."
     )
     body = _table(shown, cells)
-    yield Exhibit(f"methods-table-{task}", f"Table of methods on {task}", caption, COLUMNS, rows, body=body)
+    name = f"methods-table-{safe(task)}"
+    yield Exhibit(name, f"Table of methods on {task}", caption, COLUMNS, rows, body=body, choice=choice)
 
 
 def _shown(cells: Sequence[Cell]) -> list[Cell]:
@@ -84,7 +86,7 @@ def _table(shown: Sequence[Cell], cells: Sequence[Cell]) -> str:
         n = f"{len(c.scores)}" + (f" (+{c.unscored} without a score)" if c.unscored else "")
         rows.append(
             (
-                *("" if c.backbone == previous else c.backbone, c.label, draw.spaced(c.count), score, n),
+                *("" if c.backbone == previous else c.backbone, c.label, spaced(c.count), score, n),
                 *("–" if share is None else f"{share:.0%}", f"{c.learning_rate:g}"),
                 "–" if c.train_s is None else f"{c.train_s:.1f}",
             )
@@ -93,32 +95,17 @@ def _table(shown: Sequence[Cell], cells: Sequence[Cell]) -> str:
     return table(head, rows, numeric=(2, 3, 4, 5, 6, 7))
 
 
-def _figure(shown: Sequence[Cell]) -> Figure:
-    backbones = list(dict.fromkeys(c.backbone for c in shown))
-    labels = list(dict.fromkeys(c.label for c in sorted(shown, key=order)))
-    figure, axes = draw.grid(len(backbones), height=0.9 + 0.36 * len(labels))
-    for ax, backbone in zip(axes, backbones, strict=True):
-        ax.set_title(backbone)
-        ax.set_xlabel("test score")
-        ax.grid(visible=True, axis="x")
-        ax.grid(visible=False, axis="y")
-        ax.set_yticks(range(len(labels)), labels)
-        ax.tick_params(axis="y", length=0, labelcolor=draw.INK)
-        ax.spines["left"].set_visible(False)
-        for cell in shown:
-            if cell.backbone == backbone:
-                _dots(ax, cell, labels.index(cell.label))
-    axes[0].set_ylim(len(labels) - 0.5, -0.5)
-    return figure
-
-
-def _dots(ax: Axes, cell: Cell, row: int) -> None:
-    colour = draw.MARKS.get(cell.method, (draw.CURVES[0], "o"))[0]
-    mean = cell.mean or 0.0
-    ax.scatter(
-        cell.scores, [row] * len(cell.scores), s=24, color=colour, alpha=0.6, edgecolor="white", linewidth=0.5, zorder=3
-    )
-    ax.plot([mean, mean], [row - 0.27, row + 0.27], color=colour, linewidth=2.4, solid_capstyle="butt", zorder=4)
-    if cell.method != "full":
-        end, text = (max(cell.scores), row), draw.short(cell.count or 0)
-        ax.annotate(text, end, (8, 0), textcoords="offset points", va="center", color=draw.SOFT, size=8.5)
+def _marks(shown: Sequence[Cell]) -> Iterable[dict[str, Any]]:
+    """Rows of :mod:`orchestrator.reporting.charts.methods`."""
+    for cell in shown:
+        if not cell.scores:
+            continue
+        shared = {"panel": cell.backbone, "kind": cell.label, "method": cell.method, "count": cell.count}
+        size = None if cell.method == "full" or not cell.count else short(cell.count)
+        yield {**shared, "layer": "mean", "score": cell.mean, "sd": cell.sd, "n": len(cell.scores), "size": size}
+        for run in cell.runs:
+            seeds = {"trial": run.trial_id[:SHORT], "position_seed": run.position_seed, "train_seed": run.train_seed}
+            state = None if run.state == "completed" else run.state
+            if run.score is not None:
+                rate = f"{cell.learning_rate:g}"
+                yield {**shared, "layer": "run", "score": run.score, "rate": rate, "state": state, **seeds}

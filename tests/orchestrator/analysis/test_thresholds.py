@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.isotonic import isotonic_regression
 from study_rows import answers, apet, curve, full, row, selected, study, trial
 
 from orchestrator.analysis.curves import Point, curves
-from orchestrator.analysis.isotonic import isotonic
+from orchestrator.analysis.isotonic import fits, isotonic
 from orchestrator.analysis.table import CurveThresholds, Thresholds
 from orchestrator.analysis.thresholds import thresholds
 from trials.errors import ApetError
@@ -250,6 +251,16 @@ def test_rows_and_text_say_the_same() -> None:
 def test_wrong_rules_are_refused(wrong: dict) -> None:
     with pytest.raises(ApetError, match=str(next(iter(wrong)))):
         thresholds(selected([]), **wrong)
+
+
+def test_weighted_isotonic_fits_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    means, weights = rng.normal(size=(60, 9)), rng.integers(0, 4, size=(60, 9)).astype(float)
+    weights[:, 4] += (weights == 0).all(axis=1)
+    for mean, weight, found in zip(means, weights, fits(np.where(weights > 0, means, np.nan), weights), strict=True):
+        kept = np.flatnonzero(weight)
+        expected = isotonic_regression(mean[kept], sample_weight=weight[kept])
+        np.testing.assert_allclose(found, np.interp(np.arange(9), kept, expected), atol=1e-12)
 
 
 def test_isotonic_fit_never_falls_and_its_band_is_repeatable() -> None:

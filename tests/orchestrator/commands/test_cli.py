@@ -44,7 +44,7 @@ def test_help_answers_at_once_and_loads_nothing_heavy() -> None:
         "from orchestrator.cli import app\n"
         "try: app(['--help'], prog_name='apet')\n"
         "except SystemExit: pass\n"
-        "heavy = {'numpy', 'pandas', 'pyarrow', 'duckdb', 'pydantic', 'ray', 'torch', 'matplotlib', 'scipy', 'rich'}\n"
+        "heavy = {'numpy', 'pandas', 'pyarrow', 'duckdb', 'pydantic', 'ray', 'torch', 'altair', 'scipy', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     times = []

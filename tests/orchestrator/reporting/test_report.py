@@ -14,8 +14,8 @@ import shell
 from study_rows import apet, curve, full, row, study, trial, write
 
 from orchestrator.analysis.thresholds import thresholds
-from orchestrator.reporting.draw import apart, short, spaced
-from orchestrator.reporting.page import markup, table
+from orchestrator.reporting.exhibit import MOST, markup, table
+from orchestrator.reporting.names import safe, short, spaced
 from orchestrator.reporting.report import report
 from trials.canonical import without
 from trials.errors import ApetError
@@ -109,6 +109,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.ids: list[str] = []
         self.open: list[str] = []
+        self.policy: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -119,7 +120,7 @@ class Page(HTMLParser):
         self.links += [values["href"]] if tag == "a" else []
         self.asked += [values[key] for key in ("src", "srcset", "data", "action") if key in values]
         self.asked += [values["href"]] if tag == "link" else []
-        assert tag != "script"
+        self.policy += [values["content"]] if values.get("http-equiv") == "Content-Security-Policy" else []
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -136,10 +137,10 @@ def test_the_page_is_self_contained_and_its_links_lead_somewhere(drawn: tuple[St
     found = Page(text)
     assert not found.open
     assert found.asked == ["data:,"]
-    assert "@import" not in text
-    assert set(re.findall(r"url\((.)", text)) <= {"#"}
+    styles = text[text.index("<style>") : text.index("</style>")]
+    assert not re.search(r"@import|url\(", styles)
+    assert found.policy[0].startswith("default-src 'none'; script-src 'sha256-")
     assert len(found.ids) == len(set(found.ids))
-    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(found.ids)
     for link in found.links:
         assert link[1:] in found.ids if link.startswith("#") else (out / link).is_file(), link
     assert {link for link in found.links if not link.startswith("#")} == {
@@ -158,6 +159,7 @@ def test_drawings_are_files_of_their_own_with_text_as_text(drawn: tuple[Store, P
         assert "<text" in text
         assert "Date" not in text
         assert (out / f"{name[:-4]}.csv").is_file()
+        assert (out / f"{name[:-4]}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_says_what_is_uncertain(drawn: tuple[Store, Path]) -> None:
@@ -172,7 +174,8 @@ def test_the_page_says_what_is_uncertain(drawn: tuple[Store, Path]) -> None:
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     rows = curve({64: [0.5, 0.55], 128: [0.6, 0.7]}) + full([0.8, 0.82])
     for name, order in (("a", rows), ("b", rows[::-1])):
-        report(write(tmp_path / name / "store", order), tmp_path / name / "out")
+        report(write(tmp_path / "store", order), tmp_path / name / "out")
+        shutil.rmtree(tmp_path / "store")
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / name / "out").iterdir()} for name in "ab")
     assert first == second
 
@@ -189,7 +192,16 @@ def unscored_only() -> list[Record]:
 @pytest.mark.parametrize(
     ("rows", "sentences"),
     [
-        ([], ["No results yet.", "The store is empty", "No count curve yet", "No run has a test score"]),
+        (
+            [],
+            [
+                "No results yet.",
+                "The store is empty",
+                "No count curve yet",
+                "No run has a test score",
+                "Nothing to compare",
+            ],
+        ),
         (failed_only(), ["No count curve yet", "No run has a test score"]),
         (unscored_only(), ["No count curve yet", "no run has a test score"]),
         (full([0.8, 0.9]), ["No count curve yet", "0.850 ± 0.071"]),
@@ -207,7 +219,7 @@ def test_little_or_no_data_gives_an_honest_page(tmp_path: Path, rows: list[Recor
 def test_a_generating_family_has_its_floor_at_zero(tmp_path: Path) -> None:
     rows = [r | {"chance": 0.0, "majority": None} for r in curve({16: [0.0, 0.0], 64: [0.4, 0.5]})]
     report(write(tmp_path / "store", rows), tmp_path / "out")
-    assert ">chance 0.00</text>" in (tmp_path / "out" / "score-rotten_tomatoes.svg").read_text()
+    assert ">chance 0.00<" in (tmp_path / "out" / "score-rotten_tomatoes.svg").read_text()
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
@@ -250,9 +262,19 @@ def test_numbers_and_labels() -> None:
         "7.1B",
     ]
     assert (spaced(1234567), spaced(None)) == ("1\u202f234\u202f567", "–")
-    assert apart([1.0, 1.0, 5.0], 1.0) == pytest.approx([2 / 3, 5 / 3, 14 / 3])
-    assert apart([], 1.0) == []
     assert "<td>a&lt;b</td><td><i>a&lt;b</i></td>" in table(("x", "y"), [("a<b", markup("<i>{}</i>", "a<b"))])
+    long = table(("x",), [(str(i),) for i in range(MOST + 7)])
+    assert "7 more lines are in the CSV" in long
+    assert f"<td>{MOST - 1}</td>" in long
+    assert f"<td>{MOST}</td>" not in long
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a/b", ".hidden", "Rte", "rté", "", "x" * 300, "a<b>&\"'.svg", "con "]
+)
+def test_any_text_is_a_files_name(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9_][a-z0-9._-]{0,66}", safe(name)), safe(name)
+    assert safe(name) not in {safe(name + "x"), safe("y" + name), safe(name.upper() + ".")}
 
 
 def test_rows_without_versions_or_sizes_are_drawn(tmp_path: Path) -> None:

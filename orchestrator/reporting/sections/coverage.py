@@ -1,42 +1,77 @@
-"""What the store holds: trials and attempts by state, and how they were run."""
+"""Coverage: what the sweeps asked for, what is there, what is missing, what failed and by what."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow.compute as pc
 
-from orchestrator.reporting.page import Exhibit, Section, markup, table
+from orchestrator.reporting.exhibit import Exhibit, Section, markup, table
 from orchestrator.reporting.study import METHODS, Study
 from orchestrator.text import as_text, duration
+from trials.errors import ApetError
 from trials.failures import BAD_INPUT, BAD_TRIAL, INFRASTRUCTURE, OUT_OF_MEMORY, PREEMPTED
+from trials.sweep.sweep import Sweep
 
-ORDER = 50
+ORDER = 80
 STATES = ("completed", "diverged", "failed")
 COLUMNS = ("backbone", "task", "method", "completed", "diverged", "failed", "attempts", "train_s", "wall_s")
 
 
 def section(study: Study) -> Section:
-    """Counts and execution facts."""
+    """Trials by state, what the sweeps still lack, what failed."""
     if not study.attempts.num_rows:
-        return Section(
-            "Overview of the store", "The store is empty: no attempt has been written. `apet run SWEEP` fills it."
-        )
+        return Section("Coverage", "The store is empty: no attempt has been written. `apet run SWEEP` fills it.")
     lead = "One trial is one point of the sweep, one attempt one execution of it; of several, the best state is shown."
-    facts = Exhibit(
-        "execution",
-        "How the trials were run",
-        "Values over all attempts, with how many attempts have them. Scores of different precisions or versions are "
-        "comparable only as far as these are.",
-        ("fact", "value", "attempts"),
-        _facts(study),
-        body=table(("Fact", "Values"), _fact_lines(study)),
-    )
     failures = [_failures(study)] if pc.any(pc.equal(study.trials["state"], "failed")).as_py() else []
-    return Section("Overview of the store", lead, (_states(study), *failures, _data(study), facts))
+    return Section("Coverage", lead, (_states(study), *_asked(study), *failures))
+
+
+_ASKED = ("sweep", "backbone", "task", "asked", "completed", "diverged", "failed", "missing")
+
+
+def _asked(study: Study) -> Iterable[Exhibit]:
+    """What each sweep asked for, beside what is there of it."""
+    if study.where is not None or not study.sweeps:
+        return
+    found = dict(zip(*(study.trials[name].to_pylist() for name in ("trial_id", "state")), strict=True))
+    rows: list[dict[str, Any]] = []
+    unread = []
+    for name, where, text in study.sweeps:
+        counted = _counted(where, text, found)
+        if counted is None:
+            unread.append(PurePath(where).stem)
+        for (backbone, task), states in (counted or {}).items():
+            shares = {state: states[state] for state in (*STATES, "missing")}
+            rows.append({"sweep": name, "backbone": backbone, "task": task, "asked": states.total(), **shares})
+    lines = [tuple(as_text(row[key]) for key in _ASKED) for row in rows]
+    caption = (
+        "Each sweep that was run into the store, as it was then; missing: no attempt has ended. "
+        "`apet run SWEEP` runs what is missing, `apet resubmit` what failed."
+    )
+    if unread:
+        caption += f" Not told here, since weights or data aren't those of then: {', '.join(unread)}."
+    body = table([name.capitalize() for name in _ASKED], lines, numeric=range(3, 8)) if rows else ""
+    yield Exhibit("asked", "What the sweeps asked for", caption, _ASKED, rows, body=body)
+
+
+def _counted(where: str, text: str, found: Mapping[str, str]) -> dict[tuple[str, str], Counter[str]] | None:
+    """A sweep's trials by backbone, task and state; None where its trials can't be told, or none of them is here."""
+    try:
+        trials = Sweep.parse(text, where).trials()
+    except ApetError:
+        return None
+    if not any(trial.trial_id in found for trial in trials):
+        return None
+    counted: dict[tuple[str, str], Counter[str]] = {}
+    for trial in trials:
+        state = found.get(trial.trial_id, "missing")
+        counted.setdefault((trial.backbone.name, trial.task.name), Counter())[state] += 1
+    return counted
 
 
 def _states(study: Study) -> Exhibit:
@@ -105,47 +140,3 @@ def _failures(study: Study) -> Exhibit:
     body = table(("Class", "Error", "Backbone", "Task", "Trials", "What may help"), shown, numeric=(4,))
     caption = "Trials whose every attempt failed, by the class of the last failure; `apet show TRIAL` has the error."
     return Exhibit("failures", "What failed", caption, (*_FAILURES, "trials"), rows, body=body)
-
-
-_DATA = ("task", "backbone", "train_rows", "validation_rows", "test_rows", "truncated_rows")
-
-
-def _data(study: Study) -> Exhibit:
-    """The rows that trials read, and how many of them were too long."""
-    read = Counter(tuple(row.values()) for row in study.trials.select(_DATA).to_pylist() if row["train_rows"])
-    lines = sorted(read.items(), key=lambda item: (item[0][:2], -item[1], str(item[0])))
-    rows = [{**dict(zip(_DATA, values, strict=True)), "trials": n} for values, n in lines]
-    head = ("Task", "Backbone", "Train", "Validation", "Test", "Cut", "Trials")
-    caption = (
-        "Rows that trials read, of each split, and how many of these were cut, for they are longer than their task's "
-        "inputs (or, in training, answers) may be; the test rows of transfer targets are counted among the cut."
-    )
-    body = table(head, [tuple(map(as_text, row.values())) for row in rows], numeric=range(2, 7))
-    return Exhibit("data", "What the trials read", caption, (*_DATA, "trials"), rows, body=body)
-
-
-_FACTS = (
-    *("sweep", "device", "devices", "ranks", "precision", "zero_stage", "offload", "recompute"),
-    *("weights", "host", "node_type", "commit"),
-)
-
-
-def _facts(study: Study) -> list[dict[str, Any]]:
-    rows = study.attempts.select([*_FACTS, "versions"]).to_pylist()
-    found: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        found.update((name, str(row[name])) for name in _FACTS if row[name] not in (None, ""))
-        found.update(("versions", f"{package} {version}") for package, version in row["versions"] or ())
-    order = [*_FACTS, "versions"]
-    lines = sorted(found.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0][1]))
-    return [{"fact": fact, "value": value, "attempts": n} for (fact, value), n in lines]
-
-
-def _fact_lines(study: Study) -> list[tuple[str, str]]:
-    """One line a fact; how many attempts have a value is said where it isn't all of them."""
-    everything = study.attempts.num_rows
-    lines: dict[str, list[str]] = {}
-    for row in _facts(study):
-        some = "" if row["attempts"] == everything else f" ({row['attempts']} of {everything})"
-        lines.setdefault(row["fact"].replace("_", " "), []).append(f"{row['value']}{some}")
-    return [(fact, ", ".join(values)) for fact, values in lines.items()]
