@@ -19,7 +19,7 @@ from trials.sweep.sweep import Sweep
 
 COMMANDS = [
     *("plan", "run", "submit", "status", "resubmit"),
-    *("show", "query", "thresholds", "report", "export"),
+    *("show", "query", "report", "export", "thresholds", "dispersion"),
     *("sweeps", "tasks", "backbones", "weights", "cluster"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
