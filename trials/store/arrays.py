@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 def codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
     """A number for each value: equal ones have the same; from 0, in the order in which they come; none is null."""
-    encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
-    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
+    chunks = column.dictionary_encode().chunks  # they share one dictionary
     return np.concatenate([np.empty(0, np.int32), *(_numpy(chunk.indices, np.int32) for chunk in chunks)])
 
 
