@@ -19,7 +19,7 @@ from trials.sweep.sweep import Sweep
 
 COMMANDS = [
     *("plan", "run", "submit", "status", "resubmit"),
-    *("show", "query", "report", "export", "thresholds", "dispersion", "convergence", "transfer"),
+    *("show", "query", "report", "export", "thresholds", "dispersion", "convergence", "transfer", "refine"),
     *("sweeps", "tasks", "backbones", "weights", "cluster"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
