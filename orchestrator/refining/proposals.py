@@ -63,7 +63,7 @@ def proposals(said: Sequence[Verdicts], begun: Collection[str]) -> list[Proposal
 
 def _of(low: Verdicts, high: Verdicts, begun: Collection[str]) -> Iterator[Proposal]:
     target = low.target
-    chance = 1.0 if low.looked.get(low.counts[-1]) or low.blocked else UNSURE
+    chance = 1.0 if low.blocked or low.looked.get(low.counts[-1]) else UNSURE
     if high.waits and (lacking := _lacking(target.full, begun)):
         why = f"{target.name}: {number(len(lacking), 'run')} of full fine-tuning, which high is measured against"
         yield Proposal(lacking, why, chance, _width(target))
@@ -75,7 +75,7 @@ def _of(low: Verdicts, high: Verdicts, begun: Collection[str]) -> Iterator[Propo
 def _steps(side: Verdicts, begun: Collection[str], sure: float) -> Iterator[Proposal]:
     """Of one threshold."""
     steps = ahead(
-        side.counts, side.looked, side.confirmed, lambda one: not _lacking(side.trials(one), begun) or _hangs(side, one)
+        side.counts, side.looked, side.heard, lambda one: not _lacking(side.trials(one), begun) or _hangs(side, one)
     )
     for chance, one in steps:
         what, worth = _said(side, one)

@@ -72,6 +72,18 @@ def step(counts: Sequence[int], looked: Said, confirmed: Said) -> Step:
     return Step(FOUND if confirmed.get(upper) else CONFIRM, 0 if confirmed.get(upper) else upper, lower, upper)
 
 
+def heard(counts: Sequence[int], looked: Said, confirmed: Said) -> dict[int, bool]:
+    """Of what fresh seeds say, what the search asks for: others may be there, of a grid, and must not lead it.
+
+    Args:
+        counts, looked, confirmed: see :func:`step`.
+    """
+    asked: dict[int, bool] = {}
+    while (now := step(counts, looked, asked)).kind == CONFIRM and now.count in confirmed:
+        asked[now.count] = confirmed[now.count]
+    return asked
+
+
 def ahead(
     counts: Sequence[int], looked: Said, confirmed: Said, begun: Callable[[Step], bool]
 ) -> Iterator[tuple[float, Step]]:

@@ -179,7 +179,7 @@ def _state(one: Verdicts) -> tuple[str, int | None, int | None, str]:
         return OPEN, now.lower, now.upper, f"waits for full fine-tuning, and for low at {one.target.counts[-1]}"
     if now.kind == NONE:
         largest = one.counts[-1] if one.counts else one.target.counts[-1]
-        by = "by fresh seeds" if largest in one.confirmed else "by a look"
+        by = "by fresh seeds" if largest in one.heard else "by a look"
         return UNRESOLVED, None, None, f"not shown at {largest} ({by}): give larger counts, or more test rows"
     if now.kind == FOUND:
         return (BRACKET if now.lower else BELOW), now.lower, now.upper, ""
@@ -188,7 +188,7 @@ def _state(one: Verdicts) -> tuple[str, int | None, int | None, str]:
 
 def _rule(one: Verdicts, upper: int) -> str:
     seeds = one.target.fresh_seeds
-    missed = [str(count) for count, above in sorted(one.confirmed.items()) if not above]
+    missed = [str(count) for count, above in sorted(one.heard.items()) if not above]
     after = f"; not confirmed: {', '.join(missed)}" if missed else ""
     return (
         f"{len(one.looked)} counts looked at; {upper} confirmed by position seeds {seeds[0]} to {seeds[-1]}, "

@@ -14,7 +14,7 @@ from orchestrator.analysis.evidence import LEAST_FULL, learnt_p
 from orchestrator.analysis.failed import with_failed
 from orchestrator.analysis.material import Material, material
 from orchestrator.refining.rules import LOOK_LEVEL, LOOKS, SIDES, THIRD, Rules, contrasts, look_p, needs_third
-from orchestrator.refining.search import LOOK, Step, step
+from orchestrator.refining.search import LOOK, Step, heard, step
 from orchestrator.refining.targets import Target
 from orchestrator.text import number
 from trials.trial import Trial
@@ -57,7 +57,12 @@ class Verdicts:
     @property
     def step(self) -> Step:
         """What is next; of a high that waits, what will be."""
-        return step(self.counts, self.looked, self.confirmed)
+        return step(self.counts, self.looked, self.heard)
+
+    @property
+    def heard(self) -> dict[int, bool]:
+        """Of the confirmations, those that the search came to."""
+        return heard(self.counts, self.looked, self.confirmed)
 
     @property
     def is_settled(self) -> bool:

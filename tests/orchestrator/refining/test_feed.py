@@ -165,6 +165,20 @@ def test_a_whole_grid_needs_only_fresh_seeds() -> None:
     }
 
 
+def test_fresh_seeds_of_counts_that_the_search_did_not_come_to_say_nothing() -> None:
+    ran = outcome(low=64, high=512)
+
+    def unlucky(of: Trial) -> Record:
+        if of.method.count == 256 and (of.position_seed or 0) >= FIRST_FRESH:
+            return row(of, 0.5, **answers(of, 0.5, rows=ROWS))
+        return ran(of)
+
+    every = [unlucky(one) for one in sweep(position_seeds=[*range(9)], full=0).trials()]
+    world = World(sweep(full=0), unlucky, rows=every)
+    assert said(world.run())["low"] == ("bracket", 32, 64)
+    assert not world.order
+
+
 def test_hours_end_what_is_begun() -> None:
     world = World(SWEEP, outcome(low=64, high=512), Budget(hours=5.5 / 3600))
     found = world.run()

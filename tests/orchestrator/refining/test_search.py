@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.refining.search import CONFIRM, FOUND, LOOK, NONE, Step, ahead, step
+from orchestrator.refining.search import CONFIRM, FOUND, LOOK, NONE, Step, ahead, heard, step
 
 counts_of = st.lists(st.integers(1, 10**6), min_size=1, max_size=40, unique=True).map(sorted)
 
@@ -67,6 +67,17 @@ def test_fresh_seeds_have_the_last_word_and_a_larger_count_that_is_not_above_cou
     assert step([1, 2, 4, 8], looked, {2: False}) == Step(CONFIRM, 4, 2, 4)
     assert step([1, 2, 4, 8], looked, {2: True}) == Step(FOUND, 0, 1, 2)
     assert step([1, 2, 4, 8], {1: True, 2: False, 8: True}, {}) == Step(LOOK, 4, 2, 8)
+
+
+@given(counts_of, st.data())
+def test_fresh_seeds_are_heard_where_the_search_comes_to_them_alone(counts: list[int], data: st.DataObject) -> None:
+    look, confirm = ({count: data.draw(st.booleans()) for count in counts} for _ in range(2))
+    end, taken = searched(counts, look, confirm)
+    looked = {one.count: look[one.count] for one in taken if one.kind == LOOK}
+    asked = [one.count for one in taken if one.kind == CONFIRM]
+    said = heard(counts, looked, confirm)
+    assert step(counts, looked, said) == end
+    assert said.keys() <= set(asked)
 
 
 @given(counts_of, st.data())
