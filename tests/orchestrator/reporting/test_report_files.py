@@ -103,3 +103,12 @@ def test_figures_are_drawn_alike_here_and_by_other_processes(figures: int) -> No
     assert list(found) == [f"figure-{i}.{end}" for i in range(figures) for end in ("svg", "png")]
     assert found[f"figure-{figures - 1}.svg"].decode() == drawing.svg(many[-1])
     assert found["figure-0.png"] == drawing.png(drawing.svg(many[0]))
+
+
+def test_the_example_is_a_page_of_today_that_says_no_place() -> None:
+    example = Path(__file__).parents[3] / "docs" / "example-report" / "index.html"
+    text = example.read_text()
+    assert len(text) < 2_500_000
+    assert '"store":"runs/quickstart"' in text
+    for title in ("Score against count", "Thresholds", "Dispersion", "Counts", "Coverage", "How the numbers were made"):
+        assert f">{title}</h2>" in text
