@@ -7,7 +7,7 @@ crossed seeds as :mod:`orchestrator.analysis.contrast` has it. A cell is a ratio
 seed's difference is linear (the delta method).
 
 **Rows.** All seeds are scored on the same test rows, whose luck the seeds' spread doesn't show. Answers on targets
-aren't in the rows of attempts, so it is counted at the most that it can be: all runs right on the same rows.
+aren't in the rows of attempts, so it is counted at the most that it can be, as if that of every run pulled one way.
 
 **Tasks** are these few, and the interval is for these. Whether other tasks would show it too, a permutation says: how
 many ways of dealing out the categories among the tasks give as large a difference. Of two categories of two tasks

@@ -160,10 +160,10 @@ def _order(curve: Curve) -> tuple[str | int | bool, ...]:
 
 
 def _rows(table: pa.Table, method: str, trained_heads: bool) -> list[dict[str, Any]]:
-    import pyarrow.compute as pc
+    from trials.store import arrays
 
     there = [name for name in COLUMNS if name in table.column_names]  # rows of older stores lack some
-    rows: list[dict[str, Any]] = table.filter(pc.equal(table["method"], method)).select(there).to_pylist()
+    rows: list[dict[str, Any]] = table.filter(arrays.among(table["method"], [method])).select(there).to_pylist()
     none = dict.fromkeys(COLUMNS)
     return [none | r for r in rows if trained_heads or r["head"] != "trained"]
 

@@ -20,7 +20,6 @@ def with_failed(trials: pa.Table) -> pa.Table:
         trials: visible rows with ``cell_id``, as ``Store.trials`` gives them.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from orchestrator.analysis.selection import with_rates
     from trials.store import arrays
@@ -28,7 +27,7 @@ def with_failed(trials: pa.Table) -> pa.Table:
 
     chosen = selected(trials)
     rates = dict(zip(chosen["cell_id"].to_pylist(), chosen["learning_rate"].to_pylist(), strict=True))
-    failed = trials.filter(pc.equal(trials["state"], "failed"))
+    failed = trials.filter(arrays.among(trials["state"], ["failed"]))
     names = ("cell_id", "learning_rate", "position_seed", "train_seed")
     seen: set[tuple[Any, ...]] = set()
     keep = []

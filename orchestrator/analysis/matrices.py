@@ -112,9 +112,10 @@ def matrices(trials: pa.Table, every: pa.Table) -> tuple[Matrix, ...]:
 
 
 def _results(trials: pa.Table) -> pa.Table:
-    import pyarrow.compute as pc
+    from trials.store import arrays
+    from trials.store.record import STATES
 
-    return trials.filter(pc.not_equal(trials["state"], "failed"))
+    return trials.filter(arrays.among(trials["state"], set(STATES) - {"failed"}))
 
 
 def _keyed(lines: list[dict[str, Any]]) -> Iterable[tuple[dict[str, Any], tuple[str, str]]]:

@@ -53,13 +53,14 @@ def traces(curves: pa.Table) -> dict[str, list[tuple[int, float]]]:
     Args:
         curves: rows of the ``curves`` view, in any order.
     """
-    import pyarrow.compute as pc
+    from trials.store import arrays
 
-    points = curves.filter(pc.and_(pc.equal(curves["split"], "validation"), pc.is_valid(curves["value"])))
+    points = curves.filter(arrays.among(curves["split"], ["validation"]))
     found: dict[str, dict[int, float]] = defaultdict(dict)
     columns = (points[name].to_pylist() for name in ("attempt_id", "step", "value"))
     for attempt, step, value in zip(*columns, strict=True):
-        found[attempt][step] = value
+        if value is not None:
+            found[attempt][step] = value
     return {attempt: sorted(points.items()) for attempt, points in found.items()}
 
 

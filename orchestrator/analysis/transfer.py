@@ -92,12 +92,11 @@ def transfer(store: Store | pa.Table, *, where: str | None = None, alpha: float 
 
 def _lost(trials: pa.Table, made: Sequence[Matrix]) -> list[dict[str, Any]]:
     """Failed trials that would be in a matrix."""
-    import pyarrow.compute as pc
-
     from trials.keys import matrix
+    from trials.store import arrays
 
     keys = {one.key for one in made}
-    failed = trials.filter(pc.equal(trials["state"], "failed")).select(["spec", "failure_class"]).to_pylist()
+    failed = trials.filter(arrays.among(trials["state"], ["failed"])).select(["spec", "failure_class"]).to_pylist()
     return [row for row in failed if matrix(row["spec"]) in keys]
 
 

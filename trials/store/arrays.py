@@ -1,6 +1,5 @@
-"""Arrow arrays from numpy's and Python's, and back.
-
-Not by ``pyarrow.array`` and ``to_numpy``, whose first call imports pandas: a quarter of a second that no command needs.
+"""Arrow arrays from numpy's and Python's, and back, without pandas, which no command needs and which takes a quarter of
+a second: ``pyarrow.array`` imports it, so does ``to_numpy``, and a text that a column is compared with (use `among`).
 """
 
 from __future__ import annotations
@@ -10,19 +9,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
 def codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
     """A number for each value: equal ones have the same; from 0, in the order in which they come; none is null."""
-    encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
-    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
+    chunks = column.dictionary_encode().chunks  # they share one dictionary
     return np.concatenate([np.empty(0, np.int32), *(_numpy(chunk.indices, np.int32) for chunk in chunks)])
 
 
 def positions(indices: pa.Array) -> NDArray[np.uint64]:
     """Row numbers, as Arrow sorts them."""
     return _numpy(indices, np.uint64)
+
+
+def among(column: pa.ChunkedArray, values: Iterable[str]) -> pa.ChunkedArray:
+    """Where a column of texts has one of some values; a null has none."""
+    return pc.is_in(column, value_set=texts(values))
 
 
 def booleans(values: Iterable[bool] | NDArray[np.bool_]) -> pa.Array:
@@ -58,5 +62,7 @@ def _numpy(array: pa.Array, dtype: Any) -> NDArray[Any]:
 
 
 def _numbers(kind: pa.DataType, values: Iterable[Any] | NDArray[Any], dtype: type) -> pa.Array:
-    numbers = np.ascontiguousarray(values if isinstance(values, np.ndarray) else np.fromiter(values, dtype), dtype)
+    numbers: NDArray[Any] = np.ascontiguousarray(
+        values if isinstance(values, np.ndarray) else np.fromiter(values, dtype), dtype
+    )
     return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])

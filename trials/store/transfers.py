@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from trials import keys
+from trials.store import arrays
 
 _LIMITS = ("train_rows", "validation_rows")
 
@@ -51,7 +51,7 @@ def transfers(trials: pa.Table, chosen: pa.Table) -> pa.Table:
     """
     maps = [dict(scores or ()) for scores in trials["transfer"].to_pylist()]
     targets = {target for scores in maps for target in scores}
-    trained = _trained(chosen.filter(pc.is_in(chosen["task"], value_set=pa.array(sorted(targets), pa.string()))))
+    trained = _trained(chosen.filter(arrays.among(chosen["task"], targets)))
     specs, counts = trials["spec"], trials.select(_LIMITS).to_pylist()
     rows: list[int] = []
     lines: list[tuple[str, float | None, float | None, float | None, int]] = []
@@ -66,7 +66,7 @@ def transfers(trials: pa.Table, chosen: pa.Table) -> pa.Table:
             relative = score / reference if reference and score is not None else None
             rows.append(row)
             lines.append((target, score, relative, reference, len(found)))
-    table = trials.take(pa.array(rows, pa.int64()))
+    table = trials.take(arrays.integers(rows))
     kinds = {"target": pa.string(), "target_score": pa.float64(), "relative": pa.float64(), "reference": pa.float64()}
     for index, (name, kind) in enumerate((*kinds.items(), ("references", pa.int64()))):
         table = table.append_column(name, pa.array([line[index] for line in lines], kind))

@@ -75,7 +75,7 @@ def selected(trials: pa.Table) -> pa.Table:
     Args:
         trials: visible rows :func:`with_groups`.
     """
-    results = trials.filter(pc.is_in(trials["state"], value_set=arrays.texts(["completed", "diverged"])))
+    results = trials.filter(arrays.among(trials["state"], ["completed", "diverged"]))
     cells, rates = results["cell_id"].to_pylist(), results["learning_rate"].to_pylist()
     scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cell, rate, score in zip(cells, rates, results["validation_score"].to_pylist(), strict=True):

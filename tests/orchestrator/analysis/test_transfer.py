@@ -145,6 +145,18 @@ def test_the_interval_of_seeds_alone_is_that_of_a_t_test() -> None:
     assert (told.lower, told.upper) == pytest.approx((expected.low, expected.high), rel=1e-4)
 
 
+def test_the_luck_of_references_counts_too() -> None:
+    """All references of a seed are larger or smaller together: the ratios move by as much, relative to the mean."""
+    apart = np.array([-0.04, 0.0, 0.04])
+    truth = np.where(np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]]), 0.7, 0.5)
+    scores, references = np.tile(truth, (3, 1, 1)), np.tile(0.8 + apart[:, None, None], (1, 3, 3))
+    by = labelled([(0, s) for s in range(3)], (1,))
+    told = difference(scores, references, ["a", "a", "b"], np.full(3, 1e12), by, 0.05)
+    assert told.difference == pytest.approx(0.2 / 0.8)
+    assert told.upper is not None
+    assert told.upper - told.difference == pytest.approx(4.3027 * 0.25 * 0.04 / 0.8 / np.sqrt(3), rel=1e-3)
+
+
 @pytest.mark.parametrize("luck", ["seeds", "rows", "references"])
 def test_the_interval_covers_as_often_as_it_says(luck: str) -> None:
     """Cells share modules, references and test rows; seeds are all that is independent."""

@@ -78,6 +78,13 @@ def test_a_limit_that_acts_on_one_of_two_tasks_alone_is_that_of_both(there: int 
     assert relative(back, row(limited("sst2", train_rows=100), score=0.8, train_rows=100))[1] == found
 
 
+def test_equal_limits_are_preferred_to_ones_that_may_be() -> None:
+    source = row(limited("sst2", targets=("rte",)), transfer={"rte": 0.4}, train_rows=80)
+    capped, whole = row(limited("rte", train_rows=100), score=0.6), row(limited("rte"), score=0.8)
+    assert relative(source, capped, whole) == (0.8, 1)
+    assert relative(source, capped) == (0.6, 1)
+
+
 def test_a_reference_is_scored_on_the_same_test_rows() -> None:
     source = row(limited("sst2", targets=("rte",), test_rows=50), transfer={"rte": 0.4})
     assert relative(source, row(limited("rte", test_rows=50), score=0.8)) == (0.8, 1)
