@@ -99,8 +99,14 @@ def test_cells_are_of_8_to_12_counts_and_repeatable() -> None:
     named = [one for one in found if (one[0], one[1]) == (NAMED, "inside")]
     results = [judged(*one, 60) for one in named]
     assert results == [judged(*one, 60) for one in named]
-    line = last_line(results, [])
+    spread = [
+        {"key": "equal", "held": True, "equal": True, "smaller": 0.04},
+        {"key": "collapse", "held": False, "equal": True, "smaller": 0.2},
+        {"key": "halved: 5 seeds, 4 counts", "held": True, "equal": False, "smaller": 0.4},
+    ]
+    line = last_line(results, spread)
     assert line["low"]["exact"] > 0.7
+    assert line["dispersion"] == {"size": 0.04, "power": 0.4}
     assert line["refine_share"] is None
 
 

@@ -36,6 +36,8 @@ import numpy as np
 
 from orchestrator.analysis.contrast import Array
 
+NUMBERS = ("naive", "taken", "rows", "own", "blocks", "freedom", "freedom_taken")  # of a component
+
 
 @dataclass(frozen=True)
 class Squares:
@@ -144,6 +146,12 @@ def _freedom_taken(own: Array, lasting: Array, levels: int, blocks: int) -> Arra
     return freedom * np.square(share)
 
 
+def stacked(parts: Sequence[Component]) -> Component:
+    """Components of single studies as one of all, [parts]."""
+    values = {name: np.array([float(getattr(p, name)) for p in parts]) for name in NUMBERS}
+    return Component(**values, fixed=any(p.fixed for p in parts))
+
+
 def mean_of(parts: Sequence[Component], means: Array) -> Component:
     """The mean of components of the same levels at several counts.
 
@@ -153,8 +161,7 @@ def mean_of(parts: Sequence[Component], means: Array) -> Component:
     """
     levels = means.shape[-1]
     freedom = together(means) if levels > 1 else np.min([p.freedom for p in parts], axis=0)
-    names = ("naive", "taken", "rows", "own", "blocks")
-    values = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in names}
+    values = {name: np.mean([getattr(p, name) for p in parts], axis=0) for name in NUMBERS[:5]}
     return Component(**values, freedom=freedom, freedom_taken=np.min([p.freedom_taken for p in parts], axis=0))
 
 

@@ -11,6 +11,7 @@ differs between scales, as it does, it rejects too often; with three seeds it ca
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from itertools import pairwise
 import numpy as np
 
 from orchestrator.analysis.contrast import Array
-from orchestrator.analysis.dispersion.components import Component, mean_of
+from orchestrator.analysis.dispersion.components import Component, mean_of, stacked
 from orchestrator.analysis.dispersion.groups import POSITION, Group
 from orchestrator.analysis.dispersion.limits import p_smaller, ratio
-from orchestrator.analysis.dispersion.parts import Part, part, root
+from orchestrator.analysis.dispersion.parts import Part, part
 
 ALL = "all"  # instead of a count: the mean over those that both scales have
 
@@ -64,6 +65,18 @@ class Ratio:
     note: str
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """What a ratio is made of: a smaller and a larger scale, and their components, or the means of those of counts."""
+
+    mine: Part
+    theirs: Part
+    small: Component | None
+    large: Component | None
+    count: str
+    note: str = ""
+
+
 def ratios(parts: Iterable[Part], alpha: float) -> tuple[Ratio, ...]:
     """Of neighbouring scales of each family, and of its smallest and largest.
 
@@ -74,27 +87,33 @@ def ratios(parts: Iterable[Part], alpha: float) -> tuple[Ratio, ...]:
     alike: dict[tuple[str, str, str], dict[str, list[Part]]] = defaultdict(lambda: defaultdict(list))
     for one in parts:
         alike[one.group.what, one.group.family, one.group.setting][one.group.backbone].append(one)
-    found: list[Ratio] = []
+    pairs: list[_Pair] = []
     for by_backbone in alike.values():
         names = sorted(by_backbone, key=lambda name: (by_backbone[name][0].group.parameters, name))
         for smaller, larger in [*pairwise(names), *([(names[0], names[-1])] if len(names) > 2 else [])]:
-            found += _between(by_backbone[smaller], by_backbone[larger], alpha)
-    return tuple(found)
+            pairs += _pairs(by_backbone[smaller], by_backbone[larger], alpha)
+    found: dict[int, Ratio] = {}
+    for fixed in (True, False):  # all at once: one by one they take seconds
+        of = [i for i, pair in enumerate(pairs) if pair.small and pair.large and pair.small.fixed == fixed]
+        small, large = (stacked([c for i in of if (c := getattr(pairs[i], side))]) for side in ("small", "large"))
+        ends, p = ratio(large, small, alpha), p_smaller(large, small)
+        found |= {i: _compared(pairs[i], ends.lower[at], ends.upper[at], p[at]) for at, i in enumerate(of)}
+    return tuple(found[i] if i in found else _unknown(pair) for i, pair in enumerate(pairs))
 
 
-def _between(smaller: Sequence[Part], larger: Sequence[Part], alpha: float) -> Iterable[Ratio]:
+def _pairs(smaller: Sequence[Part], larger: Sequence[Part], alpha: float) -> Iterable[_Pair]:
     compared: dict[str, tuple[Part, Part]] = {}
     for mine in smaller:
         for theirs in larger:
             if _same_count(mine.group, theirs.group):
                 compared[_count(mine.group, theirs.group)] = _in_common(mine, theirs, alpha)
-    for count, parts in compared.items():
-        yield _ratio(*parts, count, alpha)
+    for count, (mine, theirs) in compared.items():
+        yield _Pair(mine, theirs, mine.found, theirs.found, count)
     usable = {count: parts for count, parts in compared.items() if all(p.found for p in parts)}
     if len(usable) > 1 and smaller[0].group.what == POSITION:
         small, large = (over_counts([parts[side] for parts in usable.values()]) for side in (0, 1))
         mine, theirs = next(iter(usable.values()))
-        yield _compared(mine, theirs, small, large, ALL, alpha, f"mean over the counts {', '.join(usable)}")
+        yield _Pair(mine, theirs, small, large, ALL, f"mean over the counts {', '.join(usable)}")
 
 
 def _in_common(mine: Part, theirs: Part, alpha: float) -> tuple[Part, Part]:
@@ -117,32 +136,32 @@ def _count(mine: Group, theirs: Group) -> str:
     return mine.like if mine.like and mine.like == theirs.like else str(mine.count)
 
 
-def _ratio(mine: Part, theirs: Part, count: str, alpha: float) -> Ratio:
-    if mine.found and theirs.found:
-        return _compared(mine, theirs, mine.found, theirs.found, count, alpha, "")
-    why = "; ".join(f"{p.group.backbone}: {p.why}" for p in (mine, theirs) if p.why)
-    return Ratio(*_names(mine, theirs, count), None, 0.0, float("inf"), None, why)
+def _unknown(pair: _Pair) -> Ratio:
+    why = "; ".join(f"{p.group.backbone}: {p.why}" for p in (pair.mine, pair.theirs) if p.why)
+    return Ratio(*_names(pair), None, 0.0, math.inf, None, why)
 
 
-def _names(mine: Part, theirs: Part, count: str) -> tuple[str, str, str, str, str, str, str, str, tuple[str, ...]]:
-    one, other = mine.group, theirs.group
+def _names(pair: _Pair) -> tuple[str, str, str, str, str, str, str, str, tuple[str, ...]]:
+    one, other = pair.mine.group, pair.theirs.group
     shared = (one.placement, one.operations, other.variant)
-    return (one.what, one.family, one.backbone, other.backbone, *shared, count, mine.layout.tasks)
+    return (one.what, one.family, one.backbone, other.backbone, *shared, pair.count, pair.mine.layout.tasks)
 
 
-def _compared(
-    mine: Part, theirs: Part, small: Component, large: Component, count: str, alpha: float, note: str
-) -> Ratio:
-    ends, p = ratio(large, small, alpha), float(p_smaller(large, small))
-    value = root(float(large.variance / small.variance)) if small.variance > 0 else None
-    unseen = [name for name, c in ((mine.group.backbone, small), (theirs.group.backbone, large)) if c.variance <= 0]
-    notes = [note] if note else []
+def _compared(pair: _Pair, lower: float, upper: float, p: float) -> Ratio:
+    """The ratio of two components, with the limits of that of the variances."""
+    assert pair.small is not None
+    assert pair.large is not None
+    mine, theirs = pair.mine, pair.theirs
+    both = {mine.group.backbone: float(pair.small.variance), theirs.group.backbone: float(pair.large.variance)}
+    small, large = both.values()
+    unseen = [name for name, variance in both.items() if variance <= 0]
+    notes = [pair.note] if pair.note else []
     notes += [f"over {', '.join(map(str, mine.layout.levels))}"] if mine.group.what != POSITION else []
     notes += [f"no spread is seen on {' and '.join(unseen)} beyond luck"] if unseen else []
-    if len({p.component for p in (mine, theirs)}) > 1:
+    if mine.component != theirs.component:
         notes.append(f"{mine.component} on {mine.group.backbone}, {theirs.component} on {theirs.group.backbone}")
-    lower, upper = root(float(ends.lower)) or 0.0, root(float(ends.upper)) or 0.0
-    return Ratio(*_names(mine, theirs, count), value, lower, upper, p, "; ".join(notes))
+    value = math.sqrt(max(large, 0.0) / small) if small > 0 else None
+    return Ratio(*_names(pair), value, math.sqrt(lower), math.sqrt(upper), float(p), "; ".join(notes))
 
 
 def over_counts(parts: Sequence[Part]) -> Component:

@@ -19,7 +19,11 @@ from trials.sweep.sweep import Sweep
 
 COMMANDS = [
     *("plan", "run", "submit", "status", "resubmit"),
+<<<<<<< HEAD
     *("show", "query", "report", "export", "thresholds", "convergence", "transfer"),
+=======
+    *("show", "query", "report", "export", "thresholds", "dispersion"),
+>>>>>>> disp
     *("sweeps", "tasks", "backbones", "weights", "cluster"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from pathlib import Path
@@ -58,7 +60,7 @@ def specs(page: Path) -> dict[str, dict[str, Any]]:
     text = page.read_text()
     found = re.findall(r'<figure id="figure-([^"]+)"[^>]*>\n<h3>.*?</h3>\n(.*?)</figure>', text, re.DOTALL)
     kept = {name: re.search(r'class="spec">(.*?)</script>', inner, re.DOTALL) for name, inner in found}
-    return {name: json.loads(match.group(1)) for name, match in kept.items() if match}
+    return {n: json.loads(gzip.decompress(base64.b64decode(match.group(1)))) for n, match in kept.items() if match}
 
 
 @pytest.fixture(scope="module")
