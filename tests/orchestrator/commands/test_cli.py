@@ -19,11 +19,7 @@ from trials.sweep.sweep import Sweep
 
 COMMANDS = [
     *("plan", "run", "submit", "status", "resubmit"),
-<<<<<<< HEAD
-    *("show", "query", "report", "export", "thresholds", "convergence", "transfer"),
-=======
-    *("show", "query", "report", "export", "thresholds", "dispersion"),
->>>>>>> disp
+    *("show", "query", "report", "export", "thresholds", "dispersion", "convergence", "transfer"),
     *("sweeps", "tasks", "backbones", "weights", "cluster"),
 ]
 PROGRAM = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
