@@ -142,7 +142,7 @@ def report(
     """Write figures and tables as one self-contained HTML page."""
     from trials.store.store import Store
 
-    rules = {"where": where, "alpha": alpha, "margin": margin, "floor": floor.value}
+    rules: dict[str, Any] = {"where": where, "alpha": alpha, "margin": margin, "floor": floor.value}
     if watch:
         _watch(Store(store), out, rules)
         return

@@ -136,8 +136,7 @@ def _exhibit(one: Exhibit, away: bool) -> str:
     choice = f' data-choice="{_key(*one.choice)}"' if one.choice[0] else ""
     hidden = ' class="away"' if away else ""
     links = " ".join(f'<a href="{name}" download="{name}">{name.rpartition(".")[2].upper()}</a>' for name in one.files)
-    packed = base64.b64encode(gzip.compress(one.csv.encode(), mtime=0)).decode()
-    kept = f'<script type="text/plain" class="csv">{packed}</script>'
+    kept = _kept("csv", one.csv)
     caption = f'<figcaption>{_text(one.caption)} <span class="files">{links}</span></figcaption>'
     title = f"<h3>{html.escape(one.title)}</h3>"
     inner = f"{title}\n{_drawing(one)}{one.body}\n{caption}{kept}"
@@ -151,8 +150,14 @@ def _drawing(one: Exhibit) -> str:
     return (
         f'<div class="chart" role="group" tabindex="0" aria-label="{label}"></div>'
         '<p class="readout" aria-live="polite"></p>'
-        f'<script type="application/json" class="spec">{to_json(packed(one.spec))}</script>'
+        f"{_kept('spec', to_json(packed(one.spec)))}"
     )
+
+
+def _kept(what: str, text: str) -> str:
+    """A text as an element of data, compressed: a page of a large store is a few megabytes then."""
+    data = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return f'<script type="text/plain" class="{what}">{data}</script>'
 
 
 def beside(text: str) -> list[str]:

@@ -11,7 +11,7 @@
 
   async function draw(figure, linear = false) {
     const place = figure.querySelector(".chart");
-    const spec = JSON.parse(figure.querySelector(".spec").textContent, (key, value) =>
+    const spec = JSON.parse(await unzipped(figure.querySelector(".spec")), (key, value) =>
       linear && key === "type" && value === "log" ? "linear" : value);
     for (const [name, data] of Object.entries(spec.datasets)) spec.datasets[name] = unpacked(data);
     specs.set(figure, spec);
@@ -38,6 +38,11 @@
     return `<table><tbody>${known(value).map(line).join("")}</tbody></table>`;
   }
 
+  async function unzipped(element) {
+    const bytes = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
   function unpacked({ rows, columns }) {
     const data = Array.from({ length: rows }, () => ({}));
     for (const [name, column] of Object.entries(columns)) {
@@ -52,16 +57,16 @@
   async function drawAll() {
     const figures = [...document.querySelectorAll("figure")].filter((f) => f.querySelector(".spec"));
     figures.sort((a, b) => a.classList.contains("away") - b.classList.contains("away"));
-    figures.forEach(tools);
     for (const figure of figures) {
       if (!specs.has(figure)) await draw(figure);
+      tools(figure);
       await new Promise((next) => setTimeout(next));  // the page answers in between
     }
     root.dataset.drawn = "all";
   }
 
   function tools(figure) {
-    if (!figure.querySelector(".spec").textContent.includes('"type":"log"')) return;
+    if (!JSON.stringify(specs.get(figure), (key, value) => key === "datasets" ? null : value).includes('"type":"log"')) return;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "scale";
@@ -139,11 +144,8 @@
     return url;
   };
 
-  const numbers = async (figure) => {
-    const bytes = Uint8Array.from(atob(figure.querySelector(".csv").textContent), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return URL.createObjectURL(new Blob([await new Response(stream).arrayBuffer()], { type: "text/csv" }));
-  };
+  const numbers = async (figure) =>
+    URL.createObjectURL(new Blob([await unzipped(figure.querySelector(".csv"))], { type: "text/csv" }));
 
   document.addEventListener("click", async (event) => {
     const trial = event.target.closest?.("[data-trial]");

@@ -16,9 +16,6 @@ from orchestrator.reporting.charts.theme import Row, Spec
 if TYPE_CHECKING:
     import altair as alt
 
-RUN = ("kind", "count", "score", "rate", "position_seed", "train_seed", "state", "trial")
-"""What hovering over a run says."""
-
 
 def count(rows: Sequence[Row], panels: Sequence[str], description: str) -> Spec:
     """The figure of one task.
@@ -177,13 +174,12 @@ def run_tooltip() -> list[alt.Tooltip]:
     """What hovering over a run says: seeds, count, trial."""
     import altair as alt
 
-    names = {"position_seed": "position seed", "train_seed": "train seed", "rate": "learning rate", "kind": "module"}
-    kinds = {"count": ("Q", ",d"), "score": ("Q", ".4f")}
     return [
-        alt.Tooltip(f"{name}:{kinds.get(name, ('N', ''))[0]}", title=names.get(name, name), **_format(kinds, name))
-        for name in RUN
+        alt.Tooltip("kind:N", title="module"),
+        alt.Tooltip("count:Q", format=",d"),
+        alt.Tooltip("score:Q", format=".4f"),
+        alt.Tooltip("rate:N", title="learning rate"),
+        alt.Tooltip("position_seed:N", title="position seed"),
+        alt.Tooltip("train_seed:N", title="train seed"),
+        *(alt.Tooltip("state:N"), alt.Tooltip("trial:N")),
     ]
-
-
-def _format(kinds: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
-    return {"format": kinds[name][1]} if name in kinds else {}

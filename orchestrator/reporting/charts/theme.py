@@ -113,9 +113,9 @@ def unchecked() -> Iterator[None]:
 
 def structure(chart: alt.TopLevelMixin) -> Spec:
     """A chart over the named data :data:`DATA` as a specification without data; colours come with :func:`config`."""
-    spec: Spec = chart.to_dict(validate=False)  # type: ignore[attr-defined]
+    spec: Spec = _plain(chart.to_dict(validate=False))
     spec.pop("config", None)  # Altair's own
-    return _plain(spec)
+    return spec
 
 
 def finished(spec: Spec, rows: Iterable[Row], description: str) -> Spec:

@@ -55,15 +55,12 @@ def _methods(study: Study, backbones: Iterable[str]) -> Iterable[dict[str, Any]]
             continue
         row = _row("SD over methods, points", name, paper.SD_OVER_METHODS[name])
         ours = [r for r in study.dispersion.rows() if (r["what"], r["backbone"]) == (METHODS, name)]
-        for r in ours or [None]:
-            if r is None or r["sd_naive"] is None:
-                yield row | {"note": "too few methods in the store"}
-            else:
-                yield row | {
-                    "ours": 100 * r["sd_naive"],
-                    "setting": r["variant"],
-                    "note": f"{r['levels']} on {r['tasks']}",
-                }
+        known = [r for r in ours if r["sd_naive"] is not None]
+        if not known:
+            yield row | {"note": "too few methods in the store"}
+        for r in known:
+            note = f"{r['levels']} on {r['tasks']}"
+            yield row | {"ours": 100 * r["sd_naive"], "setting": r["variant"], "note": note}
 
 
 def _low(study: Study, backbones: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -156,7 +156,7 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
         yield Exhibit("ranges", "Thresholds over tasks", caption, _RANGES, rows, body=body)
     if found.trends:
         rows = [{key: getattr(t, key) for key in _TRENDS} | {"tasks": ", ".join(t.tasks)} for t in found.trends]
-        shown = [
+        lines: list[tuple[str, ...]] = [
             (
                 *(f"{t.smaller} → {t.larger}", t.side, t.module, ", ".join(t.tasks)),
                 *(_ratio(t.ratio, t.lower, t.upper), f"{t.p:.2g}", markup("{}<small>{}</small>", t.verdict, t.why)),
@@ -169,7 +169,7 @@ def _over_tasks(found: Thresholds) -> Iterable[Exhibit]:
             f"{1 - found.alpha:g}; p: one-sided, that high falls, that low rises."
         )
         yield Exhibit(
-            "trends", "Thresholds across scales", caption, _TRENDS, rows, body=table(head, shown, numeric=(5,))
+            "trends", "Thresholds across scales", caption, _TRENDS, rows, body=table(head, lines, numeric=(5,))
         )
 
 

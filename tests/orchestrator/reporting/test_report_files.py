@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from pathlib import Path
@@ -58,7 +60,7 @@ def specs(page: Path) -> dict[str, dict[str, Any]]:
     text = page.read_text()
     found = re.findall(r'<figure id="figure-([^"]+)"[^>]*>\n<h3>.*?</h3>\n(.*?)</figure>', text, re.DOTALL)
     kept = {name: re.search(r'class="spec">(.*?)</script>', inner, re.DOTALL) for name, inner in found}
-    return {name: json.loads(match.group(1)) for name, match in kept.items() if match}
+    return {n: json.loads(gzip.decompress(base64.b64decode(match.group(1)))) for n, match in kept.items() if match}
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +105,12 @@ def test_figures_are_drawn_alike_here_and_by_other_processes(figures: int) -> No
     assert list(found) == [f"figure-{i}.{end}" for i in range(figures) for end in ("svg", "png")]
     assert found[f"figure-{figures - 1}.svg"].decode() == drawing.svg(many[-1])
     assert found["figure-0.png"] == drawing.png(drawing.svg(many[0]))
+
+
+def test_the_example_is_a_page_of_today_that_says_no_place() -> None:
+    example = Path(__file__).parents[3] / "docs" / "example-report" / "index.html"
+    text = example.read_text()
+    assert len(text) < 2_500_000
+    assert '"store":"runs/quickstart"' in text
+    for title in ("Score against count", "Thresholds", "Dispersion", "Counts", "Coverage", "How the numbers were made"):
+        assert f">{title}</h2>" in text

@@ -19,7 +19,7 @@ from trials.store.store import Store
 
 def test_it_is_written_again_when_there_are_new_attempts_and_only_then(tmp_path: Path) -> None:
     store, out = Store(tmp_path / "store"), tmp_path / "out"
-    more = iter([study()[:12], [], curve({64: [0.5, 0.55]}, task="mrpc")])
+    more = iter([study()[:12], [], curve({64: [0.5, 0.55], 128: [0.6, 0.5]}, task="mrpc")])
 
     def pause(_: float) -> None:
         rows = next(more, None)
@@ -37,7 +37,7 @@ def test_it_is_written_again_when_there_are_new_attempts_and_only_then(tmp_path:
     assert 'id="reload"' in page
     assert "mrpc" not in page
     seen.append(next(looks))  # the second look found nothing new
-    assert [look.attempts for look in seen] == [0, 12, 14]
+    assert [look.attempts for look in seen] == [0, 12, 16]
     assert (out / "score-mrpc.svg").is_file()
     with pytest.raises(KeyboardInterrupt):
         next(looks)
@@ -48,7 +48,9 @@ def test_it_is_written_again_when_there_are_new_attempts_and_only_then(tmp_path:
 
 def test_figures_that_have_not_changed_are_not_drawn_again(tmp_path: Path) -> None:
     store, out = write(tmp_path / "store", study()), tmp_path / "out"
-    looks = watch(store, out, pause=lambda _: write(tmp_path / "store", curve({64: [0.5, 0.55]}, task="mrpc")))
+    looks = watch(
+        store, out, pause=lambda _: write(tmp_path / "store", curve({64: [0.5, 0.55], 128: [0.6, 0.5]}, task="mrpc"))
+    )
     next(looks)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     next(looks)
