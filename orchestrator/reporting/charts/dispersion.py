@@ -53,4 +53,5 @@ def dispersion(rows: Sequence[Row], axis: str, description: str) -> Spec:
 def _top(rows: Sequence[Row]) -> float:
     """The end of the axis: of three seeds an interval may reach ten times as far as all that was seen."""
     seen: float = max(row["sd"] for row in rows)
-    return 1.05 * min(max([seen, *(row["upper"] for row in rows if row.get("upper") is not None)]), 3 * seen or 1.0)
+    most: float = max([seen, *(row["upper"] for row in rows if row.get("upper") is not None)])
+    return 1.05 * min(most, 3 * seen or 1.0)

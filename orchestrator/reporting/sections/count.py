@@ -10,10 +10,11 @@ import numpy as np
 
 from orchestrator.analysis.curves import Curve, Point
 from orchestrator.analysis.isotonic import LEVEL, Isotonic, isotonic
+from orchestrator.reporting.cells import SHORT, Cell
 from orchestrator.reporting.charts.count import count
 from orchestrator.reporting.exhibit import Exhibit, Section
 from orchestrator.reporting.names import safe, spaced
-from orchestrator.reporting.study import SHORT, Cell, Panel, Study
+from orchestrator.reporting.study import Panel, Study
 
 ORDER = 10
 COLUMNS = (

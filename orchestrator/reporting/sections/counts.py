@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from orchestrator import authors
+from orchestrator.reporting.cells import order
 from orchestrator.reporting.exhibit import Exhibit, Section, table
 from orchestrator.reporting.names import spaced
-from orchestrator.reporting.study import Study, order
+from orchestrator.reporting.study import Study
 
 ORDER = 60
 COLUMNS = ("backbone", "backbone_parameters", "method", "count", "share", "authors", "why")

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from orchestrator.reporting.cells import METHODS
 from orchestrator.reporting.exhibit import Exhibit, Section, markup, table
-from orchestrator.reporting.study import METHODS, Study
+from orchestrator.reporting.study import Study
 from orchestrator.text import as_text, duration
 from trials.errors import ApetError
 from trials.failures import BAD_INPUT, BAD_TRIAL, INFRASTRUCTURE, OUT_OF_MEMORY, PREEMPTED

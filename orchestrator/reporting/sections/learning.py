@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.reporting.cells import Cell, order
 from orchestrator.reporting.charts.learning import learning
 from orchestrator.reporting.exhibit import Exhibit, Section
 from orchestrator.reporting.names import safe, short
-from orchestrator.reporting.study import Cell, Study, order
+from orchestrator.reporting.study import Study
 
 ORDER = 40
 COLUMNS = ("task", "backbone", "method", "count", "step", "n", "mean", "min", "max")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from orchestrator.reporting.cells import SHORT, Cell, order
 from orchestrator.reporting.charts.methods import methods
 from orchestrator.reporting.exhibit import Exhibit, Section, table
 from orchestrator.reporting.names import safe, short, spaced
-from orchestrator.reporting.study import SHORT, Cell, Study, order
+from orchestrator.reporting.study import Study
 
 ORDER = 30
 COLUMNS = (
