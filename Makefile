@@ -3,6 +3,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 STORE := runs/quickstart
 REPORT := runs/quickstart-report
+# of pytest: two processes, a file at a time
+ARGS := -n 2 --dist loadfile
 GPU_PYTHON := $(VENV)/bin/python
 USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \

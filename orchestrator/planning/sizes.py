@@ -3,7 +3,8 @@
 Where a worker has measured it (``workers.pack.calibrate``), that decides. Until then: on a GPU as many as fill it; on a
 CPU a few, for its products are large already: what a pack saves is the cost of calls, and what it needs more is memory
 that caches don't hold. On two quiet cores, in packs of four: .90 of the time of four alone (BERT, 6 layers, width 384,
-batches of 24), T5 .86, BLOOM .92 to .98, LoRA on BERT .96.
+batches of 24), T5 .86, BLOOM .92 to .98, LoRA on BERT .96; two such workers at once, LoRA, CPU time with the
+evaluations, on a busy machine: .92 in packs of four, .98 in packs of two.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _table(rows: list[dict[str, Any]]) -> Exhibit:
             *(row["backbone"], row["task"]),
             " ".join(row[key] for key in ("method", "placement", "operations", "variant") if row[key]),
             *(spaced(row["count"]), "–" if row["target"] is None else f"{row['target']:.3f}"),
-            f"{row['reached']} of {row['runs']}",
+            "–" if row["reached"] is None else f"{row['reached']} of {row['runs']}",
             *(_steps(row[key]) for key in ("median", "least", "most")),
             "–" if row["spread"] is None else f"{row['spread']:.2f}",
             markup("<small>{}</small>", row["notes"] or ""),
