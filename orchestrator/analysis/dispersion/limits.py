@@ -24,6 +24,7 @@ from orchestrator.analysis.dispersion.components import Component
 
 ROUNDS = 8  # until limits and their degrees of freedom agree
 HALVINGS = 30  # of the search for a p-value
+LARGEST_P = 0.3  # above, a χ² limit with one degree of freedom lies on the other side of the estimate
 KNOWN = 1e6  # so many degrees of freedom are as good as any
 
 
@@ -142,8 +143,8 @@ def ratio(larger: Component, smaller: Component, alpha: float) -> Limits:
 
 
 def p_smaller(larger: Component, smaller: Component) -> Array:
-    """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it isn't at any up to 1/2."""
-    low, high = np.zeros(np.shape(larger.naive)), np.full(np.shape(larger.naive), 0.5)
+    """[...] one-sided p-value of the larger scale's component not being smaller; 1 where it is above LARGEST_P."""
+    low, high = np.zeros(np.shape(larger.naive)), np.full(np.shape(larger.naive), LARGEST_P)
     found = _shown(larger, smaller, high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.dispersion.groups import COUNTS, METHODS, POSITION
+from orchestrator.analysis.dispersion.limits import LARGEST_P
 from orchestrator.analysis.dispersion.parts import Part, root
 from orchestrator.analysis.dispersion.ratios import Ratio
 from orchestrator.analysis.table import WIDTH
@@ -194,15 +195,24 @@ def _table(parts: Sequence[Part]) -> str:
     return table([*head, "tasks", "seeds", "train seeds", "mean", "seen", "rows", "of", "sd"], cells)
 
 
+def p_text(p: float | None) -> str:
+    """A p-value of a ratio; those that are too large to matter aren't told apart.
+
+    >>> p_text(0.0123), p_text(1.0), p_text(None)
+    ('0.012', '> 0.3', '–')
+    """
+    return "–" if p is None else f"> {LARGEST_P:g}" if p == 1 else f"{p:.2g}"
+
+
 def _ratios(ratios: Sequence[Ratio]) -> str:
     rows = [ratio_row(r) for r in ratios]
     telling = [k for k in ("placement", "operations", "variant") if len({r[k] for r in rows}) > 1]
     head = ["what", "smaller", "larger", *telling, "count"]
     cells = [
-        [*(r[k] for k in head), *(None if one.p is None else said for said in (_ratio(one), f"{one.p or 0:.2g}"))]
+        [*(r[k] for k in head), *(None if one.p is None else said for said in (_ratio(one), p_text(one.p)))]
         for r, one in zip(rows, ratios, strict=True)
     ]
-    return table([*head, "ratio", "p that it is smaller"], cells)
+    return table([*head, "ratio", "p (smaller)"], cells)
 
 
 def _ratio(one: Ratio) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.analysis.dispersion.groups import COUNTS, METHODS, POSITION
-from orchestrator.analysis.dispersion.result import COLUMNS, RATIO_COLUMNS, Dispersion, rules
+from orchestrator.analysis.dispersion.result import COLUMNS, RATIO_COLUMNS, Dispersion, p_text, rules
 from orchestrator.reporting import paper
 from orchestrator.reporting.charts.dispersion import dispersion
 from orchestrator.reporting.exhibit import Exhibit, Section, markup, table
@@ -136,7 +136,7 @@ def _ratios(found: Dispersion) -> Iterable[Exhibit]:
                     row["count"] or "–",
                     row["tasks"] or "–",
                 ),
-                *(f"{value} [{lower:.2f}, {upper}]" if known else "–", f"{row['p']:.2g}" if known else "–"),
+                *(f"{value} [{lower:.2f}, {upper}]" if known else "–", p_text(row["p"])),
                 markup("<small>{}</small>", row["note"] or ""),
             )
         )

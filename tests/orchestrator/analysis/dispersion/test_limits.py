@@ -87,6 +87,15 @@ def test_p_is_the_level_at_which_the_interval_leaves_out_one() -> None:
     assert p_smaller(small, large) == 1
 
 
+@pytest.mark.parametrize("freedom", [1, 2, 5])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_p_says_what_the_interval_says_with_two_levels_too(freedom: int, fixed: bool) -> None:
+    for seen in (0.001, 0.01, 0.1, 0.3, 0.6, 0.9, 2.0):
+        larger, smaller = made(seen, 1e-4, freedom, fixed=fixed), made(1.0, 4e-4, freedom, fixed=fixed)
+        below = float(ratio(larger, smaller, ALPHA).upper) < 1
+        assert (float(p_smaller(larger, smaller)) < ALPHA / 2) == below, seen
+
+
 def test_the_nominal_level_holds_where_rows_matter_more_on_one_scale() -> None:
     rng, studies = np.random.default_rng(1), 1_500
     none, freedom = np.zeros(studies), np.full(studies, 8.0)
