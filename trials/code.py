@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("trials", "workers", "orchestrator")
-SUFFIXES = (".py", ".yaml", ".json")  # of what a wheel holds and a run reads; a source tree has more
+SUFFIXES = (".py", ".yaml", ".json", ".html", ".css", ".js")  # of what a wheel holds; a source tree has more
 
 
 @cache
