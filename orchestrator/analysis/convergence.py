@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.failed import by_class, with_failed
+from orchestrator.analysis.asked import asked, check_level
+from orchestrator.analysis.failed import by_class
 from orchestrator.analysis.flat import read, to_arrow
 from orchestrator.analysis.paces import Pace, paces
 from orchestrator.analysis.pacing import SUMMARY, Summary, summaries
@@ -87,20 +88,13 @@ def convergence(
     """
     if not 0 < share <= 1:
         raise ApetError(f"share {share}: a share of full fine-tuning's score is above 0 and at most 1; 0.9 is 90 %")
-    if not 0 < alpha < 0.5:
-        raise ApetError(f"alpha {alpha}: a level is between 0 and 0.5, both excluded; 0.05 is the default")
-    given: pa.Table = with_failed(trials.trials()) if hasattr(trials, "trials") else trials
+    check_level(alpha)
     points = trials.curves() if curves is None and hasattr(trials, "curves") else curves
     assert points is not None, "a table of trials needs one of curves beside it"
-    chosen, notes = given, []
-    if where is not None:
-        from orchestrator.results.query import nothing
-        from orchestrator.results.query import where as keep
-
-        chosen = keep(given, where)
-        notes = [nothing(where, len(given))] if len(given) and not len(chosen) else []
+    every, chosen, note = asked(trials, where)
+    notes = [note] if note else []
     rows = read(chosen, READ)
-    found = runs(rows, read(given, READ), points, share)
+    found = runs(rows, read(every, READ), points, share)
     if lost := [row for row in rows if row["state"] == "failed"]:
         notes.append(f"{number(len(lost), 'failed trial')} left out: {by_class(lost)}")
     if not found and not notes:

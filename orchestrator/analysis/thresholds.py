@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator.analysis import selection
 from orchestrator.analysis.answers import Replicate
+from orchestrator.analysis.asked import asked, check_level
 from orchestrator.analysis.contrast import TINY
 from orchestrator.analysis.crossing import crossings, module
 from orchestrator.analysis.curves import Curve, Point, curves
-from orchestrator.analysis.failed import by_class, with_failed
+from orchestrator.analysis.failed import by_class
 from orchestrator.analysis.judging import high_threshold, low_threshold
 from orchestrator.analysis.material import Material, material
 from orchestrator.analysis.scales import Range, ranges, trends
@@ -55,24 +56,16 @@ def thresholds(
     Raises:
         ApetError: alpha, margin or floor out of range, or a condition that SQL refuses.
     """
-    if not 0 < alpha < 0.5:
-        raise ApetError(f"alpha {alpha}: a level is between 0 and 0.5, both excluded; 0.05 is the default")
+    check_level(alpha)
     if not 0 < margin < 1:
         raise ApetError(f"margin {margin}: a difference of scores is between 0 and 1, both excluded; 0.02 is 2 points")
     if floor not in FLOORS:
         raise ApetError(f"floor {floor!r}: {choices(floor, FLOORS)}")
-    table: pa.Table = with_failed(store.trials()) if hasattr(store, "trials") else store
-    chosen, said = table, ""
-    if where is not None:
-        from orchestrator.results.query import nothing
-        from orchestrator.results.query import where as keep
-
-        chosen = keep(table, where)
-        said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
-    found = curves(chosen, full=table, trained_heads=trained_heads)
+    every, chosen, note = asked(store, where)
+    found = curves(chosen, full=every, trained_heads=trained_heads)
     materials = [material(curve, floor) for curve in found]
     judged = tuple(_judge(c, read, alpha, margin, floor) for c, read in zip(found, materials, strict=True))
-    notes = (said,) if said else _notes(chosen, judged, trained_heads)
+    notes = (note,) if note else _notes(chosen, judged, trained_heads)
     scales: dict[tuple[str, str], set[str]] = defaultdict(set)
     for curve in found:
         scales[curve.family, module(curve)].add(curve.backbone)

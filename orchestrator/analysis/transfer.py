@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.analysis.failed import by_class, with_failed
+from orchestrator.analysis.asked import asked, check_level
+from orchestrator.analysis.failed import by_class
 from orchestrator.analysis.flat import to_arrow
 from orchestrator.analysis.matrices import COLUMNS, Matrix, cells, matrices
 from orchestrator.analysis.within import Within, within
 from orchestrator.text import number, table
-from trials.errors import ApetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,17 +71,10 @@ def transfer(store: Store | pa.Table, *, where: str | None = None, alpha: float 
     Raises:
         ApetError: alpha out of range, or a condition that SQL refuses.
     """
-    if not 0 < alpha < 0.5:
-        raise ApetError(f"alpha {alpha}: a level is between 0 and 0.5, both excluded; 0.05 is the default")
-    given: pa.Table = with_failed(store.trials()) if hasattr(store, "trials") else store
-    chosen, notes = given, []
-    if where is not None:
-        from orchestrator.results.query import nothing
-        from orchestrator.results.query import where as keep
-
-        chosen = keep(given, where)
-        notes = [nothing(where, len(given))] if len(given) and not len(chosen) else []
-    made = matrices(chosen, given)
+    check_level(alpha)
+    every, chosen, note = asked(store, where)
+    notes = [note] if note else []
+    made = matrices(chosen, every)
     if lost := _lost(chosen, made):
         notes.append(f"{number(len(lost), 'failed trial')} left out: {by_class(lost)}")
     if not made and not notes:

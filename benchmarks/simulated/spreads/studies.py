@@ -70,7 +70,7 @@ class Study:
 def draw(study: Study, number: int, rng: np.random.Generator) -> tuple[list[list[Array]], list[list[Array]]]:
     """So many studies: for the smaller and the larger scale, by count and task, [studies, levels, blocks, rows]."""
     luck = rng.integers(0, LAST, (study.tasks, number, 1, study.rows), np.uint16)
-    return tuple(_scale(study, side, luck, rng) for side in (0, 1))  # type: ignore[return-value]
+    return _scale(study, 0, luck, rng), _scale(study, 1, luck, rng)
 
 
 def _scale(study: Study, side: int, luck: Array, rng: np.random.Generator) -> list[list[Array]]:

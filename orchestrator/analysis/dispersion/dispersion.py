@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis import selection
+from orchestrator.analysis.asked import asked, check_level
 from orchestrator.analysis.dispersion.groups import groups
 from orchestrator.analysis.dispersion.parts import part
 from orchestrator.analysis.dispersion.ratios import ratios
 from orchestrator.analysis.dispersion.result import Dispersion
-from orchestrator.analysis.failed import with_failed
-from trials.errors import ApetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,19 +34,11 @@ def dispersion(store: Store | pa.Table, *, where: str | None = None, alpha: floa
     Raises:
         ApetError: alpha out of range, or a condition that SQL refuses.
     """
-    if not 0 < alpha < 0.5:
-        raise ApetError(f"alpha {alpha}: a level is between 0 and 0.5, both excluded; 0.05 is the default")
-    table: pa.Table = with_failed(store.trials()) if hasattr(store, "trials") else store
-    chosen, said = table, ""
-    if where is not None:
-        from orchestrator.results.query import nothing
-        from orchestrator.results.query import where as keep
-
-        chosen = keep(table, where)
-        said = nothing(where, len(table)) if len(table) and not len(chosen) else ""
+    check_level(alpha)
+    _, chosen, note = asked(store, where)
     found = groups(chosen)
-    notes = [said] if said else []
-    if not found and not said:
+    notes = [note] if note else []
+    if not found and not note:
         notes.append("nothing to compare: run apet at several position seeds, or several methods")
     if edges := selection.note(chosen):
         notes.append(edges)
