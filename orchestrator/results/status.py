@@ -116,7 +116,7 @@ def _working(beats: Sequence[Beat]) -> tuple[Working, ...]:
     trials, last = Counter(beat["worker_id"] for beat in beats), {beat["worker_id"]: beat for beat in beats}
     found = (
         Working(
-            name.rpartition("-")[0], beat["backbone"], beat["task"], trials[name], beat.get("step"), beat.get("steps")
+            beat.get("host", name), beat["backbone"], beat["task"], trials[name], beat.get("step"), beat.get("steps")
         )
         for name, beat in last.items()
     )

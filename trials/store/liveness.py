@@ -20,7 +20,8 @@ FRESH_S = 60.0  # a heartbeat older than this is of a worker that is gone
 def beat(files: Files, run_id: str, worker_id: str, payload: Mapping[str, Any]) -> None:
     """Say that a worker is alive, and on what.
 
-    ``payload["trials"]`` is the trial ids, or id → details; with ``backbone`` and ``task``, which status counts by.
+    ``payload["trials"]`` is the trial ids, or id → details; with ``backbone`` and ``task``, which status counts by, and
+    ``host``.
     """
     files.write(_beat(run_id, worker_id), json.dumps(payload).encode())
 

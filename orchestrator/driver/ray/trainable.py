@@ -163,6 +163,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]  # ray has no types h
         self.open = {member.trial.trial_id for member in pack.members}
         first = pack.members[0].trial  # all of a pack agree in backbone and task
         self.beat = {
+            "host": socket.gethostname(),
             "pack_id": pack.pack_id,
             "sweep": pack.sweep,
             "backbone": first.backbone.name,

@@ -115,12 +115,12 @@ def test_an_empty_store_and_none(tmp_path: Path) -> None:
 def test_who_trains_is_said_by_worker(tmp_path: Path) -> None:
     store, (first, second, *_, other) = Store(tmp_path / "s", create=True), sweep().trials()
     small = {"backbone": "quickstart-l3", "task": "rotten_tomatoes", "steps": 60}
-    store.beat("run", "node-b-17", {**small, "trials": [first.trial_id, second.trial_id], "step": 40})
-    store.beat("run", "node-a-4", {**small, "trials": [other.trial_id], "step": 0})
-    store.beat("run", "node-c-1", {**small, "trials": ["of another sweep"], "step": 5})
+    store.beat("run", "worker-17", {**small, "host": "node-b", "trials": [first.trial_id, second.trial_id], "step": 40})
+    store.beat("run", "worker-4", {**small, "host": "node-a", "trials": [other.trial_id], "step": 0})
+    store.beat("run", "worker-1", {**small, "trials": ["of another sweep"], "step": 5})
     found = status(store, sweep())
     assert [one[:1] + one[3:] for one in found.working] == [("node-a", 1, 0, 60), ("node-b", 2, 40, 60)]
-    assert [one.host for one in status(store).working] == ["node-a", "node-b", "node-c"]
+    assert [one.host for one in status(store).working] == ["node-a", "node-b", "worker-1"], "one that doesn't say"
     line = found.render_working().splitlines()[2]
     assert line.split() == ["node-b", "quickstart-l3", "rotten_tomatoes", "2", "40", "60"]
     assert status(Store(tmp_path / "new", create=True)).render_working() == ""
