@@ -21,7 +21,7 @@ class Look:
 
     Args:
         page: where the report was written; None where it couldn't be.
-        trials: how many attempts it is of.
+        attempts: how many it is of.
         error: in words, why it couldn't be.
     """
 

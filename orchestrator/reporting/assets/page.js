@@ -82,6 +82,7 @@
   // ---- copying the command that shows a trial
 
   async function copy(trial) {
+    if (!/^\w+$/.test(trial)) return;  // no id of ours: a command from it might do anything
     const command = `apet show ${trial} --store ${settings.store}`;
     try {
       await navigator.clipboard.writeText(command);

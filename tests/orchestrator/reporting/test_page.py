@@ -100,6 +100,18 @@ def test_a_click_copies_the_command_that_shows_the_run(shown: Tab, page: Path) -
     assert "Copied: apet show" in shown.js("document.getElementById('said').textContent")
 
 
+def test_what_is_no_id_is_in_no_command(shown: Tab) -> None:
+    """A foreign store may call a trial what it likes; what was copied ends up in a shell."""
+    clipboard(shown)
+    for trial_id in ("0; true", "$(true)", "0123abc"):
+        shown.js(
+            f"{{ const made = document.createElement('button'); made.dataset.trial = '{trial_id}'; "
+            "document.body.append(made); made.click(); made.remove() }"
+        )
+    shown.wait("window.copied.length")
+    assert shown.js("window.copied.join()").startswith("apet show 0123abc --store")
+
+
 def test_keys_go_from_run_to_run_and_copy(shown: Tab) -> None:
     clipboard(shown)
     shown.js(f"{figure('score-mrpc')}.querySelector('.chart').focus()")
