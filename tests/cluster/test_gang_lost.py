@@ -30,7 +30,7 @@ backbones: [{", ".join(BACKBONES)}]
 tasks: [{{name: rotten_tomatoes, data_dir: reviews}}]
 methods: [{{method: lora, rank: 2}}]
 learning_rates: [1.0e-2]
-training: {{steps: 150, batch_size: 8, eval_every: 50}}
+training: {{steps: 100, batch_size: 8, eval_every: 25}}
 resources: {{gpus: 0, ranks: 2, zero_stage: 3, checkpoint_s: 1, retries: 0}}
 """
 SAME = ("state", "attempt", "ranks", "zero_stage", "validation_score", "test_score", "best_step", "steps_done")
